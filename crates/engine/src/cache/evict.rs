@@ -1,0 +1,113 @@
+//! What evicting policies have in common: a policy scores slots, everything else happens here.
+
+use std::fmt::Debug;
+
+use super::{LayerStore, Limits, Needs};
+
+/// An evicting policy.
+///
+/// A policy whose judgement is a score per slot writes `score`; slots with the largest scores stay.
+pub trait Evictor: Debug + Send + Sync {
+    /// The parameters that all policies share, checked.
+    fn limits(&self) -> Result<Limits, String>;
+
+    /// The statistics that the store has to gather for `score`.
+    fn needs(&self) -> Needs;
+
+    /// Scores `[kv_heads][slots]` of the pairs in `store`; larger stays.
+    fn score(&self, store: &LayerStore) -> Vec<Vec<f32>>;
+
+    /// Slots that stay whatever their score, out of a budget of `budget`.
+    fn protected(&self, _budget: usize) -> Protected {
+        Protected::default()
+    }
+
+    /// Pairs that a layer may keep when the mean over layers is `plan.budget`.
+    fn layer_budget(&self, plan: &Plan) -> usize {
+        plan.budget
+    }
+
+    /// How far below the budget an eviction goes while decoding, so that costly scores are computed once in so many
+    /// steps. The budget itself is never exceeded.
+    fn slack(&self) -> usize {
+        0
+    }
+}
+
+/// Slots that stay whatever their score: the first ones, then the last ones as far as the budget reaches.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Protected {
+    /// First slots.
+    pub sinks: usize,
+    /// Last slots.
+    pub recent: usize,
+}
+
+/// What a layer's budget is computed from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// Index of the layer among those that evict.
+    pub layer: usize,
+    /// Number of layers that evict.
+    pub layers: usize,
+    /// Tokens of text so far.
+    pub tokens: usize,
+    /// Mean pairs per head over the layers.
+    pub budget: usize,
+}
+
+/// Evicts from `store` whatever exceeds `budget` pairs per head.
+pub(super) fn evict(evictor: &dyn Evictor, reindex: bool, store: &mut LayerStore, budget: usize, decoding: bool) {
+    if store.longest() <= budget {
+        return;
+    }
+    let target = if decoding { budget.saturating_sub(evictor.slack().min(budget / 8)).max(1) } else { budget };
+    let protected = evictor.protected(target);
+    let scores = evictor.score(store);
+    let keep: Vec<Vec<u32>> = scores.iter().map(|scores| select(scores, target, protected)).collect();
+    store.compact(&keep);
+    if reindex {
+        store.reindex();
+    }
+}
+
+/// The slots to keep, ascending: the protected ones, then the largest scores; equal scores prefer the lower slot.
+fn select(scores: &[f32], budget: usize, protected: Protected) -> Vec<u32> {
+    let slots = scores.len();
+    let budget = budget.min(slots);
+    let sinks = protected.sinks.min(budget);
+    let recent = protected.recent.min(budget - sinks);
+    let mut open: Vec<u32> = (sinks as u32..(slots - recent) as u32).collect();
+    let wanted = budget - sinks - recent;
+    if wanted < open.len() {
+        let better = |a: &u32, b: &u32| scores[*b as usize].total_cmp(&scores[*a as usize]).then(a.cmp(b));
+        if wanted > 0 {
+            open.select_nth_unstable_by(wanted - 1, better);
+        }
+        open.truncate(wanted);
+        open.sort_unstable();
+    }
+    (0..sinks as u32).chain(open).chain((slots - recent) as u32..slots as u32).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_largest_scores_stay_and_ties_prefer_the_lower_slot() {
+        let none = Protected::default();
+        assert_eq!(select(&[1.0, 5.0, 3.0, 5.0, 0.0], 2, none), [1, 3]);
+        assert_eq!(select(&[1.0; 6], 3, none), [0, 1, 2]);
+        assert_eq!(select(&[0.0, 9.0], 5, none), [0, 1]);
+    }
+
+    #[test]
+    fn protected_slots_come_first_out_of_the_budget() {
+        let protected = Protected { sinks: 2, recent: 2 };
+        let scores = [0.0, 0.0, 1.0, 9.0, 2.0, 0.0, 0.0];
+        assert_eq!(select(&scores, 5, protected), [0, 1, 3, 5, 6]);
+        assert_eq!(select(&scores, 3, protected), [0, 1, 6]);
+        assert_eq!(select(&scores, 1, protected), [0]);
+    }
+}

@@ -1,0 +1,235 @@
+//! A whole cache policy: a chain of methods, checked, with its canonical text.
+
+use std::fmt;
+use std::sync::Arc;
+
+use headwise_kernels::kv::Codec;
+use headwise_models::decoder::DecoderSpec;
+use headwise_spec::Family;
+
+use super::evict::evict;
+use super::{CacheMethod, Evictor, LayerStore, Limit, Limits, Needs, Part, Plan, StoreShape, When};
+
+/// Why a chain of methods is no cache policy.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PolicyError {
+    /// The text cannot be read.
+    #[error("{}", .0.render())]
+    Spec(headwise_spec::Error),
+    /// A parameter is out of range.
+    #[error("{0}")]
+    Parameter(String),
+    /// Two methods claim the same place.
+    #[error("`{first}` and `{second}` are both storage codecs: a cache takes one")]
+    TwoCodecs {
+        /// The first.
+        first: String,
+        /// The second.
+        second: String,
+    },
+    /// `full` beside a policy that evicts.
+    #[error("`full` keeps every pair and `{other}` does not: name one of them")]
+    FullAndEvicting {
+        /// The other method.
+        other: String,
+    },
+    /// A budget that nothing can reach.
+    #[error("budget={budget} is above the context of {context} tokens: nothing would ever be evicted; use `full`, or a budget below {context}")]
+    AboveContext {
+        /// Pairs asked for.
+        budget: usize,
+        /// Tokens that can be held.
+        context: usize,
+    },
+}
+
+/// One evicting policy with its shared parameters.
+#[derive(Clone, Debug)]
+struct Step {
+    evictor: Arc<dyn Evictor>,
+    limits: Limits,
+}
+
+/// What a cache keeps and how it stores it.
+#[derive(Clone, Debug)]
+pub struct CachePolicy {
+    text: String,
+    steps: Vec<Step>,
+    codec: Codec,
+}
+
+impl CachePolicy {
+    /// Reads a policy such as `snapkv(keep=0.25) + int8`.
+    pub fn parse(text: &str) -> Result<Self, PolicyError> {
+        let methods = headwise_spec::from_chain_text::<CacheMethod>(text).map_err(PolicyError::Spec)?;
+        Self::new(&methods)
+    }
+
+    /// The policy made of `methods`, in order.
+    pub fn new(methods: &[CacheMethod]) -> Result<Self, PolicyError> {
+        let mut steps: Vec<Step> = Vec::new();
+        let mut codec: Option<(Codec, String)> = None;
+        for method in methods {
+            match method.part() {
+                Part::Nothing => {}
+                Part::Evictor(evictor) => {
+                    let limits = evictor.limits().map_err(PolicyError::Parameter)?;
+                    steps.push(Step { evictor, limits });
+                }
+                Part::Codec(new) => {
+                    if let Some((_, first)) = codec {
+                        return Err(PolicyError::TwoCodecs { first, second: method.name().into() });
+                    }
+                    codec = Some((new, method.name().into()));
+                }
+            }
+        }
+        let full = methods.iter().any(|method| matches!(method, CacheMethod::Full(_)));
+        let other = methods.iter().find(|method| matches!(method.part(), Part::Evictor(_)));
+        if let (true, Some(other)) = (full, other) {
+            return Err(PolicyError::FullAndEvicting { other: other.to_string() });
+        }
+        Ok(Self {
+            text: headwise_spec::to_chain_text(methods),
+            steps,
+            codec: codec.map_or(Codec::F16, |(codec, _)| codec),
+        })
+    }
+
+    /// Keeps everything in half precision.
+    pub fn full() -> Self {
+        Self { text: "full".into(), steps: Vec::new(), codec: Codec::F16 }
+    }
+
+    /// Whether pairs are ever evicted.
+    pub fn evicts(&self) -> bool {
+        !self.steps.is_empty()
+    }
+
+    /// How pairs are stored.
+    pub fn codec(&self) -> Codec {
+        self.codec
+    }
+
+    /// Whether the prompt is read with full attention before anything is evicted, so that prefills can be shared.
+    pub fn waits_for_the_end(&self) -> bool {
+        self.steps.iter().all(|step| step.limits.when == When::End)
+    }
+
+    /// The share of pairs that is kept, where the policy states one.
+    pub fn keep(&self) -> Option<f64> {
+        self.steps.iter().filter_map(|step| match step.limits.limit {
+            Limit::Share(share) => Some(share),
+            _ => None,
+        }).reduce(f64::min)
+    }
+
+    /// Checks the policy against a context of `context` tokens.
+    pub fn check(&self, context: usize) -> Result<(), PolicyError> {
+        for step in &self.steps {
+            if let Limit::Pairs(budget) = step.limits.limit
+                && budget > context
+            {
+                return Err(PolicyError::AboveContext { budget, context });
+            }
+        }
+        Ok(())
+    }
+
+    /// Empty stores for every layer of `model`.
+    pub(crate) fn stores(&self, model: &DecoderSpec) -> Vec<LayerStore> {
+        let needs = self.steps.iter().fold(Needs::default(), |needs, step| needs.union(step.evictor.needs()));
+        let reindex = self.steps.iter().any(|step| step.limits.reindex);
+        model
+            .layers
+            .iter()
+            .map(|layer| {
+                let mixer = &layer.mixer;
+                let shape = StoreShape {
+                    heads: mixer.heads,
+                    kv_heads: mixer.kv_heads,
+                    head_dim: mixer.head_dim,
+                    window: mixer.window,
+                };
+                // A layer with a sliding window is bounded already: policies leave it alone.
+                let needs = if mixer.window.is_some() { Needs::default() } else { needs };
+                LayerStore::new(shape, self.codec, needs, reindex && mixer.window.is_none())
+            })
+            .collect()
+    }
+
+    /// Brings `store` back into its budget after `tokens` of text.
+    pub(crate) fn hold(&self, store: &mut LayerStore, place: Place, tokens: usize, stage: Stage) {
+        if store.shape().window.is_some() {
+            return;
+        }
+        for step in &self.steps {
+            if stage == Stage::Prompt && step.limits.when == When::End {
+                continue;
+            }
+            let pair_bytes = self.codec.pair_bytes(store.shape().head_dim, store.shape().head_dim);
+            let budget = step.limits.pairs(tokens, pair_bytes, place.stores);
+            let plan = Plan { layer: place.layer, layers: place.layers, tokens, budget };
+            let budget = step.evictor.layer_budget(&plan).max(1);
+            evict(step.evictor.as_ref(), step.limits.reindex, store, budget, stage == Stage::Decode);
+        }
+    }
+}
+
+/// Where a layer stands among those that evict.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    pub layer: usize,
+    pub layers: usize,
+    /// Key-value heads of all layers together.
+    pub stores: usize,
+}
+
+/// What has just been read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// A chunk of the prompt that is not its last.
+    Prompt,
+    /// The end of the prompt.
+    PromptEnd,
+    /// Anything after the prompt.
+    Decode,
+}
+
+impl fmt::Display for CachePolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(text: &str) -> String {
+        CachePolicy::parse(text).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn canonical_text_reads_back() {
+        for text in ["full", "f32", "snapkv(keep=0.25)", "streaming(sinks=2, budget=64) + bf16"] {
+            let policy = CachePolicy::parse(text).unwrap();
+            assert_eq!(CachePolicy::parse(&policy.to_string()).unwrap().to_string(), policy.to_string());
+        }
+        assert_eq!(CachePolicy::parse("snapkv( budget = 64 ,window=64)+f32").unwrap().to_string(), "snapkv(budget=64) + f32");
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        assert!(error("snapvk(keep=0.5)").contains("snapkv"), "{}", error("snapvk(keep=0.5)"));
+        assert!(error("snapkv(keeps=0.5)").contains("budget"), "{}", error("snapkv(keeps=0.5)"));
+        assert!(error("snapkv").contains("exactly one of"));
+        assert!(error("snapkv(budget=0)").contains("at least 1"));
+        assert!(error("snapkv(keep=0.5, kernel=4)").contains("odd"));
+        assert!(error("f16 + f32").contains("takes one"));
+        assert!(error("full + snapkv(keep=0.5)").contains("keeps every pair"));
+        let above = CachePolicy::parse("snapkv(budget=9000)").unwrap().check(8192).unwrap_err().to_string();
+        assert!(above.contains("9000") && above.contains("8192"));
+    }
+}

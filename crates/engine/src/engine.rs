@@ -1,0 +1,118 @@
+//! A model ready to run, with the threads it runs on.
+
+use std::path::Path;
+
+use burn::tensor::Device;
+use headwise_models::decoder::{Decoder, DecoderSpec, LoadError, Weights};
+use headwise_models::gguf::Gguf;
+
+use crate::cache::{CachePolicy, PolicyError};
+use crate::Sequence;
+
+/// Why the engine cannot do what it was asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EngineError {
+    /// The model could not be loaded.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// The policy does not fit the model.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+    /// A text longer than the context.
+    #[error(
+        "{tokens} tokens do not fit the context of {context}: shorten the text by {} tokens, or raise --ctx (the model was trained on {trained})",
+        tokens - context
+    )]
+    ContextOverflow {
+        /// Tokens the text would have.
+        tokens: usize,
+        /// Tokens that fit.
+        context: usize,
+        /// The model's own context.
+        trained: usize,
+    },
+    /// Nothing to read.
+    #[error("the prompt is empty: it must have at least one token")]
+    EmptyPrompt,
+    /// A token the model does not have.
+    #[error("token {id} is not in the model's vocabulary of {vocabulary}: was the text encoded with another tokenizer?")]
+    UnknownToken {
+        /// The token.
+        id: u32,
+        /// Tokens known.
+        vocabulary: usize,
+    },
+    /// Threads could not be started.
+    #[error("cannot start {threads} threads: {reason}")]
+    Threads {
+        /// Threads asked for.
+        threads: usize,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// A model ready to run.
+#[derive(Debug)]
+pub struct Engine {
+    pub(crate) model: Decoder,
+    pub(crate) device: Device,
+    pub(crate) threads: rayon::ThreadPool,
+    context: usize,
+}
+
+impl Engine {
+    /// An engine for `model` on `threads` threads (0: all processors).
+    pub fn new(model: Decoder, threads: usize) -> Result<Self, EngineError> {
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build()
+            .map_err(|error| EngineError::Threads { threads, reason: error.to_string() })?;
+        let context = model.spec().context;
+        Ok(Self { model, device: Device::flex(), threads: pool, context })
+    }
+
+    /// Loads a GGUF file.
+    pub fn from_gguf(path: &Path, weights: Weights, threads: usize) -> Result<Self, EngineError> {
+        let gguf = Gguf::open(path).map_err(LoadError::from)?;
+        Self::new(Decoder::from_gguf(&gguf, weights, &Device::flex())?, threads)
+    }
+
+    /// Sets how many tokens a text may have; the model's own context otherwise.
+    pub fn with_context(mut self, context: usize) -> Self {
+        self.context = context;
+        self
+    }
+
+    /// How many tokens a text may have.
+    pub fn context(&self) -> usize {
+        self.context
+    }
+
+    /// What the model is.
+    pub fn spec(&self) -> &DecoderSpec {
+        self.model.spec()
+    }
+
+    /// The model.
+    pub fn model(&self) -> &Decoder {
+        &self.model
+    }
+
+    /// Number of threads.
+    pub fn threads(&self) -> usize {
+        self.threads.current_num_threads()
+    }
+
+    /// Runs `work` on the engine's threads.
+    pub fn install<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        self.threads.install(work)
+    }
+
+    /// A new text under `policy`.
+    pub fn sequence(&self, policy: &CachePolicy) -> Result<Sequence, EngineError> {
+        policy.check(self.context)?;
+        Ok(Sequence::new(self.spec(), policy))
+    }
+}

@@ -1,0 +1,267 @@
+//! One forward of the model over chunks of many sequences.
+
+use headwise_kernels::attention::{self, AttnSpec, Rows, RowsMut, Shape, StatsOut};
+use headwise_kernels::rope::{HeadLayout, Rope};
+use headwise_nn::mixer::{LayerCache, MixContext, Projected, Segment};
+use headwise_ops::host::Host;
+
+use crate::cache::{Place, Stage};
+use crate::{Engine, EngineError, Sequence};
+
+/// Which rows of a chunk to return scores for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// None: the chunk is only read.
+    Nothing,
+    /// The last row.
+    Last,
+    /// Every row.
+    All,
+}
+
+/// The next tokens of one sequence.
+#[derive(Debug)]
+pub struct Chunk<'a> {
+    /// The text they continue.
+    pub sequence: &'a mut Sequence,
+    /// The tokens.
+    pub ids: &'a [u32],
+    /// Whether the prompt ends with them: policies compress then, and hold their budget from there on.
+    pub prompt_ends: bool,
+    /// The scores to return.
+    pub wanted: Wanted,
+}
+
+/// Scores of the next token, `[rows, vocabulary]`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Logits {
+    /// The scores, row after row.
+    pub values: Vec<f32>,
+    /// Length of a row.
+    pub vocabulary: usize,
+}
+
+impl Logits {
+    /// Every row.
+    pub fn rows(&self) -> impl ExactSizeIterator<Item = &[f32]> {
+        self.values.chunks_exact(self.vocabulary.max(1))
+    }
+
+    /// The last row; empty when no scores were wanted.
+    pub fn last(&self) -> &[f32] {
+        &self.values[self.values.len().saturating_sub(self.vocabulary)..]
+    }
+}
+
+/// Tokens of a prompt that are read at a time.
+const PROMPT_CHUNK: usize = 512;
+
+impl Engine {
+    /// Reads all of `ids` as the rest of the prompt of `sequence`; returns the scores after the last token.
+    ///
+    /// `progress` is told how many tokens have been read after every chunk.
+    pub fn prefill(
+        &self,
+        sequence: &mut Sequence,
+        ids: &[u32],
+        mut progress: impl FnMut(usize),
+    ) -> Result<Logits, EngineError> {
+        let mut logits = Logits::default();
+        self.check(sequence, ids)?;
+        let mut read = 0;
+        for chunk in ids.chunks(PROMPT_CHUNK) {
+            read += chunk.len();
+            let last = read == ids.len();
+            let wanted = if last { Wanted::Last } else { Wanted::Nothing };
+            let chunk = Chunk { sequence: &mut *sequence, ids: chunk, prompt_ends: last, wanted };
+            logits = self.forward(&mut [chunk])?.pop().unwrap_or_default();
+            progress(read);
+        }
+        Ok(logits)
+    }
+
+    /// Continues `sequence` by one token; returns the scores after it.
+    pub fn step(&self, sequence: &mut Sequence, id: u32) -> Result<Logits, EngineError> {
+        let chunk = Chunk { sequence, ids: &[id], prompt_ends: true, wanted: Wanted::Last };
+        Ok(self.forward(&mut [chunk])?.pop().unwrap_or_default())
+    }
+
+    /// Runs the model once over all `chunks`; returns the wanted scores of each.
+    ///
+    /// Every sequence gets what it would get alone, bit for bit. On an error nothing has changed.
+    pub fn forward(&self, chunks: &mut [Chunk<'_>]) -> Result<Vec<Logits>, EngineError> {
+        for chunk in chunks.iter() {
+            self.check(chunk.sequence, chunk.ids)?;
+        }
+        Ok(self.threads.install(|| self.run(chunks)))
+    }
+
+    fn check(&self, sequence: &Sequence, ids: &[u32]) -> Result<(), EngineError> {
+        let (vocabulary, trained) = (self.spec().vocabulary, self.spec().context);
+        if ids.is_empty() {
+            return Err(EngineError::EmptyPrompt);
+        }
+        if let Some(&id) = ids.iter().find(|&&id| id as usize >= vocabulary) {
+            return Err(EngineError::UnknownToken { id, vocabulary });
+        }
+        let tokens = sequence.tokens + ids.len();
+        if tokens > self.context() {
+            return Err(EngineError::ContextOverflow { tokens, context: self.context(), trained });
+        }
+        Ok(())
+    }
+
+    fn run(&self, chunks: &mut [Chunk<'_>]) -> Vec<Logits> {
+        let batch = Batch::new(chunks);
+        let layers = &self.spec().layers;
+        let evicting = layers.iter().filter(|layer| layer.mixer.window.is_none()).count();
+        let stores = layers.iter().map(|layer| layer.mixer.kv_heads).sum();
+        let mut x = self.model.embed(&batch.ids, &self.device);
+        let mut place = Place { layer: 0, layers: evicting, stores };
+        for (index, layer) in layers.iter().enumerate() {
+            let mut cache = Stores { chunks };
+            let mut ctx = MixContext {
+                positions: &batch.positions,
+                segments: &batch.segments,
+                layer: index,
+                cache: Some(&mut cache),
+            };
+            x = self.model.layer(index, x, &mut ctx);
+            for chunk in chunks.iter_mut() {
+                chunk.hold(index, place);
+            }
+            place.layer += usize::from(layer.mixer.window.is_none());
+        }
+        for chunk in chunks.iter_mut() {
+            chunk.finish();
+        }
+        if batch.wanted.is_empty() {
+            return vec![Logits::default(); chunks.len()];
+        }
+        let logits = Host::new(self.model.head(x, &batch.wanted));
+        batch.split(logits.as_slice(), self.spec().vocabulary)
+    }
+}
+
+impl Chunk<'_> {
+    fn stage(&self) -> Stage {
+        match (self.sequence.prompt_ended, self.prompt_ends) {
+            (true, _) => Stage::Decode,
+            (false, true) => Stage::PromptEnd,
+            (false, false) => Stage::Prompt,
+        }
+    }
+
+    /// Lets the policy evict from layer `index`, which has just attended.
+    fn hold(&mut self, index: usize, place: Place) {
+        let stage = self.stage();
+        let tokens = self.sequence.tokens + self.ids.len();
+        let policy = self.sequence.policy.clone();
+        let store = &mut self.sequence.layers[index];
+        store.leave_window(tokens as i32 - 1);
+        policy.hold(store, place, tokens, stage);
+    }
+
+    /// Moves the text on.
+    fn finish(&mut self) {
+        self.sequence.tokens += self.ids.len();
+        self.sequence.prompt_ended |= self.prompt_ends;
+    }
+}
+
+/// All chunks of a forward, laid out in rows.
+struct Batch {
+    ids: Vec<u32>,
+    positions: Vec<i32>,
+    segments: Vec<Segment>,
+    /// Rows whose scores are wanted.
+    wanted: Vec<usize>,
+    /// How many of them each chunk wants.
+    counts: Vec<usize>,
+}
+
+impl Batch {
+    fn new(chunks: &[Chunk<'_>]) -> Self {
+        let mut batch =
+            Self { ids: Vec::new(), positions: Vec::new(), segments: Vec::new(), wanted: Vec::new(), counts: Vec::new() };
+        for (sequence, chunk) in chunks.iter().enumerate() {
+            let start = batch.ids.len();
+            batch.ids.extend(chunk.ids);
+            batch.positions.extend((0..chunk.ids.len()).map(|row| (chunk.sequence.tokens + row) as i32));
+            let rows = start..batch.ids.len();
+            let wanted = match chunk.wanted {
+                Wanted::Nothing => rows.end..rows.end,
+                Wanted::Last => rows.end - 1..rows.end,
+                Wanted::All => rows.clone(),
+            };
+            batch.counts.push(wanted.len());
+            batch.wanted.extend(wanted);
+            batch.segments.push(Segment { sequence, rows });
+        }
+        batch
+    }
+
+    fn split(&self, logits: &[f32], vocabulary: usize) -> Vec<Logits> {
+        let mut rest = logits;
+        self.counts
+            .iter()
+            .map(|count| {
+                let (values, after) = rest.split_at(count * vocabulary);
+                rest = after;
+                Logits { values: values.to_vec(), vocabulary }
+            })
+            .collect()
+    }
+}
+
+/// The stores of the sequences in a forward, as the model sees them.
+struct Stores<'a, 'b> {
+    chunks: &'a mut [Chunk<'b>],
+}
+
+impl LayerCache for Stores<'_, '_> {
+    fn attend(
+        &mut self,
+        layer: usize,
+        projected: Projected<'_>,
+        rope: Option<&Rope>,
+        spec: &AttnSpec,
+        positions: &[i32],
+        segments: &[Segment],
+        out: &mut [f32],
+    ) {
+        let Projected { heads, kv_heads, head_dim, .. } = projected;
+        let (width, kv_width) = (heads * head_dim, kv_heads * head_dim);
+        let (mut query, mut key) = (projected.query.to_vec(), projected.key.to_vec());
+        if let Some(rope) = rope {
+            rope.rotate(&mut query, HeadLayout { row_stride: width, heads, head_dim }, positions);
+            rope.rotate(&mut key, HeadLayout { row_stride: kv_width, heads: kv_heads, head_dim }, positions);
+        }
+        let mut spec = spec.clone();
+        for segment in segments {
+            let store = &mut self.chunks[segment.sequence].sequence.layers[layer];
+            let channels = segment.rows.start * kv_width..segment.rows.end * kv_width;
+            let positions = &positions[segment.rows.clone()];
+            let (raw, value) = (&projected.key[channels.clone()], &projected.value[channels.clone()]);
+            store.append(raw, &key[channels], value, positions);
+            spec.want.lse |= store.needs().column_sums;
+        }
+        let views: Vec<attention::Segment<'_, _>> = segments
+            .iter()
+            .map(|segment| attention::Segment {
+                rows: segment.rows.clone(),
+                heads: self.chunks[segment.sequence].sequence.layers[layer].pairs(),
+            })
+            .collect();
+        let shape = Shape { heads, kv_heads, head_dim, value_dim: head_dim };
+        let mut stats = StatsOut::default();
+        let rows = Rows { data: &query, stride: width };
+        attention::attend(&spec, shape, rows, &views, RowsMut { data: out, stride: width }, &mut stats);
+        for segment in segments {
+            let store = &mut self.chunks[segment.sequence].sequence.layers[layer];
+            let query = &query[segment.rows.start * width..segment.rows.end * width];
+            let lse = stats.lse.get(segment.rows.start * heads..segment.rows.end * heads).unwrap_or(&[]);
+            store.observe(query, lse, &spec, rope);
+        }
+    }
+}

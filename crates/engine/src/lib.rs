@@ -1,0 +1,17 @@
+//! Language-model inference on CPU with a choice of key-value cache policies.
+//!
+//! An [`Engine`] runs a model over [`Chunk`]s of many [`Sequence`]s at once; each sequence has its own stores, policy and
+//! position. [`cache`] has the policies.
+
+pub mod cache;
+mod engine;
+mod forward;
+mod generate;
+mod sample;
+mod sequence;
+
+pub use engine::{Engine, EngineError};
+pub use forward::{Chunk, Logits, Wanted};
+pub use generate::{Generated, Generation, generate};
+pub use sample::Sampler;
+pub use sequence::Sequence;

@@ -1,0 +1,1 @@
+//! Compare, run and serve the published ways for tokens to attend to each other.

@@ -1,0 +1,2 @@
+//! The `headwise` command line.
+fn main() {}

@@ -1,0 +1,126 @@
+use super::*;
+use crate::finite_differences::{assert_close, exact, random};
+use crate::simd::{Level, dispatch_at};
+
+const LENGTHS: [usize; 5] = [0, 1, 16, 75, 40_000];
+
+/// `Φ(x)` by the Taylor series of `erf`, in f64.
+fn normal(x: f64) -> f64 {
+    let z = x / std::f64::consts::SQRT_2;
+    let (mut term, mut sum) = (z, z);
+    for n in 1..300 {
+        term *= -z * z / f64::from(n);
+        sum += term / f64::from(2 * n + 1);
+    }
+    0.5 + sum / std::f64::consts::PI.sqrt()
+}
+
+fn gelu_exact(x: f64) -> f64 {
+    x * normal(x)
+}
+
+fn gelu_tanh_exact(x: f64) -> f64 {
+    0.5 * x * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3))).tanh())
+}
+
+fn silu_exact(x: f64) -> f64 {
+    x / (1.0 + (-x).exp())
+}
+
+fn slope(f: fn(f64) -> f64, x: f64) -> f64 {
+    (f(x + 1e-4) - f(x - 1e-4)) / 2e-4
+}
+
+type Forward = fn(&[f32], &mut [f32]);
+type Backward = fn(&[f32], &[f32], &mut [f32]);
+
+#[test]
+fn activations_and_their_slopes_are_their_definition() {
+    let all: [(&str, Forward, Backward, fn(f64) -> f64); 3] = [
+        ("gelu", gelu, gelu_backward, gelu_exact),
+        ("gelu_tanh", gelu_tanh, gelu_tanh_backward, gelu_tanh_exact),
+        ("silu", silu, silu_backward, silu_exact),
+    ];
+    for (name, forward, backward, definition) in all {
+        for length in LENGTHS {
+            let (x, dy) = (random(length, -5.5, 5.5, 1), random(length, -2.0, 2.0, 2));
+            let (mut y, mut dx) = (vec![0.0; length], vec![0.0; length]);
+            forward(&x, &mut y);
+            backward(&x, &dy, &mut dx);
+            let values: Vec<f64> = exact(&x).into_iter().map(definition).collect();
+            assert_close(&y, &values, 3e-6, name);
+            let slopes: Vec<f64> =
+                exact(&x).iter().zip(exact(&dy)).map(|(&x, dy)| dy * slope(definition, x)).collect();
+            assert_close(&dx, &slopes, 6e-6, name);
+        }
+    }
+}
+
+type Gated3 = fn(&[f32], &[f32], &mut [f32]);
+type Gated5 = fn(&[f32], &[f32], &[f32], &mut [f32], &mut [f32]);
+
+#[test]
+fn gated_units_and_their_gradients_are_their_definition() {
+    let all: [(&str, Gated3, Gated5, fn(f64) -> f64); 2] = [
+        ("swiglu", swiglu, swiglu_backward, silu_exact),
+        ("geglu_tanh", geglu_tanh, geglu_tanh_backward, gelu_tanh_exact),
+    ];
+    for (name, forward, backward, definition) in all {
+        for length in LENGTHS {
+            let (gate, up) = (random(length, -5.0, 5.0, 3), random(length, -3.0, 3.0, 4));
+            let dy = random(length, -2.0, 2.0, 5);
+            let mut y = vec![0.0; length];
+            let (mut d_gate, mut d_up) = (y.clone(), y.clone());
+            forward(&gate, &up, &mut y);
+            backward(&gate, &up, &dy, &mut d_gate, &mut d_up);
+            let of = |f: &dyn Fn(f64, f64, f64) -> f64| -> Vec<f64> {
+                let rows = gate.iter().zip(&up).zip(&dy);
+                rows.map(|((&g, &u), &d)| f(f64::from(g), f64::from(u), f64::from(d))).collect()
+            };
+            assert_close(&y, &of(&|g, u, _| definition(g) * u), 3e-6, name);
+            assert_close(&d_gate, &of(&|g, u, d| d * u * slope(definition, g)), 1e-5, name);
+            assert_close(&d_up, &of(&|g, _, d| d * definition(g)), 3e-6, name);
+        }
+    }
+}
+
+#[test]
+fn extreme_values_saturate() {
+    for magnitude in [20.0, 100.0, 1e10, 1e38, f32::MAX] {
+        let x = [magnitude, -magnitude];
+        for (forward, backward) in
+            [(gelu as Forward, gelu_backward as Backward), (gelu_tanh, gelu_tanh_backward), (silu, silu_backward)]
+        {
+            let (mut y, mut dx) = ([0.0; 2], [0.0; 2]);
+            forward(&x, &mut y);
+            backward(&x, &[1.0; 2], &mut dx);
+            assert!((y[0] / magnitude - 1.0).abs() < 1e-6 && y[1].abs() < 1e-6, "{x:?} {y:?}");
+            assert!((dx[0] - 1.0).abs() < 1e-6 && dx[1].abs() < 1e-6, "{x:?} {dx:?}");
+        }
+    }
+    for forward in [gelu as Forward, gelu_tanh, silu] {
+        let mut y = [1.0; 2];
+        forward(&[f32::NAN, 0.0], &mut y);
+        assert!(y[0].is_nan() && y[1] == 0.0);
+    }
+}
+
+#[test]
+fn all_levels_agree_with_scalar() {
+    fn check<A: Activation>() {
+        let (x, dy) = (random(200, -12.0, 12.0, 6), random(200, -1.0, 1.0, 7));
+        let run = |level| {
+            let (mut y, mut dx) = (vec![0.0; 200], vec![0.0; 200]);
+            dispatch_at(level, Map::<A>(&x, &mut y, PhantomData));
+            dispatch_at(level, MapBackward::<A>(&x, &dy, &mut dx, PhantomData));
+            [y, dx].concat()
+        };
+        let expected = exact(&run(Level::Scalar));
+        for level in Level::available() {
+            assert_close(&run(level), &expected, 2e-6, level.name());
+        }
+    }
+    check::<Gelu>();
+    check::<GeluTanh>();
+    check::<Silu>();
+}

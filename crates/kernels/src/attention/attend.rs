@@ -1,0 +1,313 @@
+//! Attention of inference: rows of several sequences over their caches.
+//!
+//! A unit of work is a tile of rows of one (sequence, key/value head); a sequence with only a tile of rows, as in decoding,
+//! is cut by splits of its keys instead, and whichever worker finishes the last split merges them.
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::rows::{Rows, RowsMut, Shape};
+use super::softmax::{empty_record, entropy, finish, fold, log_sum_exp, refill};
+use super::source::KeyValueBlocks;
+use super::spec::AttnSpec;
+use super::split::{Decoding, Pass, SCRATCH, Scratch, record_width, visible_splits};
+use super::tile::{LINES, Line, Tile};
+use super::visible::{Visible, position};
+use crate::disjoint::Disjoint;
+use crate::parallel;
+use crate::simd::{Kernel, Simd, dispatch};
+
+/// The query rows of one sequence in one forward, and its keys.
+///
+/// The keys of the rows themselves were appended last: of `n` rows, row `i` has slot `slots - n + i` in every head.
+#[derive(Clone, Debug)]
+pub struct Segment<'a, B> {
+    /// The sequence's rows in `query` and `out`.
+    pub rows: Range<usize>,
+    /// The keys and values of each key/value head; their lengths may differ.
+    pub heads: &'a [B],
+}
+
+/// Statistics of [`attend`], `[rows, heads]` each; those not asked for in [`AttnSpec::want`] stay empty.
+#[derive(Clone, Debug, Default)]
+pub struct StatsOut {
+    /// Log-sum-exp of the scores, the sink logit included; −∞ where nothing was visible.
+    pub lse: Vec<f32>,
+    /// Entropy of the weights, the sink logit counted as a key.
+    pub entropy: Vec<f32>,
+}
+
+/// Attends: `out[r, h] = Σ_j softmax_j(score(query[r, h], key_j)) value_j` over the visible slots of the row's sequence.
+///
+/// `query` is `[rows, heads, head_dim]`, `out` `[rows, heads, value_dim]`. A row that sees nothing becomes zero; rows of no
+/// segment are left alone. A row's result has the same bits whatever other rows, segments and threads there are.
+///
+/// # Panics
+/// If a segment has another number of heads than `kv_heads`, segments overlap or descend, or a slice is too short.
+pub fn attend<B: KeyValueBlocks>(
+    spec: &AttnSpec,
+    shape: Shape,
+    query: Rows<'_>,
+    segments: &[Segment<'_, B>],
+    out: RowsMut<'_>,
+    stats: &mut StatsOut,
+) {
+    shape.check();
+    spec.check(shape.heads);
+    let mut rows = 0;
+    for segment in segments {
+        assert_eq!(segment.heads.len(), shape.kv_heads, "a segment needs one source per key/value head");
+        assert!(rows <= segment.rows.start, "segments must ascend without overlap");
+        rows = segment.rows.end.max(rows);
+    }
+    let width = shape.heads * shape.value_dim;
+    assert!(out.stride >= width, "rows of {width} at a stride of {} overlap", out.stride);
+    assert!(rows == 0 || out.data.len() >= (rows - 1) * out.stride + width, "the output is too short for {rows} rows");
+    refill(&mut stats.lse, if spec.want.needs_lse() { rows * shape.heads } else { 0 }, 0.0);
+    refill(&mut stats.entropy, if spec.want.entropy { rows * shape.heads } else { 0 }, 0.0);
+
+    let plan = Plan::new(spec, shape, segments);
+    let mut partials = vec![0.0; plan.partials];
+    let call = Call {
+        spec,
+        shape,
+        query,
+        segments,
+        partials: Disjoint::new(&mut partials),
+        out_stride: out.stride,
+        out: Disjoint::new(out.data),
+        lse: Disjoint::new(&mut stats.lse),
+        entropy: Disjoint::new(&mut stats.entropy),
+    };
+    parallel::parts(plan.units.len(), |unit| {
+        SCRATCH.with_borrow_mut(|scratch| dispatch(RunUnit { call: &call, plan: &plan, unit: &plan.units[unit], scratch }));
+    });
+}
+
+/// A tile of rows of one (sequence, key/value head).
+struct Job {
+    segment: usize,
+    kv_head: usize,
+    /// Rows of the segment.
+    rows: Range<usize>,
+    /// If the job is cut: its splits, where its partial records start, and how many splits are not done yet.
+    splits: Vec<usize>,
+    partials: usize,
+    remaining: AtomicUsize,
+}
+
+/// A job, or one split of a cut job.
+struct Unit {
+    job: usize,
+    piece: Option<usize>,
+}
+
+/// All jobs of a call and their units.
+struct Plan {
+    jobs: Vec<Job>,
+    units: Vec<Unit>,
+    /// Elements of all partial records.
+    partials: usize,
+}
+
+impl Plan {
+    fn new<B: KeyValueBlocks>(spec: &AttnSpec, shape: Shape, segments: &[Segment<'_, B>]) -> Self {
+        let mut plan = Self { jobs: Vec::new(), units: Vec::new(), partials: 0 };
+        let tile = (LINES / shape.group()).max(1);
+        for (index, segment) in segments.iter().enumerate() {
+            let rows = segment.rows.len();
+            for (kv_head, source) in segment.heads.iter().enumerate() {
+                // Later tiles see more keys: they go first, so that no worker is left with a long one at the end.
+                for start in (0..rows).step_by(tile).rev() {
+                    let tile_rows = start..(start + tile).min(rows);
+                    let visible = |row| Visible::of_row(spec, source, rows, row);
+                    let splits = if rows <= tile {
+                        let seen = tile_rows.clone().map(visible).reduce(Visible::union);
+                        seen.map_or_else(Vec::new, |seen| visible_splits(seen).collect())
+                    } else {
+                        Vec::new()
+                    };
+                    plan.push(shape, Job {
+                        segment: index,
+                        kv_head,
+                        rows: tile_rows,
+                        splits,
+                        partials: 0,
+                        remaining: AtomicUsize::new(0),
+                    });
+                }
+            }
+        }
+        plan
+    }
+
+    fn push(&mut self, shape: Shape, mut job: Job) {
+        let index = self.jobs.len();
+        if job.splits.len() > 1 {
+            job.partials = self.partials;
+            job.remaining = AtomicUsize::new(job.splits.len());
+            self.partials += job.splits.len() * job.records(shape);
+            self.units.extend((0..job.splits.len()).map(|piece| Unit { job: index, piece: Some(piece) }));
+        } else {
+            self.units.push(Unit { job: index, piece: None });
+        }
+        self.jobs.push(job);
+    }
+}
+
+impl Job {
+    /// Elements of the records of its lines.
+    fn records(&self, shape: Shape) -> usize {
+        self.rows.len() * shape.group() * record_width(shape.value_dim)
+    }
+}
+
+impl Visible {
+    /// What row `row` of `rows` sees of a source that ends with the rows' own slots.
+    pub(super) fn of_row<B: KeyValueBlocks>(spec: &AttnSpec, source: &B, rows: usize, row: usize) -> Self {
+        Self::new(spec, source.slots(), slot_of_row(source.slots(), rows, row), source.positions())
+    }
+}
+
+/// The slot of row `row` of the last `rows`.
+fn slot_of_row(slots: usize, rows: usize, row: usize) -> isize {
+    (slots + row) as isize - rows as isize
+}
+
+/// The lines of some rows of a segment, row by row and head by head, and their scaled queries.
+pub(super) fn lines_of<'a, B: KeyValueBlocks>(
+    spec: &AttnSpec,
+    shape: Shape,
+    query: Rows<'_>,
+    segment: &Segment<'a, B>,
+    kv_head: usize,
+    rows: Range<usize>,
+    packed: &mut Vec<f32>,
+) -> Vec<Line<'a>> {
+    let (source, group) = (&segment.heads[kv_head], shape.group());
+    let mut lines = Vec::with_capacity(rows.len() * group);
+    packed.clear();
+    for row in rows {
+        let slot = slot_of_row(source.slots(), segment.rows.len(), row);
+        let visible = Visible::of_row(spec, source, segment.rows.len(), row);
+        let text_position = source.positions().map_or(slot as f32, |positions| position(positions, slot) as f32);
+        for head in kv_head * group..(kv_head + 1) * group {
+            lines.push(Line { visible, position: text_position, slope: spec.slope(head), bias: &[] });
+            let query = query.head(segment.rows.start + row, head, shape.head_dim);
+            packed.extend(query.iter().map(|value| value * spec.scale));
+        }
+    }
+    lines
+}
+
+/// The arguments of a call, shared by its workers.
+struct Call<'a, B> {
+    spec: &'a AttnSpec,
+    shape: Shape,
+    query: Rows<'a>,
+    segments: &'a [Segment<'a, B>],
+    /// Records of cut jobs; a unit owns those of its piece, the unit that ends a job those of the whole job.
+    partials: Disjoint<'a, f32>,
+    out_stride: usize,
+    /// Output and statistics; the unit that ends a job owns those of its rows and heads.
+    out: Disjoint<'a, f32>,
+    lse: Disjoint<'a, f32>,
+    entropy: Disjoint<'a, f32>,
+}
+
+/// One unit on one worker.
+struct RunUnit<'a, B> {
+    call: &'a Call<'a, B>,
+    plan: &'a Plan,
+    unit: &'a Unit,
+    scratch: &'a mut Scratch,
+}
+
+impl<B: KeyValueBlocks> Kernel for RunUnit<'_, B> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self { call, plan, unit, scratch } = self;
+        let (job, shape) = (&plan.jobs[unit.job], call.shape);
+        let segment = &call.segments[job.segment];
+        let source = &segment.heads[job.kv_head];
+        let lines =
+            lines_of(call.spec, shape, call.query, segment, job.kv_head, job.rows.clone(), &mut scratch.query);
+        let pass = Pass {
+            tile: Tile {
+                lines: &lines,
+                query: &scratch.query,
+                head_dim: shape.head_dim,
+                softcap: call.spec.softcap,
+                positions: source.positions(),
+                alibi: call.spec.alibi.is_some(),
+            },
+            blocks: &Decoding { source, head_dim: shape.head_dim, value_dim: shape.value_dim },
+            value_dim: shape.value_dim,
+            entropy: call.spec.want.entropy,
+        };
+        let records = job.records(shape);
+        let Some(piece) = unit.piece else {
+            call.start(job, &mut scratch.room.total);
+            pass.all(s, &mut scratch.room);
+            call.write(s, job, &scratch.room.total);
+            return;
+        };
+        let start = job.partials + piece * records;
+        // SAFETY: this range belongs to this piece, which only this unit computes.
+        let part = unsafe { call.partials.range(start, records) };
+        pass.split(s, job.splits[piece], &mut scratch.room, part);
+        if job.remaining.fetch_sub(1, Ordering::AcqRel) == 1 {
+            call.start(job, &mut scratch.room.total);
+            // SAFETY: all pieces of the job are done, and the counter made their writes visible here.
+            let parts = unsafe { call.partials.range(job.partials, job.splits.len() * records) };
+            let width = record_width(shape.value_dim);
+            for part in parts.chunks_exact(records) {
+                for (total, part) in scratch.room.total.chunks_exact_mut(width).zip(part.chunks_exact(width)) {
+                    fold(s, total, part);
+                }
+            }
+            call.write(s, job, &scratch.room.total);
+        }
+    }
+}
+
+impl<B> Call<'_, B> {
+    /// The query heads of a job.
+    fn heads(&self, job: &Job) -> Range<usize> {
+        let group = self.shape.group();
+        job.kv_head * group..(job.kv_head + 1) * group
+    }
+
+    /// Starts the states of a job's lines.
+    fn start(&self, job: &Job, total: &mut Vec<f32>) {
+        refill(total, job.records(self.shape), 0.0);
+        let heads = self.heads(job).cycle();
+        for (record, head) in total.chunks_exact_mut(record_width(self.shape.value_dim)).zip(heads) {
+            empty_record(record, self.spec.sink_logit(head));
+        }
+    }
+
+    /// Writes the outputs and statistics of a job.
+    #[inline(always)]
+    fn write<S: Simd>(&self, s: S, job: &Job, total: &[f32]) {
+        let mut records = total.chunks_exact(record_width(self.shape.value_dim));
+        for row in job.rows.clone().map(|row| self.segments[job.segment].rows.start + row) {
+            for (head, record) in self.heads(job).zip(&mut records) {
+                let start = row * self.out_stride + head * self.shape.value_dim;
+                let at = row * self.shape.heads + head;
+                // SAFETY: rows of segments do not overlap, and a (row, head) belongs to one job, which ends once.
+                unsafe {
+                    finish(s, record, self.out.range(start, self.shape.value_dim));
+                    if self.spec.want.needs_lse() {
+                        self.lse.range(at, 1)[0] = log_sum_exp(record);
+                    }
+                    if self.spec.want.entropy {
+                        self.entropy.range(at, 1)[0] = entropy(record);
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,32 @@
+//! Fused softmax attention: one kernel for training and inference.
+//!
+//! `out_i = Σ_j p_ij v_j`, `p_ij = exp(s_ij - lse_i)`, `lse_i = ln Σ_j exp(s_ij)`, `s_ij = scale · q_i·k_j` and what
+//! [`AttnSpec`] adds. Scores exist only as `[6, BLOCK]` tiles: memory is linear in the tokens and nothing of size
+//! tokens × tokens is made.
+//!
+//! - [`attend`]: rows of several sequences over caches that are decoded block by block ([`KeyValueBlocks`]).
+//! - [`column_sums`]: how much weight each key received, in a second pass.
+//! - [`forward`] and [`backward`]: tensors `[batch, heads, tokens, head_dim]` and their gradients.
+//!
+//! Keys are cut at absolute slots: into blocks of [`BLOCK`], over which an online softmax runs, and into splits of 512,
+//! which start empty and are merged in order. A score is a sequential chain over `head_dim`, an output element one over
+//! the keys of a split. Hence a row has the same bits whether it is decoded alone, in a chunk or in a whole prompt.
+
+mod attend;
+mod columns;
+mod product;
+mod rows;
+mod softmax;
+mod source;
+mod spec;
+mod split;
+mod tile;
+mod visible;
+
+pub use attend::{Segment, StatsOut, attend};
+pub use columns::{HeadSum, column_sums};
+pub use rows::{Rows, RowsMut, Shape};
+pub use softmax::merge;
+pub use source::{BLOCK, Float, KeyValueBlocks, Strided};
+pub use spec::{AttnSpec, Stats};
+pub use split::SPLIT;

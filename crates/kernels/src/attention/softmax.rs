@@ -1,0 +1,190 @@
+//! The online softmax (Milakov and Gimelshein 2018, arXiv:1805.02867; Dao et al. 2022, arXiv:2205.14135).
+//!
+//! A line's state after some keys is `m = max s`, `l = Σ e^{s-m}`, `acc = Σ e^{s-m} v` and, for the entropy,
+//! `t = Σ e^{s-m} (s - m)`. A new maximum rescales all of them. Keys that are not visible have `s = -∞` and change nothing.
+//! States over different keys merge, which is how splits of the keys are joined.
+
+use super::product::{Factors, Size, Start, Vectors, multiply};
+use super::source::BLOCK;
+use crate::simd::{LANES, Simd};
+
+/// The states of a tile's lines while the blocks of one split pass by; the sums are kept in sixteen lanes.
+#[derive(Default)]
+pub(super) struct Running {
+    maximum: Vec<f32>,
+    sum: Vec<f32>,
+    tilt: Vec<f32>,
+    acc: Vec<f32>,
+    vectors: usize,
+    entropy: bool,
+}
+
+impl Running {
+    /// Starts `lines` empty states with `vectors` vectors of output.
+    pub fn reset(&mut self, lines: usize, vectors: usize, entropy: bool) {
+        (self.vectors, self.entropy) = (vectors, entropy);
+        refill(&mut self.maximum, lines, f32::NEG_INFINITY);
+        refill(&mut self.sum, lines * LANES, 0.0);
+        refill(&mut self.tilt, if entropy { lines * LANES } else { 0 }, 0.0);
+        refill(&mut self.acc, lines * vectors * LANES, 0.0);
+    }
+
+    /// Turns a line's scores `[BLOCK]` into weights relative to its new maximum; returns what its state shrinks by.
+    #[inline(always)]
+    pub fn weigh<S: Simd>(&mut self, s: S, line: usize, scores: &mut [f32]) -> f32 {
+        const VECTORS: usize = BLOCK / LANES;
+        let mut values = [s.zero(); VECTORS];
+        for (i, value) in values.iter_mut().enumerate() {
+            // SAFETY: the scores are a block of `BLOCK`.
+            *value = unsafe { s.load(scores, i * LANES) };
+        }
+        let block = s.largest(s.max(s.max(values[0], values[1]), s.max(values[2], values[3])));
+        let old = self.maximum[line];
+        let new = if block > old { block } else { old };
+        self.maximum[line] = new;
+        // With nothing visible yet the reference is 0, so that no −∞ − −∞ appears: all weights are e^{-∞} = 0.
+        let reference = if new == f32::NEG_INFINITY { 0.0 } else { new };
+        let shrink = s.exp(s.splat(old - reference));
+        let reference = s.splat(reference);
+        let (mut total, mut tilt) = (s.zero(), s.zero());
+        for (i, value) in values.into_iter().enumerate() {
+            let difference = s.sub(value, reference);
+            let weight = s.exp(difference);
+            total = s.add(total, weight);
+            if self.entropy {
+                tilt = s.fma(weight, s.max(difference, s.splat(f32::MIN)), tilt);
+            }
+            // SAFETY: as above.
+            unsafe { s.store(scores, i * LANES, weight) };
+        }
+        // SAFETY: the state has `LANES` sums per line.
+        unsafe {
+            let sum = s.load(&self.sum, line * LANES);
+            if self.entropy {
+                let moved = if old == f32::NEG_INFINITY { 0.0 } else { old - new };
+                let shifted = s.fma(s.splat(moved), sum, s.load(&self.tilt, line * LANES));
+                s.store(&mut self.tilt, line * LANES, s.fma(shifted, shrink, tilt));
+            }
+            s.store(&mut self.sum, line * LANES, s.fma(sum, shrink, total));
+        }
+        s.to_array(shrink)[0]
+    }
+
+    /// Adds `weights · values` to the outputs of the lines from `line` on, after shrinking what they hold.
+    ///
+    /// `weights` is `[rows, BLOCK]`, of which the columns `columns` count.
+    #[inline(always)]
+    pub fn add<S: Simd>(
+        &mut self,
+        s: S,
+        line: usize,
+        shrink: &[f32],
+        weights: &[f32],
+        values: Vectors<'_>,
+        columns: std::ops::Range<usize>,
+    ) {
+        let size = Size { rows: shrink.len(), vectors: self.vectors, steps: columns.len() };
+        let a = Factors { data: &weights[columns.start..], row_stride: BLOCK, step_stride: 1 };
+        let b = Vectors { data: &values.data[columns.start * values.stride..], stride: values.stride };
+        let width = self.vectors * LANES;
+        multiply(s, size, a, b, Start::Scale(shrink), &mut self.acc[line * width..], width);
+    }
+
+    /// Writes the states as records.
+    #[inline(always)]
+    pub fn record<S: Simd>(&self, s: S, records: &mut [f32]) {
+        let width = self.vectors * LANES;
+        for (line, record) in records.chunks_exact_mut(RECORD_HEADER + width).enumerate() {
+            let reduce = |lanes: &[f32]| {
+                // SAFETY: each line has `LANES` sums.
+                if lanes.is_empty() { 0.0 } else { s.sum(unsafe { s.load(lanes, line * LANES) }) }
+            };
+            record[MAXIMUM] = self.maximum[line];
+            record[SUM] = reduce(&self.sum);
+            record[TILT] = reduce(&self.tilt);
+            record[RECORD_HEADER..].copy_from_slice(&self.acc[line * width..][..width]);
+        }
+    }
+}
+
+/// Sets a vector's length and all its elements without giving memory back.
+pub(super) fn refill(data: &mut Vec<f32>, length: usize, value: f32) {
+    data.clear();
+    data.resize(length, value);
+}
+
+/// Elements of a record before its accumulated output.
+pub(super) const RECORD_HEADER: usize = LANES;
+const MAXIMUM: usize = 0;
+const SUM: usize = 1;
+const TILT: usize = 2;
+
+/// Makes a record empty, or one that has seen only a sink logit.
+pub(super) fn empty_record(record: &mut [f32], sink_logit: f32) {
+    record.fill(0.0);
+    record[MAXIMUM] = sink_logit;
+    record[SUM] = if sink_logit == f32::NEG_INFINITY { 0.0 } else { 1.0 };
+}
+
+/// Merges the state `part` into `total`.
+#[inline(always)]
+pub(super) fn fold<S: Simd>(s: S, total: &mut [f32], part: &[f32]) {
+    let (old, new) = (total[MAXIMUM], part[MAXIMUM]);
+    if new == f32::NEG_INFINITY {
+        return;
+    }
+    let maximum = if new > old { new } else { old };
+    let weight = |m: f32| s.exp(s.splat(m - maximum));
+    let (kept, added) = (weight(old), weight(new));
+    let moved = |m: f32| if m == f32::NEG_INFINITY { 0.0 } else { m - maximum };
+    let (kept_factor, added_factor) = (s.to_array(kept)[0], s.to_array(added)[0]);
+    total[TILT] = (total[TILT] + moved(old) * total[SUM]) * kept_factor + (part[TILT] + moved(new) * part[SUM]) * added_factor;
+    total[SUM] = total[SUM] * kept_factor + part[SUM] * added_factor;
+    total[MAXIMUM] = maximum;
+    for at in (RECORD_HEADER..total.len()).step_by(LANES) {
+        // SAFETY: records are whole vectors long and of equal length.
+        unsafe {
+            let value = s.fma(s.load(part, at), added, s.mul(s.load(total, at), kept));
+            s.store(total, at, value);
+        }
+    }
+}
+
+/// The output row of a final state.
+#[inline(always)]
+pub(super) fn finish<S: Simd>(s: S, record: &[f32], out: &mut [f32]) {
+    if record[SUM] == 0.0 {
+        out.fill(0.0);
+        return;
+    }
+    let sum = s.splat(record[SUM]);
+    for (i, out) in out.chunks_mut(LANES).enumerate() {
+        // SAFETY: the record holds whole vectors for every output.
+        let value = unsafe { s.load(record, RECORD_HEADER + i * LANES) };
+        s.store_partial(out, s.div(value, sum));
+    }
+}
+
+/// `ln Σ e^s` of a final state; −∞ if it saw nothing.
+pub(super) fn log_sum_exp(record: &[f32]) -> f32 {
+    if record[SUM] == 0.0 { f32::NEG_INFINITY } else { record[MAXIMUM] + record[SUM].ln() }
+}
+
+/// `-Σ p ln p` of a final state, the sink logit counted as a key; 0 if it saw nothing.
+pub(super) fn entropy(record: &[f32]) -> f32 {
+    if record[SUM] == 0.0 { 0.0 } else { record[SUM].ln() - record[TILT] / record[SUM] }
+}
+
+/// Joins attention over two disjoint sets of keys: `o = Σ o_i e^{lse_i - lse}`, written over `output` and `lse`.
+pub fn merge(output: &mut [f32], lse: &mut f32, other: &[f32], other_lse: f32) {
+    if other_lse == f32::NEG_INFINITY {
+        return;
+    }
+    let maximum = lse.max(other_lse);
+    let (kept, added) = ((*lse - maximum).exp(), (other_lse - maximum).exp());
+    let total = kept + added;
+    for (value, &other) in output.iter_mut().zip(other) {
+        *value = (*value * kept + other * added) / total;
+    }
+    *lse = maximum + total.ln();
+}

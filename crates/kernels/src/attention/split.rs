@@ -1,0 +1,154 @@
+//! One tile of lines against one split of the keys, block by block.
+
+use std::ops::Range;
+
+use super::product::{ROWS, Vectors};
+use super::softmax::{RECORD_HEADER, Running, fold, refill};
+use super::source::{BLOCK, KeyValueBlocks};
+use super::tile::{Tile, hull};
+use super::visible::Visible;
+use crate::simd::{LANES, Simd};
+
+/// Slots of a split. Every split starts from an empty state and the states are merged in order, in prefill too, so that
+/// decoding can give the splits of a row to different workers and still return the same bits.
+pub const SPLIT: usize = 512;
+
+/// A decoded block.
+pub(super) struct Block<'a> {
+    /// `[head_dim, BLOCK]`.
+    pub keys: &'a [f32],
+    /// `BLOCK` rows, whose last vector may be read past the value.
+    pub values: Vectors<'a>,
+}
+
+/// Where decoded blocks come from.
+pub(super) trait Blocks {
+    /// The block, in `buffer` if it has to be decoded.
+    fn fetch<'a, S: Simd>(&'a self, s: S, block: usize, buffer: &'a mut BlockBuffer) -> Block<'a>;
+}
+
+/// Room for one decoded block.
+#[derive(Default)]
+pub(super) struct BlockBuffer {
+    keys: Vec<f32>,
+    values: Vec<f32>,
+}
+
+/// Blocks decoded each time they are needed.
+pub(super) struct Decoding<'a, B> {
+    pub source: &'a B,
+    pub head_dim: usize,
+    pub value_dim: usize,
+}
+
+impl<B: KeyValueBlocks> Blocks for Decoding<'_, B> {
+    #[inline(always)]
+    fn fetch<'a, S: Simd>(&'a self, s: S, block: usize, buffer: &'a mut BlockBuffer) -> Block<'a> {
+        buffer.keys.resize(self.head_dim * BLOCK, 0.0);
+        // One vector more, because the last row's last vector may reach past it.
+        buffer.values.resize(BLOCK * self.value_dim + LANES, 0.0);
+        self.source.keys(s, block, &mut buffer.keys);
+        self.source.values(s, block, &mut buffer.values[..BLOCK * self.value_dim]);
+        Block { keys: &buffer.keys, values: Vectors { data: &buffer.values, stride: self.value_dim } }
+    }
+}
+
+/// Working memory of a worker, kept from call to call.
+#[derive(Default)]
+pub(super) struct Scratch {
+    /// Scaled queries of a tile.
+    pub query: Vec<f32>,
+    /// Where a [`Pass`] works.
+    pub room: Room,
+    /// Decoded keys of a split and the weights that they received.
+    pub keys: Vec<f32>,
+    pub sums: Vec<f32>,
+}
+
+/// Where a [`Pass`] works.
+#[derive(Default)]
+pub(super) struct Room {
+    /// The states of the tile over all splits so far, as records.
+    pub total: Vec<f32>,
+    part: Vec<f32>,
+    running: Running,
+    buffer: BlockBuffer,
+}
+
+thread_local! {
+    /// The scratch of this thread.
+    pub(super) static SCRATCH: std::cell::RefCell<Scratch> = std::cell::RefCell::default();
+}
+
+/// The splits that hold something visible.
+pub(super) fn visible_splits(visible: Visible) -> impl Iterator<Item = usize> {
+    (0..visible.end.div_ceil(SPLIT)).filter(move |&split| blocks_of(split).any(|block| visible.touches(block)))
+}
+
+/// The blocks of a split.
+fn blocks_of(split: usize) -> Range<usize> {
+    split * (SPLIT / BLOCK)..(split + 1) * (SPLIT / BLOCK)
+}
+
+/// The width of a tile's records.
+pub(super) fn record_width(value_dim: usize) -> usize {
+    RECORD_HEADER + value_dim.next_multiple_of(LANES)
+}
+
+/// A tile of lines that passes over blocks of keys and values.
+pub(super) struct Pass<'a, K> {
+    pub tile: Tile<'a>,
+    pub blocks: &'a K,
+    pub value_dim: usize,
+    /// Whether the entropy is wanted.
+    pub entropy: bool,
+}
+
+impl<K: Blocks> Pass<'_, K> {
+    /// Passes over all visible splits and merges them, in order, into `room.total`, which the caller has started.
+    #[inline(always)]
+    pub fn all<S: Simd>(&self, s: S, room: &mut Room) {
+        let width = record_width(self.value_dim);
+        let mut part = std::mem::take(&mut room.part);
+        refill(&mut part, self.tile.lines.len() * width, 0.0);
+        for split in visible_splits(self.tile.visible()) {
+            self.split(s, split, room, &mut part);
+            for (total, part) in room.total.chunks_exact_mut(width).zip(part.chunks_exact(width)) {
+                fold(s, total, part);
+            }
+        }
+        room.part = part;
+    }
+
+    /// Passes over the visible blocks of one split and writes the states to `records`.
+    #[inline(always)]
+    pub fn split<S: Simd>(&self, s: S, split: usize, room: &mut Room, records: &mut [f32]) {
+        room.running.reset(self.tile.lines.len(), self.value_dim.div_ceil(LANES), self.entropy);
+        let visible = self.tile.visible();
+        for block in blocks_of(split).filter(|&block| visible.touches(block)) {
+            let decoded = self.blocks.fetch(s, block, &mut room.buffer);
+            self.block(s, block, &decoded, &mut room.running);
+        }
+        room.running.record(s, records);
+    }
+
+    /// Passes over one block, a register tile of lines at a time.
+    #[inline(always)]
+    fn block<S: Simd>(&self, s: S, block: usize, decoded: &Block<'_>, running: &mut Running) {
+        let mut scores = [0.0; ROWS * BLOCK];
+        let mut shrink = [0.0; ROWS];
+        for line in (0..self.tile.lines.len()).step_by(ROWS) {
+            let lines = line..(line + ROWS).min(self.tile.lines.len());
+            let rows = lines.len();
+            let columns = hull(&self.tile.lines[lines.clone()]).columns(block);
+            if columns.is_empty() {
+                continue;
+            }
+            self.tile.scores(s, lines, block, decoded.keys, &mut scores, None);
+            for (row, scores) in scores.chunks_exact_mut(BLOCK).take(rows).enumerate() {
+                shrink[row] = running.weigh(s, line + row, scores);
+            }
+            running.add(s, line, &shrink[..rows], &scores, decoded.values, columns);
+        }
+    }
+}

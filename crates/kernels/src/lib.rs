@@ -1,0 +1,18 @@
+//! CPU kernels on plain slices, with the instruction set chosen at run time.
+//!
+//! Everything here is independent of any tensor library: slices in, slices out. Each kernel is written once over
+//! [`simd::Simd`] and compiled for AVX-512, AVX2 and portable scalar code; [`parallel`] is the only way a kernel
+//! reaches other threads.
+
+pub mod activation;
+pub mod kv;
+mod disjoint;
+#[cfg(test)]
+mod finite_differences;
+pub mod matrix;
+pub mod norm;
+pub mod attention;
+pub mod parallel;
+pub mod rope;
+pub mod simd;
+pub mod softmax;

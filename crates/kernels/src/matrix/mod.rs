@@ -1,0 +1,257 @@
+//! Weight matrices packed for inference, and their product with rows of activations.
+//!
+//! `y[r, o] = Σ_i x[r, i] · w[o, i] + bias[o]` with `w` stored as `f32`, `f16`, `bf16` or in the 4-, 5- and 8-bit block formats
+//! of GGUF. Outputs lie in panels of 16, one per SIMD lane:
+//!
+//! - float formats: `[panel][input][16]`; a lane adds its products input after input, fused;
+//! - block formats: `[panel][block of 32 inputs]`, see [`blocks`]; the activations are rounded to signed bytes per row
+//!   and block ([`activations`]), so a block costs integer arithmetic and one fused addition.
+//!
+//! The order of additions of one element depends on nothing but the number of inputs: a row's result is bit-identical
+//! whatever other rows are computed with it, in whatever chunks and on however many threads.
+
+mod activations;
+mod aligned;
+mod block_product;
+mod blocks;
+mod float_product;
+mod schedule;
+
+use std::fmt;
+
+use crate::simd::{LANES, Level};
+use aligned::{Aligned, Plain};
+use blocks::{BLOCK, Blocks};
+
+/// How the numbers of a matrix are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Format {
+    /// Single precision.
+    F32,
+    /// IEEE half precision.
+    F16,
+    /// bfloat16: the upper half of single precision.
+    Bf16,
+    /// 8-bit codes `q` and a scale per 32: `w = d · q`.
+    Q8_0,
+    /// 4-bit codes and a scale per 32: `w = d · (q - 8)`.
+    Q4_0,
+    /// 4-bit codes, a scale and a minimum per 32: `w = d · q + m`.
+    Q4_1,
+    /// 5-bit codes and a scale per 32: `w = d · (q - 16)`. Each code takes a byte once packed.
+    Q5_0,
+    /// 5-bit codes, a scale and a minimum per 32: `w = d · q + m`. Each code takes a byte once packed.
+    Q5_1,
+}
+
+/// Why bytes are not a matrix of the stated format and shape.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MatrixError {
+    /// [`PackedMatrix::from_blocks`] was given a float format.
+    #[error("{0:?} is not a block format; those are Q8_0, Q4_0, Q4_1, Q5_0 and Q5_1")]
+    NotABlockFormat(Format),
+    /// A row is not a whole number of blocks.
+    #[error("{format:?} stores blocks of 32 inputs, and {inputs} inputs are not a multiple of 32")]
+    PartialBlock {
+        /// The format asked for.
+        format: Format,
+        /// The length of a row.
+        inputs: usize,
+    },
+    /// The data is longer or shorter than the shape says.
+    #[error("a {format:?} matrix of {outputs} outputs and {inputs} inputs takes {expected} bytes, but {found} were given")]
+    WrongLength {
+        /// The format asked for.
+        format: Format,
+        /// Rows of the matrix.
+        outputs: usize,
+        /// Length of a row.
+        inputs: usize,
+        /// Bytes that the shape needs.
+        expected: u128,
+        /// Bytes that were given.
+        found: usize,
+    },
+}
+
+enum Storage {
+    F32(Aligned<f32>),
+    F16(Aligned<u16>),
+    Bf16(Aligned<u16>),
+    Blocks(Blocks),
+}
+
+/// A weight matrix `[outputs, inputs]` in the layout of the product kernel.
+pub struct PackedMatrix {
+    storage: Storage,
+    format: Format,
+    outputs: usize,
+    inputs: usize,
+}
+
+impl fmt::Debug for PackedMatrix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PackedMatrix({:?} [{}, {}])", self.format, self.outputs, self.inputs)
+    }
+}
+
+impl PackedMatrix {
+    /// Packs row-major `weights` `[outputs, inputs]`, kept in single precision.
+    ///
+    /// # Panics
+    /// If the length of `weights` is not `outputs · inputs`.
+    pub fn from_f32(weights: &[f32], outputs: usize, inputs: usize) -> Self {
+        Self { storage: Storage::F32(panels(weights, outputs, inputs)), format: Format::F32, outputs, inputs }
+    }
+
+    /// Packs row-major half-precision bits `[outputs, inputs]`, kept in half precision.
+    ///
+    /// # Panics
+    /// If the length of `weights` is not `outputs · inputs`.
+    pub fn from_f16_bits(weights: &[u16], outputs: usize, inputs: usize) -> Self {
+        Self { storage: Storage::F16(panels(weights, outputs, inputs)), format: Format::F16, outputs, inputs }
+    }
+
+    /// Packs row-major bfloat16 bits `[outputs, inputs]`, kept in bfloat16.
+    ///
+    /// # Panics
+    /// If the length of `weights` is not `outputs · inputs`.
+    pub fn from_bf16_bits(weights: &[u16], outputs: usize, inputs: usize) -> Self {
+        Self { storage: Storage::Bf16(panels(weights, outputs, inputs)), format: Format::Bf16, outputs, inputs }
+    }
+
+    /// Packs the blocks of a GGUF tensor: `outputs` rows of `inputs / 32` blocks each.
+    ///
+    /// # Errors
+    /// If `format` has no blocks, `inputs` is not a multiple of 32, or `bytes` has another length than the shape needs.
+    pub fn from_blocks(format: Format, bytes: &[u8], outputs: usize, inputs: usize) -> Result<Self, MatrixError> {
+        let layout = blocks::Layout::of(format).ok_or(MatrixError::NotABlockFormat(format))?;
+        if !inputs.is_multiple_of(BLOCK) {
+            return Err(MatrixError::PartialBlock { format, inputs });
+        }
+        let expected = (outputs as u128 * (inputs / BLOCK) as u128).saturating_mul(layout.bytes as u128);
+        if expected != bytes.len() as u128 {
+            return Err(MatrixError::WrongLength { format, outputs, inputs, expected, found: bytes.len() });
+        }
+        let storage = Storage::Blocks(Blocks::pack(layout, bytes, outputs, inputs / BLOCK));
+        Ok(Self { storage, format, outputs, inputs })
+    }
+
+    /// Rows of the matrix: elements of a result.
+    pub fn outputs(&self) -> usize {
+        self.outputs
+    }
+
+    /// Columns of the matrix: elements of an activation row.
+    pub fn inputs(&self) -> usize {
+        self.inputs
+    }
+
+    /// How the numbers are stored.
+    pub fn format(&self) -> Format {
+        self.format
+    }
+
+    /// Bytes of memory the weights take, padding included.
+    pub fn bytes(&self) -> usize {
+        match &self.storage {
+            Storage::F32(weights) => weights.bytes(),
+            Storage::F16(weights) | Storage::Bf16(weights) => weights.bytes(),
+            Storage::Blocks(blocks) => blocks.bytes(),
+        }
+    }
+
+    /// Writes row `index` as numbers: an embedding lookup.
+    ///
+    /// # Panics
+    /// If there is no such row, or `out` is not `inputs` long.
+    pub fn row(&self, index: usize, out: &mut [f32]) {
+        assert!(index < self.outputs, "row {index} of a matrix with {} rows", self.outputs);
+        assert_eq!(out.len(), self.inputs, "the length of a row");
+        match &self.storage {
+            Storage::F32(weights) => lane(weights.values(), index, out, |value| value),
+            Storage::F16(weights) => lane(weights.values(), index, out, |bits| half::f16::from_bits(bits).to_f32()),
+            Storage::Bf16(weights) => lane(weights.values(), index, out, |bits| half::bf16::from_bits(bits).to_f32()),
+            Storage::Blocks(blocks) => blocks.row(index, out),
+        }
+    }
+
+    /// `y[r, o] = Σ_i x[r, i] · w[o, i]` for `rows` rows of `x`, `x_stride` apart, into rows of `y`, `y_stride` apart.
+    ///
+    /// # Panics
+    /// If a stride is shorter than a row, or `x` or `y` does not hold `rows` rows.
+    pub fn product(&self, x: &[f32], rows: usize, x_stride: usize, y: &mut [f32], y_stride: usize) {
+        self.product_at(Level::current(), x, rows, x_stride, None, y, y_stride);
+    }
+
+    /// [`product`](Self::product) plus a `bias` of one number per output.
+    ///
+    /// # Panics
+    /// As `product`, and if `bias` has another length than `outputs`.
+    pub fn product_with_bias(
+        &self,
+        x: &[f32],
+        rows: usize,
+        x_stride: usize,
+        bias: &[f32],
+        y: &mut [f32],
+        y_stride: usize,
+    ) {
+        self.product_at(Level::current(), x, rows, x_stride, Some(bias), y, y_stride);
+    }
+
+    /// The product with the instruction set `level`.
+    pub(crate) fn product_at(
+        &self,
+        level: Level,
+        x: &[f32],
+        rows: usize,
+        x_stride: usize,
+        bias: Option<&[f32]>,
+        y: &mut [f32],
+        y_stride: usize,
+    ) {
+        if rows == 0 || self.outputs == 0 {
+            return;
+        }
+        assert!(x_stride >= self.inputs && y_stride >= self.outputs, "strides {x_stride} and {y_stride} of {self:?}");
+        assert!(x.len() >= (rows - 1) * x_stride + self.inputs, "{rows} rows of x in {} values", x.len());
+        assert!(y.len() >= (rows - 1) * y_stride + self.outputs, "{rows} rows of y in {} values", y.len());
+        assert!(bias.is_none_or(|bias| bias.len() == self.outputs), "a bias per output of {self:?}");
+        let x = schedule::Rows { values: x, count: rows, stride: x_stride };
+        let y = schedule::Target::new(y, y_stride, self.outputs, bias);
+        match &self.storage {
+            Storage::F32(weights) => float_product::run::<float_product::F32>(level, weights, self.inputs, x, &y),
+            Storage::F16(weights) => float_product::run::<float_product::F16>(level, weights, self.inputs, x, &y),
+            Storage::Bf16(weights) => float_product::run::<float_product::Bf16>(level, weights, self.inputs, x, &y),
+            Storage::Blocks(blocks) => block_product::run(level, blocks, x, &y),
+        }
+    }
+}
+
+/// Packs `[outputs, inputs]` as `[panel][input][16]`; the lanes after the last output are zero.
+fn panels<T: Plain + Send + Sync>(weights: &[T], outputs: usize, inputs: usize) -> Aligned<T> {
+    assert_eq!(Some(weights.len()), outputs.checked_mul(inputs), "{outputs} outputs of {inputs} inputs");
+    let mut packed = Aligned::zeros(outputs.div_ceil(LANES) * inputs * LANES);
+    if inputs > 0 {
+        crate::parallel::pieces(packed.values_mut(), LANES * inputs, |panel, packed| {
+            for (lane, row) in weights.chunks_exact(inputs).skip(panel * LANES).take(LANES).enumerate() {
+                for (target, weight) in packed[lane..].iter_mut().step_by(LANES).zip(row) {
+                    *target = *weight;
+                }
+            }
+        });
+    }
+    packed
+}
+
+/// Reads row `index` of `[panel][input][16]`.
+fn lane<T: Plain>(weights: &[T], index: usize, out: &mut [f32], convert: impl Fn(T) -> f32) {
+    let start = index / LANES * LANES * out.len() + index % LANES;
+    for (i, out) in out.iter_mut().enumerate() {
+        *out = convert(weights[start + i * LANES]);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,75 @@
+//! The one seam through which kernels use more than one thread.
+//!
+//! A kernel states how many independent parts its work has; [`workers`] decides how many threads share them. Results
+//! never depend on that number: a part is computed the same way by whichever worker takes it.
+//!
+//! Today the workers are those of rayon's current pool, so `pool.install(..)` and `RAYON_NUM_THREADS` limit them.
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use rayon::prelude::*;
+
+/// Calls `body(worker, workers)` once per worker, at most `parts` of them, and returns when all have returned.
+pub fn workers(parts: usize, body: impl Fn(usize, usize) + Sync) {
+    let workers = parts.min(rayon::current_num_threads());
+    match workers {
+        0 => {}
+        1 => body(0, 1),
+        _ => (0..workers).into_par_iter().with_max_len(1).for_each(|worker| body(worker, workers)),
+    }
+}
+
+/// Calls `body(part)` for every part, each exactly once; idle workers take the next part, so uneven parts balance.
+pub fn parts(parts: usize, body: impl Fn(usize) + Sync) {
+    let next = AtomicUsize::new(0);
+    workers(parts, |_, _| {
+        loop {
+            let part = next.fetch_add(1, Ordering::Relaxed);
+            if part >= parts {
+                break;
+            }
+            body(part);
+        }
+    });
+}
+
+/// Splits `data` into pieces of `length` elements (the last may be shorter) and calls `body(index, piece)` for each.
+pub fn pieces<T: Send>(data: &mut [T], length: usize, body: impl Fn(usize, &mut [T]) + Sync) {
+    if data.len() <= length || rayon::current_num_threads() == 1 {
+        data.chunks_mut(length.max(1)).enumerate().for_each(|(index, piece)| body(index, piece));
+    } else {
+        data.par_chunks_mut(length).enumerate().for_each(|(index, piece)| body(index, piece));
+    }
+}
+
+/// The contiguous share of `0..items` that `worker` of `workers` owns; shares differ by at most one item.
+pub fn share(items: usize, worker: usize, workers: usize) -> Range<usize> {
+    let (each, extra) = (items / workers, items % workers);
+    let start = worker * each + worker.min(extra);
+    start..start + each + usize::from(worker < extra)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_part_runs_exactly_once() {
+        for count in [0, 1, 2, 3, 17, 1000] {
+            let runs: Vec<AtomicUsize> = (0..count).map(|_| AtomicUsize::new(0)).collect();
+            parts(count, |part| {
+                runs[part].fetch_add(1, Ordering::Relaxed);
+            });
+            assert!(runs.iter().all(|run| run.load(Ordering::Relaxed) == 1));
+        }
+    }
+
+    #[test]
+    fn shares_cover_all_items_in_order() {
+        for (items, workers) in [(0, 3), (1, 2), (7, 3), (64, 5)] {
+            let joined: Vec<usize> = (0..workers).flat_map(|worker| share(items, worker, workers)).collect();
+            assert_eq!(joined, (0..items).collect::<Vec<_>>());
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! Elementary functions over [`Simd`], the same polynomials on every instruction set.
+
+use super::Simd;
+
+/// `e^x = 2^n · e^r` with `n = round(x / ln 2)`, `|r| ≤ ln 2 / 2`, and a degree-6 polynomial for `e^r`.
+#[inline(always)]
+pub(super) fn exp<S: Simd>(s: S, x: S::F) -> S::F {
+    let n = s.round(s.mul(x, s.splat(std::f32::consts::LOG2_E)));
+    let n = s.min(s.max(n, s.splat(-126.0)), s.splat(127.0));
+    // ln 2 in two parts: the first has few enough bits that n · part is exact.
+    let r = s.fma(n, s.splat(-0.693_359_4), x);
+    let r = s.fma(n, s.splat(2.121_944_4e-4), r);
+    let mut p = s.splat(1.0 / 720.0);
+    for coefficient in [1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0] {
+        p = s.fma(p, r, s.splat(coefficient));
+    }
+    let y = s.mul(p, s.exp2_whole(n));
+    s.select_less(x, s.splat(-87.3), s.zero(), y)
+}
+
+/// `tanh x = sign(x) · (1 - e^{-2|x|}) / (1 + e^{-2|x|})`, with the odd series near zero where that cancels.
+#[inline(always)]
+pub(super) fn tanh<S: Simd>(s: S, x: S::F) -> S::F {
+    let magnitude = s.abs(x);
+    let one = s.splat(1.0);
+    let e = exp(s, s.mul(magnitude, s.splat(-2.0)));
+    let large = s.div(s.sub(one, e), s.add(one, e));
+    let large = s.select_less(x, s.zero(), s.sub(s.zero(), large), large);
+    let square = s.mul(x, x);
+    let mut p = s.splat(62.0 / 2835.0);
+    for coefficient in [-17.0 / 315.0, 2.0 / 15.0, -1.0 / 3.0, 1.0] {
+        p = s.fma(p, square, s.splat(coefficient));
+    }
+    s.select_less(magnitude, s.splat(0.25), s.mul(x, p), large)
+}
+
+/// Abramowitz and Stegun 7.1.26: `erf x = 1 - (a1 t + … + a5 t^5) e^{-x²}`, `t = 1 / (1 + p x)`.
+///
+/// Its absolute error is 1.5e-7 plus rounding; near zero the Taylor series keeps the relative error small.
+#[inline(always)]
+pub(super) fn erf<S: Simd>(s: S, x: S::F) -> S::F {
+    let magnitude = s.abs(x);
+    let one = s.splat(1.0);
+    let t = s.div(one, s.fma(magnitude, s.splat(0.327_591_1), one));
+    let mut p = s.splat(1.061_405_4);
+    for coefficient in [-1.453_152, 1.421_413_7, -0.284_496_74, 0.254_829_6, 0.0] {
+        p = s.fma(p, t, s.splat(coefficient));
+    }
+    let large = s.sub(one, s.mul(p, exp(s, s.sub(s.zero(), s.mul(x, x)))));
+    let large = s.select_less(x, s.zero(), s.sub(s.zero(), large), large);
+    let square = s.mul(x, x);
+    let mut series = s.splat(1.0 / 216.0);
+    for coefficient in [-1.0 / 42.0, 0.1, -1.0 / 3.0, 1.0] {
+        series = s.fma(series, square, s.splat(coefficient));
+    }
+    let small = s.mul(s.mul(x, series), s.splat(std::f32::consts::FRAC_2_SQRT_PI));
+    s.select_less(magnitude, s.splat(0.5), small, large)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Kernel, LANES, Level, Simd, dispatch_at};
+
+    struct Map<'a, const F: u8>(&'a [f32]);
+
+    impl<const F: u8> Kernel for Map<'_, F> {
+        type Output = Vec<f32>;
+        #[inline(always)]
+        fn run<S: Simd>(self, s: S) -> Vec<f32> {
+            let mut out = Vec::new();
+            for chunk in self.0.chunks(LANES) {
+                let x = s.load_partial(chunk, 0.0);
+                let y = match F {
+                    0 => s.exp(x),
+                    1 => s.tanh(x),
+                    _ => s.erf(x),
+                };
+                out.extend_from_slice(&s.to_array(y)[..chunk.len()]);
+            }
+            out
+        }
+    }
+
+    fn grid(low: f32, high: f32) -> Vec<f32> {
+        (0..=20_000).map(|i| low + (high - low) * i as f32 / 20_000.0).collect()
+    }
+
+    #[test]
+    fn exp_is_within_two_units_in_the_last_place() {
+        let x = grid(-87.2, 88.0);
+        for level in Level::available() {
+            for (x, y) in x.iter().zip(dispatch_at(level, Map::<0>(&x))) {
+                let exact = f64::from(*x).exp();
+                assert!((f64::from(y) - exact).abs() <= 2.0 * exact * f64::from(f32::EPSILON), "{level:?} {x} {y}");
+            }
+        }
+    }
+
+    #[test]
+    fn exp_keeps_the_special_values() {
+        let x = [f32::NEG_INFINITY, -1e30, -88.0, f32::INFINITY, f32::NAN, 0.0];
+        for level in Level::available() {
+            let y = dispatch_at(level, Map::<0>(&x));
+            assert_eq!(&y[..4], &[0.0, 0.0, 0.0, f32::INFINITY], "{level:?}");
+            assert!(y[4].is_nan() && y[5] == 1.0, "{level:?} {y:?}");
+        }
+    }
+
+    /// Reference `erf` by its Taylor series in f64 (converges for the range tested).
+    fn erf_exact(x: f64) -> f64 {
+        let (mut term, mut sum) = (x, x);
+        for n in 1..200 {
+            term *= -x * x / f64::from(n);
+            sum += term / f64::from(2 * n + 1);
+        }
+        sum * std::f64::consts::FRAC_2_SQRT_PI
+    }
+
+    #[test]
+    fn tanh_and_erf_are_close() {
+        let x = grid(-4.0, 4.0);
+        for level in Level::available() {
+            for (x, y) in x.iter().zip(dispatch_at(level, Map::<1>(&x))) {
+                assert!((f64::from(y) - f64::from(*x).tanh()).abs() < 1e-6, "{level:?} tanh {x} {y}");
+            }
+            for (x, y) in x.iter().zip(dispatch_at(level, Map::<2>(&x))) {
+                assert!((f64::from(y) - erf_exact(f64::from(*x))).abs() < 5e-7, "{level:?} erf {x} {y}");
+            }
+        }
+    }
+}

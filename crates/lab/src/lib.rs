@@ -1,0 +1,1 @@
+//! Comparisons, diagnostics, experiments and reports.

@@ -1,0 +1,291 @@
+//! Building a [`Decoder`] from named tensors, wherever they come from.
+
+use burn::module::Param;
+use burn::tensor::{Device, Tensor};
+use headwise_kernels::matrix::{MatrixError, PackedMatrix};
+use headwise_nn::block::{Around, Block, BlockSpec, Norms};
+use headwise_nn::channel::Gated;
+use headwise_nn::mixer::{HeadNorms, Softmax};
+use headwise_nn::norm::RmsNorm;
+use headwise_nn::{Embedding, Linear, Table};
+use headwise_ops::host;
+
+use super::{Decoder, DecoderSpec, SpecError};
+use crate::gguf::{DequantiseError, GgufError, MetadataError};
+
+/// In which form weights are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Weights {
+    /// As the file has them, packed for the inference kernels.
+    #[default]
+    Stored,
+    /// Dequantised to 32-bit floats, packed for the inference kernels: the reference.
+    F32,
+    /// Burn parameters in 32-bit floats, which can be trained.
+    Trainable,
+}
+
+/// Why a model could not be loaded.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LoadError {
+    /// The file is no valid GGUF.
+    #[error(transparent)]
+    Gguf(#[from] GgufError),
+    /// The metadata lacks something, or has it in the wrong type.
+    #[error(transparent)]
+    Metadata(#[from] MetadataError),
+    /// The description makes no model.
+    #[error(transparent)]
+    Spec(#[from] SpecError),
+    /// An architecture that is not supported.
+    #[error("architecture `{found}` is not supported: the supported ones are {supported}")]
+    Architecture {
+        /// What the file says.
+        found: String,
+        /// The names that work.
+        supported: String,
+    },
+    /// A setting that changes the mathematics and is not understood.
+    #[error("`{key}` = {value} changes the mathematics of `{architecture}` and is not understood")]
+    Setting {
+        /// The architecture.
+        architecture: String,
+        /// The key.
+        key: String,
+        /// Its value.
+        value: String,
+    },
+    /// A tensor that the architecture needs is not there.
+    #[error("tensor `{name}` is missing")]
+    Missing {
+        /// The tensor.
+        name: String,
+    },
+    /// A tensor has another shape than the architecture says.
+    #[error("tensor `{name}` has shape {found:?}; the model's description asks for {expected:?}")]
+    Shape {
+        /// The tensor.
+        name: String,
+        /// Shape in the file.
+        found: Vec<usize>,
+        /// Shape by the description.
+        expected: Vec<usize>,
+    },
+    /// A tensor nobody asked for: the model has a part that is not understood.
+    #[error("the file has tensors that `{architecture}` does not use: {names}")]
+    Unused {
+        /// The architecture.
+        architecture: String,
+        /// The tensors, the first few.
+        names: String,
+    },
+    /// A tensor could not be dequantised.
+    #[error("tensor `{name}`: {source}")]
+    Dequantise {
+        /// The tensor.
+        name: String,
+        /// Why.
+        source: DequantiseError,
+    },
+    /// A tensor could not be packed.
+    #[error("tensor `{name}`: {source}")]
+    Pack {
+        /// The tensor.
+        name: String,
+        /// Why.
+        source: MatrixError,
+    },
+}
+
+/// Named tensors that a model is built from.
+pub(super) trait Source {
+    /// The elements of `name`, which must have `shape`.
+    fn floats(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, LoadError>;
+    /// The matrix `name` `[outputs, inputs]` packed as it is stored.
+    ///
+    /// With `interleaved` heads the file pairs rotary channels `2i, 2i + 1`; rows are put back to `i, i + d/2`.
+    fn packed(&self, name: &str, shape: [usize; 2], interleaved: Option<usize>) -> Result<PackedMatrix, LoadError>;
+}
+
+/// What the tensors of a format are called; `{}` stands for the layer.
+pub(super) struct Names {
+    pub embedding: &'static str,
+    pub norm: &'static str,
+    pub head: &'static str,
+    pub query: &'static str,
+    pub key: &'static str,
+    pub value: &'static str,
+    pub output: &'static str,
+    pub query_norm: &'static str,
+    pub key_norm: &'static str,
+    pub mixer_before: &'static str,
+    pub mixer_after: &'static str,
+    pub channel_before: &'static str,
+    pub channel_after: &'static str,
+    pub gate: &'static str,
+    pub up: &'static str,
+    pub down: &'static str,
+}
+
+/// A decoder being built.
+pub(super) struct Loader<'a, S> {
+    pub source: &'a S,
+    pub names: &'a Names,
+    pub weights: Weights,
+    /// Query and key rows are stored with interleaved rotary pairs.
+    pub interleaved: bool,
+    /// Norm scales are stored less this much.
+    pub norm_offset: f32,
+    pub device: &'a Device,
+}
+
+impl<S: Source> Loader<'_, S> {
+    /// Builds the model `spec` from the tensors.
+    pub fn decoder(&self, spec: DecoderSpec) -> Result<Decoder, LoadError> {
+        spec.check()?;
+        let (names, dim) = (self.names, spec.dim);
+        let embedding = self.embedding(names.embedding, [spec.vocabulary, dim])?;
+        let blocks =
+            (0..spec.layers.len()).map(|layer| self.block(&spec, layer)).collect::<Result<Vec<_>, LoadError>>()?;
+        let norm = spec.final_norm.then(|| self.norm(names.norm, dim, spec.epsilon)).transpose()?;
+        let head = (!spec.tied).then(|| self.linear(names.head, [spec.vocabulary, dim], false, None)).transpose()?;
+        Ok(Decoder { embedding, blocks, norm, head, spec })
+    }
+
+    fn block(&self, spec: &DecoderSpec, layer: usize) -> Result<Block, LoadError> {
+        let (block, dim) = (&spec.layers[layer], spec.dim);
+        let name = |template: &str| template.replace("{}", &layer.to_string());
+        let around = |before: &str, after: &str| {
+            let norm = |present, template: &str| match present {
+                true => self.norm(&name(template), dim, spec.epsilon).map(Some),
+                false => Ok(None),
+            };
+            Ok::<_, LoadError>(Around {
+                before: norm(block.norms != Norms::None, before)?,
+                after: norm(block.norms == Norms::Sandwich, after)?,
+            })
+        };
+        let names = self.names;
+        Ok(Block {
+            mixer_norms: around(names.mixer_before, names.mixer_after)?,
+            mixer: self.mixer(block, dim, spec.epsilon, &name)?,
+            channel_norms: match &block.channel {
+                Some(_) => around(names.channel_before, names.channel_after)?,
+                None => Around { before: None, after: None },
+            },
+            channel: match &block.channel {
+                Some(channel) => Some(Gated::new(
+                    self.linear(&name(names.gate), [channel.hidden, dim], false, None)?,
+                    self.linear(&name(names.up), [channel.hidden, dim], false, None)?,
+                    self.linear(&name(names.down), [dim, channel.hidden], false, None)?,
+                    channel.gate,
+                )),
+                None => None,
+            },
+        })
+    }
+
+    fn mixer(
+        &self,
+        block: &BlockSpec,
+        dim: usize,
+        epsilon: f64,
+        name: &impl Fn(&str) -> String,
+    ) -> Result<Softmax, LoadError> {
+        let (names, mixer) = (self.names, &block.mixer);
+        let (queries, keys) = (mixer.heads * mixer.head_dim, mixer.kv_heads * mixer.head_dim);
+        let heads = |count| self.interleaved.then_some(count);
+        let projections = [
+            self.linear(&name(names.query), [queries, dim], mixer.bias, heads(mixer.heads))?,
+            self.linear(&name(names.key), [keys, dim], mixer.bias, heads(mixer.kv_heads))?,
+            self.linear(&name(names.value), [keys, dim], mixer.bias, None)?,
+            self.linear(&name(names.output), [dim, queries], false, None)?,
+        ];
+        let norms = match mixer.qk_norm {
+            true => Some(HeadNorms {
+                query: self.norm(&name(names.query_norm), mixer.head_dim, epsilon)?,
+                key: self.norm(&name(names.key_norm), mixer.head_dim, epsilon)?,
+            }),
+            false => None,
+        };
+        Ok(Softmax::new(mixer.clone(), projections, norms))
+    }
+
+    fn norm(&self, name: &str, dim: usize, epsilon: f64) -> Result<RmsNorm, LoadError> {
+        let mut weight = self.source.floats(&format!("{name}.weight"), &[dim])?;
+        weight.iter_mut().for_each(|weight| *weight += self.norm_offset);
+        Ok(RmsNorm::from_weight(weight, epsilon, self.device))
+    }
+
+    fn linear(&self, name: &str, shape: [usize; 2], bias: bool, heads: Option<usize>) -> Result<Linear, LoadError> {
+        let [outputs, inputs] = shape;
+        let mut bias =
+            bias.then(|| self.source.floats(&format!("{name}.bias"), &[outputs])).transpose()?;
+        if let (Some(bias), Some(heads)) = (&mut bias, heads) {
+            *bias = halves_apart(bias, heads, 1);
+        }
+        let name = format!("{name}.weight");
+        if self.weights == Weights::Trainable {
+            let weight = self.matrix(&name, shape, heads)?;
+            let weight: Tensor<2> = host::tensor(weight, shape, self.device);
+            let weight = Param::from_tensor(host::contiguous(weight.transpose()));
+            let bias = bias.map(|bias| Param::from_tensor(host::tensor(bias, [outputs], self.device)));
+            return Ok(Linear::Float(burn::nn::Linear { weight, bias }));
+        }
+        Ok(Linear::packed(self.pack(&name, outputs, inputs, heads)?, bias))
+    }
+
+    fn embedding(&self, name: &str, shape: [usize; 2]) -> Result<Embedding, LoadError> {
+        let name = format!("{name}.weight");
+        if self.weights == Weights::Trainable {
+            let weight = host::tensor(self.source.floats(&name, &shape)?, shape, self.device);
+            return Ok(Embedding::Float(Table { weight: Param::from_tensor(weight) }));
+        }
+        Ok(Embedding::packed(self.pack(&name, shape[0], shape[1], None)?))
+    }
+
+    fn pack(&self, name: &str, outputs: usize, inputs: usize, heads: Option<usize>) -> Result<PackedMatrix, LoadError> {
+        match self.weights {
+            Weights::Stored => self.source.packed(name, [outputs, inputs], heads),
+            _ => Ok(PackedMatrix::from_f32(&self.matrix(name, [outputs, inputs], heads)?, outputs, inputs)),
+        }
+    }
+
+    fn matrix(&self, name: &str, shape: [usize; 2], heads: Option<usize>) -> Result<Vec<f32>, LoadError> {
+        let weight = self.source.floats(name, &shape)?;
+        Ok(match heads {
+            Some(heads) => halves_apart(&weight, heads, shape[1]),
+            None => weight,
+        })
+    }
+}
+
+/// Reorders the rows of every head from rotary pairs side by side (`2i, 2i + 1`) to pairs half a head apart
+/// (`i, i + d/2`). Rows have `width` elements.
+pub(super) fn halves_apart<T: Copy>(rows: &[T], heads: usize, width: usize) -> Vec<T> {
+    let head_dim = rows.len() / (heads * width);
+    let half = head_dim / 2;
+    let mut out = Vec::with_capacity(rows.len());
+    for head in rows.chunks_exact(head_dim * width) {
+        for channel in 0..head_dim {
+            let stored = (channel % half) * 2 + channel / half;
+            out.extend_from_slice(&head[stored * width..][..width]);
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rotary_pairs_are_moved_half_a_head_apart() {
+        let stored = [0, 4, 1, 5, 2, 6, 3, 7, 10, 14, 11, 15, 12, 16, 13, 17];
+        let expected = [0, 1, 2, 3, 4, 5, 6, 7, 10, 11, 12, 13, 14, 15, 16, 17];
+        assert_eq!(halves_apart(&stored, 2, 1), expected);
+        let wide: Vec<i32> = stored.iter().flat_map(|&row| [row, row + 100]).collect();
+        assert_eq!(halves_apart(&wide, 2, 2), expected.iter().flat_map(|&row| [row, row + 100]).collect::<Vec<_>>());
+    }
+}

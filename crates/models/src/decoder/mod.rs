@@ -1,0 +1,96 @@
+//! Decoder language models: one description, one module, for training and inference.
+
+mod from_gguf;
+mod induction;
+mod load;
+mod spec;
+
+use burn::module::Module;
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use headwise_nn::block::Block;
+use headwise_nn::mixer::{MixContext, Segment};
+use headwise_nn::norm::RmsNorm;
+use headwise_nn::{Embedding, Linear};
+
+pub use induction::Induction;
+pub use load::{LoadError, Weights};
+pub use spec::{DecoderSpec, SpecError};
+
+/// A decoder language model.
+#[derive(Module, Debug)]
+pub struct Decoder {
+    /// Token vectors; also the output head when `head` is none.
+    pub embedding: Embedding,
+    /// The layers.
+    pub blocks: Vec<Block>,
+    /// The norm before the output head.
+    pub norm: Option<RmsNorm>,
+    /// The output head, where it is not tied to the embedding.
+    pub head: Option<Linear>,
+    #[module(skip)]
+    spec: DecoderSpec,
+}
+
+impl Decoder {
+    /// A model with trainable weights drawn at random.
+    pub fn random(spec: DecoderSpec, device: &Device) -> Result<Self, SpecError> {
+        spec.check()?;
+        let (dim, epsilon) = (spec.dim, spec.epsilon);
+        Ok(Self {
+            embedding: Embedding::random(spec.vocabulary, dim, device),
+            blocks: spec.layers.iter().map(|layer| Block::random(layer, dim, epsilon, device)).collect(),
+            norm: spec.final_norm.then(|| RmsNorm::new(dim, epsilon, device)),
+            head: (!spec.tied).then(|| Linear::random(dim, spec.vocabulary, false, device)),
+            spec,
+        })
+    }
+
+    /// What the model is.
+    pub fn spec(&self) -> &DecoderSpec {
+        &self.spec
+    }
+
+    /// The vectors of `ids`: `[1, ids, dim]`. Every id must be below the vocabulary size.
+    pub fn embed(&self, ids: &[u32], device: &Device) -> Tensor<3> {
+        let x = self.embedding.lookup(ids, device);
+        match self.spec.embedding_scale {
+            Some(scale) => x * scale,
+            None => x,
+        }
+    }
+
+    /// Runs layer `index` on `x` `[1, rows, dim]`.
+    pub fn layer(&self, index: usize, x: Tensor<3>, ctx: &mut MixContext<'_>) -> Tensor<3> {
+        ctx.layer = index;
+        self.blocks[index].forward(x, ctx)
+    }
+
+    /// Scores of the next token after each of `rows` of `x` `[1, rows, dim]`: `[rows, vocabulary]`.
+    pub fn head(&self, x: Tensor<3>, rows: &[usize]) -> Tensor<2> {
+        let device = x.device();
+        let indices: Vec<i64> = rows.iter().map(|&row| row as i64).collect();
+        let indices = Tensor::<1, Int>::from_data(TensorData::new(indices, [rows.len()]), &device);
+        let x: Tensor<2> = x.squeeze_dim::<2>(0).select(0, indices);
+        let x = match &self.norm {
+            Some(norm) => norm.forward(x),
+            None => x,
+        };
+        let logits = match &self.head {
+            Some(head) => head.forward(x),
+            None => self.embedding.project(x),
+        };
+        match self.spec.final_softcap {
+            Some(cap) => (logits / cap).tanh() * cap,
+            None => logits,
+        }
+    }
+
+    /// Scores after every token of one text, without a cache: `[ids, vocabulary]`.
+    pub fn forward(&self, ids: &[u32], device: &Device) -> Tensor<2> {
+        let positions: Vec<i32> = (0..ids.len() as i32).collect();
+        let segments = [Segment { sequence: 0, rows: 0..ids.len() }];
+        let mut ctx = MixContext { positions: &positions, segments: &segments, layer: 0, cache: None };
+        let x = (0..self.blocks.len()).fold(self.embed(ids, device), |x, index| self.layer(index, x, &mut ctx));
+        self.head(x, &(0..ids.len()).collect::<Vec<_>>())
+    }
+}

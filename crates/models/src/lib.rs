@@ -1,0 +1,9 @@
+//! Models as specs, with their checkpoints, tokenizers and chat templates.
+
+pub mod chat;
+pub mod decoder;
+pub mod gguf;
+pub mod mapped;
+pub mod pull;
+pub mod safetensors;
+pub mod tokenizer;

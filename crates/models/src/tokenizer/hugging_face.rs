@@ -1,0 +1,138 @@
+//! A tokenizer from a Hugging Face `tokenizer.json`, run by the library that defines the format.
+//!
+//! `tokenizer_config.json` beside it names the boundary tokens and `generation_config.json` further tokens that end an answer; both may be
+//! missing. Padding and truncation that the file asks for are switched off: whoever runs the model decides on lengths.
+
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use serde_json::Value;
+use tokenizers::Tokenizer as Library;
+
+use super::error::TokenizerError;
+use super::vocabulary::{Spelling, TokenKind, Vocabulary, byte_of};
+use super::{Boundaries, Model, Result, Tokenizer, end_of_generation};
+
+/// The library's tokenizer.
+pub(super) struct HuggingFace {
+    library: Library,
+    /// The same with control tokens as text like any other, made when first needed.
+    plain: OnceLock<Box<Library>>,
+}
+
+impl HuggingFace {
+    /// Appends the ids of `text` without boundary tokens.
+    pub(super) fn encode(&self, text: &str, parse_special: bool, ids: &mut Vec<u32>) -> Result<()> {
+        let library = if parse_special { &self.library } else { self.plain() };
+        let encoding = library.encode_fast(text, false).map_err(TokenizerError::library)?;
+        ids.extend_from_slice(encoding.get_ids());
+        Ok(())
+    }
+
+    fn plain(&self) -> &Library {
+        self.plain.get_or_init(|| {
+            let mut plain = self.library.clone();
+            plain.set_encode_special_tokens(true);
+            Box::new(plain)
+        })
+    }
+}
+
+/// Reads `path`, or `tokenizer.json` in it.
+pub(super) fn read(path: &Path) -> Result<Tokenizer> {
+    let file = if path.is_dir() { path.join("tokenizer.json") } else { path.to_path_buf() };
+    let failed = |reason: String| TokenizerError::File { path: file.clone(), reason };
+    let text = std::fs::read(&file).map_err(|error| failed(error.to_string()))?;
+    let description: Value = serde_json::from_slice(&text).map_err(|error| failed(error.to_string()))?;
+    let mut library = Library::from_bytes(&text).map_err(|error| failed(error.to_string()))?;
+    library.with_padding(None);
+    library.with_truncation(None).map_err(|error| failed(error.to_string()))?;
+
+    let vocabulary = vocabulary(&library, spelling(&description))?;
+    let folder = file.parent().unwrap_or(Path::new("."));
+    let (boundaries, named) = boundaries(folder, &library, &vocabulary)?;
+    let end_of_generation = end_of_generation(&vocabulary, named);
+    let model = Model::HuggingFace(Box::new(HuggingFace { library, plain: OnceLock::new() }));
+    Ok(Tokenizer { model, vocabulary, boundaries, end_of_generation })
+}
+
+/// How the tokens spell bytes, by the steps that the file names.
+fn spelling(description: &Value) -> Spelling {
+    let mentions = |section: &str, step: &str| {
+        description.get(section).is_some_and(|value| value.to_string().contains(&format!("\"type\":\"{step}\"")))
+    };
+    if mentions("decoder", "ByteLevel") || mentions("pre_tokenizer", "ByteLevel") {
+        Spelling::ByteLevel
+    } else if mentions("model", "WordPiece") {
+        Spelling::WordPiece
+    } else {
+        Spelling::SentencePiece
+    }
+}
+
+/// The library's vocabulary in the order of the ids.
+fn vocabulary(library: &Library, spelling: Spelling) -> Result<Vocabulary> {
+    let tokens = library.get_vocab(true);
+    let added = library.get_added_tokens_decoder();
+    let size = tokens.values().max().map_or(0, |&id| id as usize + 1);
+    // A file may give a token any id: the list below must not be longer than the tokens justify.
+    if size > 2 * tokens.len() + 4096 {
+        let reason = format!("the highest token id is {}, but there are only {} tokens", size - 1, tokens.len());
+        return Err(TokenizerError::Library(reason));
+    }
+    let mut texts = vec![None; size];
+    let mut kinds = vec![TokenKind::Unused; size];
+    for (text, id) in tokens {
+        kinds[id as usize] = match added.get(&id) {
+            Some(token) if token.special => TokenKind::Control,
+            Some(_) => TokenKind::UserDefined,
+            None if spelling == Spelling::SentencePiece && byte_of(&text).is_some() => TokenKind::Byte,
+            None => TokenKind::Normal,
+        };
+        texts[id as usize] = Some(text);
+    }
+    Vocabulary::new(texts, kinds, spelling)
+}
+
+/// The boundary tokens, and the tokens that the files say end an answer.
+fn boundaries(folder: &Path, library: &Library, vocabulary: &Vocabulary) -> Result<(Boundaries, Vec<u32>)> {
+    let config = optional_json(&folder.join("tokenizer_config.json"))?;
+    let generation = optional_json(&folder.join("generation_config.json"))?;
+    let named = |key: &str| {
+        let token = config.get(key)?;
+        vocabulary.id(token.as_str().or_else(|| token.get("content")?.as_str())?)
+    };
+    // What the file adds around a text is seen on a text: its rules are the library's.
+    let framed = library.encode_fast("a", true).map_err(TokenizerError::library)?;
+    let bare = library.encode_fast("a", false).map_err(TokenizerError::library)?;
+    let first = framed.get_ids().first().copied().filter(|id| bare.get_ids().first() != Some(id));
+    let last = framed.get_ids().last().copied().filter(|id| bare.get_ids().last() != Some(id));
+    let boundaries = Boundaries {
+        bos: first.or_else(|| named("bos_token")),
+        eos: last.or_else(|| named("eos_token")),
+        add_bos: first.is_some(),
+        add_eos: last.is_some(),
+        space_prefix: adds_space(library, vocabulary, bare.get_ids()),
+    };
+    let ends = generation.get("eos_token_id").cloned().unwrap_or_default();
+    let ends = ends.as_array().cloned().unwrap_or_else(|| vec![ends]);
+    let ends = ends.iter().filter_map(Value::as_u64).filter_map(|id| u32::try_from(id).ok());
+    let ends = ends.filter(|&id| vocabulary.text(id).is_some());
+    Ok((boundaries, ends.chain(named("eos_token")).chain(last).collect()))
+}
+
+/// Whether encoding puts a space before a text, seen on the ids of `a`.
+fn adds_space(library: &Library, vocabulary: &Vocabulary, ids: &[u32]) -> bool {
+    let bytes: Vec<u8> = ids.iter().filter_map(|&id| vocabulary.bytes(id)).flatten().collect();
+    library.get_decoder().is_some() && bytes.starts_with(b" ")
+}
+
+/// The JSON file at `path`; nothing if there is no such file.
+fn optional_json(path: &PathBuf) -> Result<Value> {
+    if !path.exists() {
+        return Ok(Value::Null);
+    }
+    let failed = |reason: String| TokenizerError::File { path: path.clone(), reason };
+    let text = std::fs::read(path).map_err(|error| failed(error.to_string()))?;
+    serde_json::from_slice(&text).map_err(|error| failed(error.to_string()))
+}

@@ -1,0 +1,99 @@
+//! One decoder block: a token mixer and a channel mixer, each with a residual connection.
+
+use burn::module::Module;
+use burn::tensor::{Device, Tensor};
+use serde::{Deserialize, Serialize};
+
+use crate::channel::{Gated, GatedSpec};
+use crate::mixer::{MixContext, Softmax, SoftmaxSpec};
+use crate::norm::RmsNorm;
+
+/// Where a block normalises.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Norms {
+    /// Before each part: `x + f(norm(x))`.
+    #[default]
+    Pre,
+    /// Before and after each part: `x + norm(f(norm(x)))`.
+    Sandwich,
+    /// Nowhere: `x + f(x)`.
+    None,
+}
+
+/// How to build a [`Block`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BlockSpec {
+    /// The token mixer.
+    pub mixer: SoftmaxSpec,
+    /// The channel mixer; none leaves the token mixer alone.
+    #[serde(default)]
+    pub channel: Option<GatedSpec>,
+    /// Where norms stand.
+    #[serde(default)]
+    pub norms: Norms,
+}
+
+/// A part of a block with the norms before and after it.
+#[derive(Module, Debug)]
+pub struct Around {
+    /// Applied to the input.
+    pub before: Option<RmsNorm>,
+    /// Applied to the output, before the residual sum.
+    pub after: Option<RmsNorm>,
+}
+
+impl Around {
+    fn random(norms: Norms, dim: usize, epsilon: f64, device: &Device) -> Self {
+        let norm = |present: bool| present.then(|| RmsNorm::new(dim, epsilon, device));
+        Self { before: norm(norms != Norms::None), after: norm(norms == Norms::Sandwich) }
+    }
+
+    /// `x + after(f(before(x)))`
+    fn residual(&self, x: Tensor<3>, f: impl FnOnce(Tensor<3>) -> Tensor<3>) -> Tensor<3> {
+        let input = match &self.before {
+            Some(norm) => norm.forward(x.clone()),
+            None => x.clone(),
+        };
+        let output = f(input);
+        match &self.after {
+            Some(norm) => x + norm.forward(output),
+            None => x + output,
+        }
+    }
+}
+
+/// One layer of a decoder.
+#[derive(Module, Debug)]
+pub struct Block {
+    /// Norms around the mixer.
+    pub mixer_norms: Around,
+    /// The token mixer.
+    pub mixer: Softmax,
+    /// Norms around the channel mixer.
+    pub channel_norms: Around,
+    /// The channel mixer.
+    pub channel: Option<Gated>,
+}
+
+impl Block {
+    /// Trainable weights at random; `dim` channels, norms with `epsilon`.
+    pub fn random(spec: &BlockSpec, dim: usize, epsilon: f64, device: &Device) -> Self {
+        Self {
+            mixer_norms: Around::random(spec.norms, dim, epsilon, device),
+            mixer: Softmax::random(spec.mixer.clone(), dim, epsilon, device),
+            channel_norms: Around::random(spec.norms, dim, epsilon, device),
+            channel: spec.channel.as_ref().map(|channel| Gated::random(channel, dim, device)),
+        }
+    }
+
+    /// `x` `[batch, tokens, dim]` to the same shape.
+    pub fn forward(&self, x: Tensor<3>, ctx: &mut MixContext<'_>) -> Tensor<3> {
+        let x = self.mixer_norms.residual(x, |x| self.mixer.forward(x, ctx));
+        match &self.channel {
+            Some(channel) => self.channel_norms.residual(x, |x| channel.forward(x)),
+            None => x,
+        }
+    }
+}

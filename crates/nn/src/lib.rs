@@ -1,0 +1,12 @@
+//! Modules that mix and transform tokens: one file per method.
+
+pub mod block;
+pub mod channel;
+mod embedding;
+mod linear;
+pub mod mixer;
+pub mod norm;
+pub mod position;
+
+pub use embedding::{Embedding, Table};
+pub use linear::{Linear, Packed};

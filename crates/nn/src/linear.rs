@@ -1,0 +1,66 @@
+//! A linear projection whose weights are either trainable floats or packed for inference.
+
+use std::sync::Arc;
+
+use burn::module::Module;
+use burn::tensor::{Device, Tensor};
+use headwise_kernels::matrix::PackedMatrix;
+
+/// `y = x Wᵀ + b`.
+#[derive(Module, Debug)]
+pub enum Linear {
+    /// Burn parameters, trainable.
+    Float(burn::nn::Linear),
+    /// Weights in the layout of the inference kernels, quantised or not; no gradient.
+    Packed(Packed),
+}
+
+/// Weights in kernel layout, shared by all clones.
+#[derive(Module, Debug)]
+pub struct Packed {
+    #[module(skip)]
+    weight: Arc<PackedMatrix>,
+    #[module(skip)]
+    bias: Option<Arc<[f32]>>,
+}
+
+impl Packed {
+    /// Weights `[outputs, inputs]` with an optional bias `[outputs]`.
+    pub fn new(weight: PackedMatrix, bias: Option<Vec<f32>>) -> Self {
+        Self { weight: Arc::new(weight), bias: bias.map(Into::into) }
+    }
+
+    /// The weight matrix.
+    pub fn weight(&self) -> &PackedMatrix {
+        &self.weight
+    }
+
+    /// `x` `[.., inputs]` to `[.., outputs]`.
+    ///
+    /// # Panics
+    /// If `x` tracks gradients: packed weights have none, load the model with float weights to train it.
+    pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        assert!(!x.is_require_grad(), "packed weights have no gradient: load the model with float weights to train it");
+        headwise_ops::packed_product(x, &self.weight, self.bias.as_deref())
+    }
+}
+
+impl Linear {
+    /// Trainable weights, initialised at random.
+    pub fn random(inputs: usize, outputs: usize, bias: bool, device: &Device) -> Self {
+        Self::Float(burn::nn::LinearConfig::new(inputs, outputs).with_bias(bias).init(device))
+    }
+
+    /// Packed weights `[outputs, inputs]` with an optional bias `[outputs]`.
+    pub fn packed(weight: PackedMatrix, bias: Option<Vec<f32>>) -> Self {
+        Self::Packed(Packed::new(weight, bias))
+    }
+
+    /// `x` `[.., inputs]` to `[.., outputs]`.
+    pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        match self {
+            Self::Float(linear) => linear.forward(x),
+            Self::Packed(packed) => packed.forward(x),
+        }
+    }
+}

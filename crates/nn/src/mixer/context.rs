@@ -1,0 +1,61 @@
+//! What a forward tells every mixer: positions, sequences, and where keys and values are kept.
+
+use std::ops::Range;
+
+use headwise_kernels::attention::AttnSpec;
+use headwise_kernels::rope::Rope;
+
+/// The rows of one sequence in a forward. A forward may hold many sequences, each with rows of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Segment {
+    /// Which sequence of the cache the rows belong to.
+    pub sequence: usize,
+    /// The rows, in text order.
+    pub rows: Range<usize>,
+}
+
+/// The state of a forward that mixers read and, through the cache, write.
+pub struct MixContext<'a> {
+    /// Text position of every row.
+    pub positions: &'a [i32],
+    /// Which rows belong to which sequence; together they cover all rows, in order.
+    pub segments: &'a [Segment],
+    /// Index of the layer being run.
+    pub layer: usize,
+    /// Keys and values of earlier forwards; none in training.
+    pub cache: Option<&'a mut dyn LayerCache>,
+}
+
+/// Queries, keys and values as the projections give them, not rotated: `[rows, heads · head_dim]`, row-major.
+#[derive(Clone, Copy, Debug)]
+pub struct Projected<'a> {
+    /// `[rows, heads · head_dim]`
+    pub query: &'a [f32],
+    /// `[rows, kv_heads · head_dim]`
+    pub key: &'a [f32],
+    /// `[rows, kv_heads · head_dim]`
+    pub value: &'a [f32],
+    /// Query heads.
+    pub heads: usize,
+    /// Key-value heads; each serves `heads / kv_heads` consecutive query heads.
+    pub kv_heads: usize,
+    /// Channels of a head.
+    pub head_dim: usize,
+}
+
+/// The keys and values of earlier tokens, kept between forwards by whoever runs the model.
+///
+/// The cache alone rotates keys and queries, because only it knows in which form it keeps them.
+pub trait LayerCache {
+    /// Adds the new pairs of every segment, then attends: `out` `[rows, heads · head_dim]` is overwritten.
+    fn attend(
+        &mut self,
+        layer: usize,
+        projected: Projected<'_>,
+        rope: Option<&Rope>,
+        spec: &AttnSpec,
+        positions: &[i32],
+        segments: &[Segment],
+        out: &mut [f32],
+    );
+}

@@ -1,0 +1,5 @@
+//! Normalisation layers.
+
+mod rms;
+
+pub use rms::RmsNorm;

@@ -1,0 +1,5 @@
+//! Position encodings.
+
+mod rope;
+
+pub use rope::{RopeScaling, RopeSpec};
