@@ -135,8 +135,9 @@ def unsplit_merges(strings, count=1500):
     merges, known = [], set(alphabet.values())
     while len(merges) < count:
         pairs = Counter(pair for word in words for pair in zip(word, word[1:]))
-        # The shortest of the commonest, then the smallest: deterministic, and no token longer than five bytes.
-        pair = min((p for p in pairs if len(p[0] + p[1]) <= 5 and p[0] + p[1] not in known), key=lambda p: (-pairs[p], p), default=None)
+        # The shortest of the commonest, then the smallest: deterministic. No token is longer than four bytes,
+        # so that none reads like a control token (`<eos>`), which llama.cpp would take for one.
+        pair = min((p for p in pairs if len(p[0] + p[1]) <= 4 and p[0] + p[1] not in known), key=lambda p: (-pairs[p], p), default=None)
         if pair is None:
             break
         merges.append(" ".join(pair))

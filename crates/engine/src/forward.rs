@@ -159,6 +159,10 @@ impl Chunk<'_> {
         let policy = self.sequence.policy.clone();
         let store = &mut self.sequence.layers[index];
         store.leave_window(tokens as i32 - 1);
+        if stage != Stage::Decode {
+            self.sequence.note_peak();
+        }
+        let store = &mut self.sequence.layers[index];
         policy.hold(store, place, tokens, stage);
     }
 
@@ -166,6 +170,7 @@ impl Chunk<'_> {
     fn finish(&mut self) {
         self.sequence.tokens += self.ids.len();
         self.sequence.prompt_ended |= self.prompt_ends;
+        self.sequence.note_peak();
     }
 }
 

@@ -9,9 +9,11 @@ mod forward;
 mod generate;
 mod sample;
 mod sequence;
+mod text;
 
 pub use engine::{Engine, EngineError};
 pub use forward::{Chunk, Logits, Wanted};
 pub use generate::{Generated, Generation, generate};
 pub use sample::Sampler;
 pub use sequence::Sequence;
+pub use text::{TextError, TextModel};

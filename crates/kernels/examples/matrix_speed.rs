@@ -13,7 +13,9 @@ fn matrix(format: Format, outputs: usize, inputs: usize) -> PackedMatrix {
     let blocks = outputs * inputs / 32;
     // The scale 2^-8 in half precision, then codes that differ from block to block.
     let blocks_of = |bytes: usize| -> Vec<u8> {
-        (0..blocks).flat_map(|block| (0..bytes).map(move |i| [0, 0x1C].get(i).map_or((block * 7 + i * 13) as u8, |&b| b))).collect()
+        (0..blocks)
+            .flat_map(|block| (0..bytes).map(move |i| [0, 0x1C].get(i).map_or((block * 7 + i * 13) as u8, |&b| b)))
+            .collect()
     };
     let value = |i: usize| (i % 97) as f32 / 97.0 - 0.5;
     match format {

@@ -1,8 +1,9 @@
 //! Chat templates: a conversation to the text that a chat model was trained on.
 //!
-//! A template is a Jinja program that comes with the model: `tokenizer.chat_template` in a GGUF file, or `chat_template.jinja` or the
-//! `chat_template` of `tokenizer_config.json` in a Hugging Face directory. It is rendered with what such programs rely on: Python's string and list
-//! methods, loop controls, trimmed blocks, `raise_exception`, `strftime_now`, and the texts of the boundary tokens. There are no tools.
+//! A template is a Jinja program that comes with the model: `tokenizer.chat_template` in a GGUF file, or
+//! `chat_template.jinja` or the `chat_template` of `tokenizer_config.json` in a Hugging Face directory. It is rendered
+//! with what such programs rely on: Python's string and list methods, loop controls, trimmed blocks, `raise_exception`,
+//! `strftime_now`, and the texts of the boundary tokens. There are no tools.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -17,7 +18,7 @@ use crate::gguf::{Metadata, MetadataError};
 use crate::tokenizer::Tokenizer;
 
 /// Steps a template may take: a template is a program by whoever made the model file, and must end.
-const FUEL: u64 = 50_000_000;
+const FUEL: u64 = 5_000_000;
 
 /// The result of this module.
 pub type Result<T> = std::result::Result<T, ChatTemplateError>;
@@ -97,7 +98,8 @@ pub struct ChatTemplate {
 }
 
 impl ChatTemplate {
-    /// Compiles the template `source`; `bos` and `eos` are the texts of the boundary tokens (empty if the model has none).
+    /// Compiles the template `source`; `bos` and `eos` are the texts of the boundary tokens (empty if the model has
+    /// none).
     pub fn new(source: &str, bos: &str, eos: &str) -> Result<Self> {
         let mut environment = Environment::new();
         environment.set_syntax(syntax()?);
@@ -119,7 +121,8 @@ impl ChatTemplate {
         Self::for_tokenizer(source, tokenizer)
     }
 
-    /// The template in a Hugging Face directory: `chat_template.jinja`, else `chat_template` in `tokenizer_config.json`.
+    /// The template in a Hugging Face directory: `chat_template.jinja`, else `chat_template` in
+    /// `tokenizer_config.json`.
     pub fn from_directory(directory: &Path, tokenizer: &Tokenizer) -> Result<Self> {
         let own = directory.join("chat_template.jinja");
         if own.exists() {
@@ -153,7 +156,8 @@ impl ChatTemplate {
         template.render(context).map_err(|error| failure(&error))
     }
 
-    /// The text of `messages`, the opening of the assistant's turn, and the start of its answer, which the model is to continue.
+    /// The text of `messages`, the opening of the assistant's turn, and the start of its answer, which the model is to
+    /// continue.
     pub fn render_continuation(&self, messages: &[Message], answer_start: &str) -> Result<String> {
         Ok(self.render(messages, true)? + answer_start)
     }
@@ -225,7 +229,8 @@ impl serde_json::ser::Formatter for PythonJson {
     }
 }
 
-/// `{% generation %}` and `{% endgeneration %}` mark the assistant's words for training and render as nothing: they become a condition that holds.
+/// `{% generation %}` and `{% endgeneration %}` mark the assistant's words for training and render as nothing: they
+/// become a condition that holds.
 fn without_generation_marks(source: &str) -> String {
     let mut parts = source.split("{%");
     let mut text = parts.next().unwrap_or_default().to_string();

@@ -1,7 +1,5 @@
 //! A token embedding, which may also be the output head.
 
-use std::sync::Arc;
-
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Distribution, Int, Tensor, TensorData};
 use headwise_kernels::matrix::PackedMatrix;

@@ -1,14 +1,26 @@
-//! Kernels as Burn operations: the kernel on the Flex backend, composed Burn operations elsewhere.
+//! Kernels as Burn operations.
+//!
+//! Every operation here runs a kernel of `headwise-kernels`, forward and backward, for `f32` tensors of the CPU backend, and is
+//! composed of Burn's own operations for every other backend and type; both are differentiable. `kernel_op` is what connects
+//! the two; each other file is one operation or a few that share their gradient.
 
-pub mod host;
 mod activation;
 mod attention;
-mod norm;
+mod flex;
+mod gated;
+pub mod host;
+mod kernel_op;
+mod layer_norm;
 mod packed;
+mod rms_norm;
 mod rope;
+mod softmax;
 
-pub use activation::{geglu_tanh, swiglu};
+pub use activation::{gelu, gelu_tanh, silu};
 pub use attention::{Attended, attention};
-pub use norm::rms_norm;
+pub use gated::{geglu_tanh, swiglu};
+pub use layer_norm::layer_norm;
 pub use packed::packed_product;
+pub use rms_norm::rms_norm;
 pub use rope::rope;
+pub use softmax::{log_softmax, softmax};

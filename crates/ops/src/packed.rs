@@ -5,8 +5,12 @@ use headwise_kernels::matrix::PackedMatrix;
 
 use crate::host::{Host, tensor};
 
-/// `y = x · weightᵀ + bias`: `x` `[.., inputs]` to `[.., outputs]`. Packed weights have no gradient.
+/// `y = x · weightᵀ + bias`: `x` `[.., inputs]` to `[.., outputs]`.
+///
+/// # Panics
+/// If `x` needs a gradient: packed weights pass none on. Train with the weights as float tensors.
 pub fn packed_product<const D: usize>(x: Tensor<D>, weight: &PackedMatrix, bias: Option<&[f32]>) -> Tensor<D> {
+    assert!(!x.is_tracked(), "packed weights pass no gradient on: unpack them to train this model or what precedes it");
     let (mut shape, device) = (x.dims(), x.device());
     let (inputs, outputs) = (weight.inputs(), weight.outputs());
     let rows = shape[..D - 1].iter().product();

@@ -19,6 +19,7 @@ pub use evict::{Evictor, Plan, Protected};
 pub use full::Full;
 pub use limits::{Limit, Limits, When};
 pub use policy::{CachePolicy, PolicyError};
+pub(crate) use policy::{Place, Stage};
 pub use query_window::QueryWindow;
 pub use snapkv::SnapKv;
 pub use store::{HeadStatistics, LayerStore, Needs, StoreShape};

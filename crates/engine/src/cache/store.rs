@@ -1,6 +1,6 @@
 //! The pairs of one sequence in one layer, and the statistics that its policy asked for.
 
-use headwise_kernels::attention::{AttnSpec, Rows, Segment, Shape, column_sums};
+use headwise_kernels::attention::{AttnSpec, HeadSum, Rows, RowsMut, Segment, Shape, StatsOut, attend, column_sums};
 use headwise_kernels::kv::{Codec, KeyValues, StoreBytes};
 use headwise_kernels::rope::Rope;
 
@@ -188,10 +188,24 @@ impl LayerStore {
     /// Sums of attention columns for the last rows of the text; `lse` of the rows, or empty to compute it.
     fn column_sums(&self, query: &[f32], lse: &[f32], spec: &AttnSpec) -> Vec<Vec<f32>> {
         let StoreShape { heads, kv_heads, head_dim, .. } = self.shape;
-        let rows = query.len() / (heads * head_dim);
+        let width = heads * head_dim;
         let shape = Shape { heads, kv_heads, head_dim, value_dim: head_dim };
-        let query = Rows { data: query, stride: heads * head_dim };
-        column_sums(spec, shape, query, &Segment { rows: 0..rows, heads: &self.pairs }, lse)
+        let rows = Rows { data: query, stride: width };
+        let segment = Segment { rows: 0..query.len() / width, heads: &self.pairs };
+        let mut stats = StatsOut::default();
+        let lse = if lse.is_empty() {
+            let mut spec = spec.clone();
+            spec.want.lse = true;
+            let mut out = vec![0.0; query.len()];
+            let out = RowsMut { data: &mut out, stride: width };
+            attend(&spec, shape, rows, std::slice::from_ref(&segment), out, &mut stats);
+            &stats.lse
+        } else {
+            lse
+        };
+        let mut sums: Vec<Vec<f32>> = self.pairs.iter().map(|pairs| vec![0.0; pairs.len()]).collect();
+        column_sums(spec, shape, rows, &segment, lse, HeadSum::Group, &mut sums);
+        sums
     }
 
     /// Keeps the slots `keep` of every head, ascending.

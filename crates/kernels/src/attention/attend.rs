@@ -11,7 +11,7 @@ use super::softmax::{empty_record, entropy, finish, fold, log_sum_exp, refill};
 use super::source::KeyValueBlocks;
 use super::spec::AttnSpec;
 use super::split::{Decoding, Pass, SCRATCH, Scratch, record_width, visible_splits};
-use super::tile::{LINES, Line, Tile};
+use super::tile::{LINES, Line, Tile, pack};
 use super::visible::{Visible, position};
 use crate::disjoint::Disjoint;
 use crate::parallel;
@@ -175,6 +175,7 @@ fn slot_of_row(slots: usize, rows: usize, row: usize) -> isize {
 }
 
 /// The lines of some rows of a segment, row by row and head by head, and their scaled queries.
+#[inline(always)]
 pub(super) fn lines_of<'a, B: KeyValueBlocks>(
     spec: &AttnSpec,
     shape: Shape,
@@ -194,7 +195,7 @@ pub(super) fn lines_of<'a, B: KeyValueBlocks>(
         for head in kv_head * group..(kv_head + 1) * group {
             lines.push(Line { visible, position: text_position, slope: spec.slope(head), bias: &[] });
             let query = query.head(segment.rows.start + row, head, shape.head_dim);
-            packed.extend(query.iter().map(|value| value * spec.scale));
+            pack(packed, query, spec.scale);
         }
     }
     lines
@@ -235,14 +236,7 @@ impl<B: KeyValueBlocks> Kernel for RunUnit<'_, B> {
         let lines =
             lines_of(call.spec, shape, call.query, segment, job.kv_head, job.rows.clone(), &mut scratch.query);
         let pass = Pass {
-            tile: Tile {
-                lines: &lines,
-                query: &scratch.query,
-                head_dim: shape.head_dim,
-                softcap: call.spec.softcap,
-                positions: source.positions(),
-                alibi: call.spec.alibi.is_some(),
-            },
+            tile: Tile::new(call.spec, &lines, &scratch.query, shape.head_dim, source.positions()),
             blocks: &Decoding { source, head_dim: shape.head_dim, value_dim: shape.value_dim },
             value_dim: shape.value_dim,
             entropy: call.spec.want.entropy,

@@ -13,8 +13,7 @@ use super::softmax::refill;
 use super::source::{BLOCK, KeyValueBlocks};
 use super::spec::AttnSpec;
 use super::split::{SCRATCH, SPLIT, Scratch};
-use super::tile::{LINES, Tile, hull};
-use super::visible::Visible;
+use super::tile::{LINES, Tile};
 use crate::disjoint::Disjoint;
 use crate::parallel;
 use crate::simd::{Kernel, LANES, Simd, dispatch};
@@ -101,20 +100,12 @@ impl<B: KeyValueBlocks> Kernel for SumSplit<'_, B> {
         let step = (LINES / shape.group()).max(1);
         for start in (0..rows).step_by(step) {
             let tile_rows = start..(start + step).min(rows);
-            let seen = tile_rows.clone().map(|row| Visible::of_row(call.spec, source, rows, row)).reduce(Visible::union);
-            if !seen.is_some_and(|seen| blocks.clone().any(|block| seen.touches(block))) {
-                continue;
-            }
             let Scratch { query, sums, keys, .. } = &mut *scratch;
             let lines = lines_of(call.spec, shape, call.query, call.segment, kv_head, tile_rows.clone(), query);
-            let tile = Tile {
-                lines: &lines,
-                query,
-                head_dim: shape.head_dim,
-                softcap: call.spec.softcap,
-                positions: source.positions(),
-                alibi: call.spec.alibi.is_some(),
-            };
+            let tile = Tile::new(call.spec, &lines, query, shape.head_dim, source.positions());
+            if !blocks.clone().any(|block| tile.visible.touches(block)) {
+                continue;
+            }
             let decoded = blocks.clone().zip(keys.chunks_exact(block_keys));
             for ((block, keys), sums) in decoded.zip(sums.chunks_exact_mut(height * BLOCK)) {
                 call.add_block(s, &tile, kv_head, tile_rows.start, block, keys, sums);
@@ -141,7 +132,7 @@ impl<B> Call<'_, B> {
         let mut scores = [0.0; ROWS * BLOCK];
         for first in (0..tile.lines.len()).step_by(ROWS) {
             let lines = first..(first + ROWS).min(tile.lines.len());
-            if !hull(&tile.lines[lines.clone()]).touches(block) {
+            if !tile.strips[first / ROWS].touches(block) {
                 continue;
             }
             tile.scores(s, lines.clone(), block, keys, &mut scores, None);

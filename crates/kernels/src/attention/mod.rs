@@ -13,7 +13,11 @@
 //! the keys of a split. Hence a row has the same bits whether it is decoded alone, in a chunk or in a whole prompt.
 
 mod attend;
+mod backward;
 mod columns;
+mod forward;
+mod gradient;
+mod prepared;
 mod product;
 mod rows;
 mod softmax;
@@ -21,12 +25,16 @@ mod source;
 mod spec;
 mod split;
 mod tile;
+mod view;
 mod visible;
 
 pub use attend::{Segment, StatsOut, attend};
+pub use backward::{Gradients, Upstream, backward};
 pub use columns::{HeadSum, column_sums};
+pub use forward::{Inputs, forward};
 pub use rows::{Rows, RowsMut, Shape};
 pub use softmax::merge;
 pub use source::{BLOCK, Float, KeyValueBlocks, Strided};
 pub use spec::{AttnSpec, Stats};
 pub use split::SPLIT;
+pub use view::{Dims, View4};

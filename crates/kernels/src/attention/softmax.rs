@@ -29,45 +29,55 @@ impl Running {
         refill(&mut self.acc, lines * vectors * LANES, 0.0);
     }
 
-    /// Turns a line's scores `[BLOCK]` into weights relative to its new maximum; returns what its state shrinks by.
+    /// Turns the scores `[rows, BLOCK]` of at most sixteen lines from `line` on into weights relative to their new
+    /// maxima; `shrink` receives what each line's state shrinks by.
     #[inline(always)]
-    pub fn weigh<S: Simd>(&mut self, s: S, line: usize, scores: &mut [f32]) -> f32 {
-        const VECTORS: usize = BLOCK / LANES;
-        let mut values = [s.zero(); VECTORS];
-        for (i, value) in values.iter_mut().enumerate() {
-            // SAFETY: the scores are a block of `BLOCK`.
-            *value = unsafe { s.load(scores, i * LANES) };
+    pub fn weigh<S: Simd>(&mut self, s: S, line: usize, scores: &mut [f32], shrink: &mut [f32]) {
+        let mut old = [0.0; LANES];
+        let mut reference = [0.0; LANES];
+        for (row, scores) in scores.chunks_exact(BLOCK).take(shrink.len()).enumerate() {
+            let [a, b, c, d] = vectors(s, scores);
+            let block = s.largest(s.max(s.max(a, b), s.max(c, d)));
+            let maximum = &mut self.maximum[line + row];
+            old[row] = *maximum;
+            *maximum = if block > *maximum { block } else { *maximum };
+            // With nothing visible yet the reference is 0, so that no −∞ − −∞ appears: all weights are e^{-∞} = 0.
+            reference[row] = if *maximum == f32::NEG_INFINITY { 0.0 } else { *maximum };
         }
-        let block = s.largest(s.max(s.max(values[0], values[1]), s.max(values[2], values[3])));
-        let old = self.maximum[line];
-        let new = if block > old { block } else { old };
-        self.maximum[line] = new;
-        // With nothing visible yet the reference is 0, so that no −∞ − −∞ appears: all weights are e^{-∞} = 0.
-        let reference = if new == f32::NEG_INFINITY { 0.0 } else { new };
-        let shrink = s.exp(s.splat(old - reference));
-        let reference = s.splat(reference);
+        let factors = s.to_array(s.exp(s.sub(s.from_array(old), s.from_array(reference))));
+        for (row, scores) in scores.chunks_exact_mut(BLOCK).take(shrink.len()).enumerate() {
+            shrink[row] = factors[row];
+            let moved = if old[row] == f32::NEG_INFINITY { 0.0 } else { old[row] - reference[row] };
+            self.weigh_line(s, line + row, scores, reference[row], factors[row], moved);
+        }
+    }
+
+    /// Turns a line's scores into weights relative to `reference` and adds their sums to its state.
+    ///
+    /// `shrink = e^moved` is what the state shrinks by, because its maximum moved by `moved`.
+    #[inline(always)]
+    fn weigh_line<S: Simd>(&mut self, s: S, line: usize, scores: &mut [f32], reference: f32, shrink: f32, moved: f32) {
+        let (reference, shrink) = (s.splat(reference), s.splat(shrink));
         let (mut total, mut tilt) = (s.zero(), s.zero());
-        for (i, value) in values.into_iter().enumerate() {
-            let difference = s.sub(value, reference);
+        for (i, score) in vectors(s, scores).into_iter().enumerate() {
+            let difference = s.sub(score, reference);
             let weight = s.exp(difference);
             total = s.add(total, weight);
             if self.entropy {
                 tilt = s.fma(weight, s.max(difference, s.splat(f32::MIN)), tilt);
             }
-            // SAFETY: as above.
+            // SAFETY: the scores are a block of `BLOCK`.
             unsafe { s.store(scores, i * LANES, weight) };
         }
         // SAFETY: the state has `LANES` sums per line.
         unsafe {
             let sum = s.load(&self.sum, line * LANES);
             if self.entropy {
-                let moved = if old == f32::NEG_INFINITY { 0.0 } else { old - new };
                 let shifted = s.fma(s.splat(moved), sum, s.load(&self.tilt, line * LANES));
                 s.store(&mut self.tilt, line * LANES, s.fma(shifted, shrink, tilt));
             }
             s.store(&mut self.sum, line * LANES, s.fma(sum, shrink, total));
         }
-        s.to_array(shrink)[0]
     }
 
     /// Adds `weights · values` to the outputs of the lines from `line` on, after shrinking what they hold.
@@ -105,6 +115,17 @@ impl Running {
             record[RECORD_HEADER..].copy_from_slice(&self.acc[line * width..][..width]);
         }
     }
+}
+
+/// The vectors of a block.
+#[inline(always)]
+fn vectors<S: Simd>(s: S, block: &[f32]) -> [S::F; BLOCK / LANES] {
+    let mut vectors = [s.zero(); BLOCK / LANES];
+    for (i, vector) in vectors.iter_mut().enumerate() {
+        // SAFETY: a block has `BLOCK` elements.
+        *vector = unsafe { s.load(block, i * LANES) };
+    }
+    vectors
 }
 
 /// Sets a vector's length and all its elements without giving memory back.

@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::product::{ROWS, Vectors};
 use super::softmax::{RECORD_HEADER, Running, fold, refill};
 use super::source::{BLOCK, KeyValueBlocks};
-use super::tile::{Tile, hull};
+use super::tile::Tile;
 use super::visible::Visible;
 use crate::simd::{LANES, Simd};
 
@@ -111,7 +111,7 @@ impl<K: Blocks> Pass<'_, K> {
         let width = record_width(self.value_dim);
         let mut part = std::mem::take(&mut room.part);
         refill(&mut part, self.tile.lines.len() * width, 0.0);
-        for split in visible_splits(self.tile.visible()) {
+        for split in visible_splits(self.tile.visible) {
             self.split(s, split, room, &mut part);
             for (total, part) in room.total.chunks_exact_mut(width).zip(part.chunks_exact(width)) {
                 fold(s, total, part);
@@ -124,7 +124,7 @@ impl<K: Blocks> Pass<'_, K> {
     #[inline(always)]
     pub fn split<S: Simd>(&self, s: S, split: usize, room: &mut Room, records: &mut [f32]) {
         room.running.reset(self.tile.lines.len(), self.value_dim.div_ceil(LANES), self.entropy);
-        let visible = self.tile.visible();
+        let visible = self.tile.visible;
         for block in blocks_of(split).filter(|&block| visible.touches(block)) {
             let decoded = self.blocks.fetch(s, block, &mut room.buffer);
             self.block(s, block, &decoded, &mut room.running);
@@ -140,14 +140,12 @@ impl<K: Blocks> Pass<'_, K> {
         for line in (0..self.tile.lines.len()).step_by(ROWS) {
             let lines = line..(line + ROWS).min(self.tile.lines.len());
             let rows = lines.len();
-            let columns = hull(&self.tile.lines[lines.clone()]).columns(block);
+            let columns = self.tile.strips[line / ROWS].columns(block);
             if columns.is_empty() {
                 continue;
             }
             self.tile.scores(s, lines, block, decoded.keys, &mut scores, None);
-            for (row, scores) in scores.chunks_exact_mut(BLOCK).take(rows).enumerate() {
-                shrink[row] = running.weigh(s, line + row, scores);
-            }
+            running.weigh(s, line, &mut scores, &mut shrink[..rows]);
             running.add(s, line, &shrink[..rows], &scores, decoded.values, columns);
         }
     }

@@ -1,7 +1,8 @@
 //! Query rows that are worked on together, and the scores of some of them with one block of keys.
 
-use super::product::{Factors, Size, Start, Vectors, multiply};
+use super::product::{Factors, ROWS, Size, Start, Vectors, multiply};
 use super::source::BLOCK;
+use super::spec::AttnSpec;
 use super::visible::Visible;
 use crate::simd::{LANES, Simd};
 
@@ -20,24 +21,53 @@ pub(super) struct Line<'a> {
     pub bias: &'a [f32],
 }
 
+/// Appends a scaled query to the packed queries of a tile.
+#[inline(always)]
+pub(super) fn pack(packed: &mut Vec<f32>, query: &[f32], scale: f32) {
+    let start = packed.len();
+    packed.resize(start + query.len().next_multiple_of(LANES), 0.0);
+    for (out, value) in packed[start..].iter_mut().zip(query) {
+        *out = value * scale;
+    }
+}
+
 /// Lines that share keys and values.
-#[derive(Clone, Copy)]
 pub(super) struct Tile<'a> {
     pub lines: &'a [Line<'a>],
-    /// The scaled queries `[lines, head_dim]`.
+    /// The scaled queries `[lines, head_dim]`, rows padded to whole vectors.
     pub query: &'a [f32],
     pub head_dim: usize,
     pub softcap: Option<f32>,
-    /// Text positions of the slots.
-    pub positions: Option<&'a [i32]>,
     /// Whether the lines have slopes.
     pub alibi: bool,
+    /// Text positions of the slots.
+    pub positions: Option<&'a [i32]>,
+    /// What any line sees.
+    pub visible: Visible,
+    /// What any of each [`ROWS`] lines sees.
+    pub strips: Vec<Visible>,
 }
 
 impl<'a> Tile<'a> {
-    /// What the lines see together.
-    pub fn visible(&self) -> Visible {
-        hull(self.lines)
+    /// A tile of at least one line.
+    pub fn new(
+        spec: &AttnSpec,
+        lines: &'a [Line<'a>],
+        query: &'a [f32],
+        head_dim: usize,
+        positions: Option<&'a [i32]>,
+    ) -> Self {
+        let hull = |lines: &[Line<'_>]| lines[1..].iter().fold(lines[0].visible, |hull, line| hull.union(line.visible));
+        Self {
+            lines,
+            query,
+            head_dim,
+            softcap: spec.softcap,
+            alibi: spec.alibi.is_some(),
+            positions,
+            visible: hull(lines),
+            strips: lines.chunks(ROWS).map(hull).collect(),
+        }
     }
 
     /// Scores of the lines `first..first + rows` with a block, `[rows, BLOCK]`; −∞ where a key is not visible.
@@ -54,8 +84,8 @@ impl<'a> Tile<'a> {
         capped: Option<&mut [f32]>,
     ) {
         let size = Size { rows: lines.len(), vectors: BLOCK / LANES, steps: self.head_dim };
-        let query = &self.query[lines.start * self.head_dim..];
-        let a = Factors { data: query, row_stride: self.head_dim, step_stride: 1 };
+        let stride = self.head_dim.next_multiple_of(LANES);
+        let a = Factors { data: &self.query[lines.start * stride..], row_stride: stride, step_stride: 1 };
         multiply(s, size, a, Vectors { data: keys, stride: BLOCK }, Start::Zero, out, BLOCK);
         if let Some(cap) = self.softcap {
             for scores in out.chunks_exact_mut(BLOCK).take(size.rows) {
@@ -75,16 +105,6 @@ impl<'a> Tile<'a> {
             mask(s, &line.visible, block, scores);
         }
     }
-}
-
-/// What any of the lines sees.
-#[inline(always)]
-pub(super) fn hull(lines: &[Line<'_>]) -> Visible {
-    let mut all = lines[0].visible;
-    for line in &lines[1..] {
-        all = all.union(line.visible);
-    }
-    all
 }
 
 /// Where the vectors of a block start.

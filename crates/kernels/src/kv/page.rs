@@ -1,151 +1,61 @@
 //! One page of key-value pairs in one of the storage formats.
 
-use half::{bf16, f16};
-
+use super::keys::Keys;
+use super::values::Values;
 use super::{Codec, PAGE, StoreBytes};
-use crate::simd::{LANES, Simd};
+use crate::simd::Simd;
 
 /// Keys `[head_dim, PAGE]` and values `[PAGE, value_dim]`.
 #[derive(Clone, Debug)]
 pub struct Page {
     head_dim: usize,
     value_dim: usize,
-    keys: Floats,
-    values: Floats,
-}
-
-/// Numbers in a float format.
-#[derive(Clone, Debug)]
-enum Floats {
-    F32(Box<[f32]>),
-    F16(Box<[u16]>),
-    Bf16(Box<[u16]>),
-}
-
-impl Floats {
-    fn new(codec: Codec, length: usize) -> Self {
-        match codec {
-            Codec::F32 => Self::F32(vec![0.0; length].into()),
-            Codec::F16 => Self::F16(vec![0; length].into()),
-            Codec::Bf16 => Self::Bf16(vec![0; length].into()),
-        }
-    }
-
-    fn set(&mut self, index: usize, value: f32) {
-        match self {
-            Self::F32(data) => data[index] = value,
-            Self::F16(data) => data[index] = f16::from_f32(value).to_bits(),
-            Self::Bf16(data) => data[index] = bf16::from_f32(value).to_bits(),
-        }
-    }
-
-    fn get(&self, index: usize) -> f32 {
-        match self {
-            Self::F32(data) => data[index],
-            Self::F16(data) => f16::from_bits(data[index]).to_f32(),
-            Self::Bf16(data) => bf16::from_bits(data[index]).to_f32(),
-        }
-    }
-
-    /// Copies one element as it is stored; both sides have the same format.
-    fn copy(&mut self, index: usize, from: &Self, source: usize) {
-        match (self, from) {
-            (Self::F32(to), Self::F32(from)) => to[index] = from[source],
-            (Self::F16(to), Self::F16(from)) | (Self::Bf16(to), Self::Bf16(from)) => to[index] = from[source],
-            (to, from) => to.set(index, from.get(source)),
-        }
-    }
-
-    /// Decodes `length` elements from `start` into `out`.
-    #[inline(always)]
-    fn decode<S: Simd>(&self, s: S, start: usize, out: &mut [f32]) {
-        let length = out.len();
-        let whole = length - length % LANES;
-        assert!(start + length <= self.len());
-        for at in (0..whole).step_by(LANES) {
-            // SAFETY: `start + at + 16` stays inside the stored elements (asserted) and `at + 16` inside `out`.
-            unsafe {
-                let lanes = match self {
-                    Self::F32(data) => s.load(data, start + at),
-                    Self::F16(data) => s.load_f16(data, start + at),
-                    Self::Bf16(data) => s.load_bf16(data, start + at),
-                };
-                s.store(out, at, lanes);
-            }
-        }
-        for at in whole..length {
-            out[at] = self.get(start + at);
-        }
-    }
-
-    fn len(&self) -> usize {
-        match self {
-            Self::F32(data) => data.len(),
-            Self::F16(data) | Self::Bf16(data) => data.len(),
-        }
-    }
-
-    fn element_bytes(&self) -> usize {
-        match self {
-            Self::F32(_) => 4,
-            Self::F16(_) | Self::Bf16(_) => 2,
-        }
-    }
+    keys: Keys,
+    values: Values,
 }
 
 impl Page {
     /// An empty page.
     pub fn new(codec: Codec, head_dim: usize, value_dim: usize) -> Self {
-        Self {
-            head_dim,
-            value_dim,
-            keys: Floats::new(codec, head_dim * PAGE),
-            values: Floats::new(codec, PAGE * value_dim),
-        }
+        Self { head_dim, value_dim, keys: Keys::new(codec, head_dim), values: Values::new(codec, value_dim) }
     }
 
     /// Stores a pair in `slot`.
     pub fn write(&mut self, slot: usize, key: &[f32], value: &[f32]) {
         self.write_key(slot, key);
-        for (channel, &x) in value[..self.value_dim].iter().enumerate() {
-            self.values.set(slot * self.value_dim + channel, x);
-        }
+        self.values.write(slot, &value[..self.value_dim]);
     }
 
-    /// Stores the key of `slot`, leaving its value.
+    /// Stores the key of `slot`, leaving its value. Keys that were settled are open afterwards.
     pub fn write_key(&mut self, slot: usize, key: &[f32]) {
-        for (channel, &x) in key[..self.head_dim].iter().enumerate() {
-            self.keys.set(channel * PAGE + slot, x);
-        }
+        self.keys.write(slot, &key[..self.head_dim]);
     }
 
     /// Reads the pair of `slot`.
     pub fn read(&self, slot: usize, key: &mut [f32], value: &mut [f32]) {
-        for (channel, x) in key[..self.head_dim].iter_mut().enumerate() {
-            *x = self.keys.get(channel * PAGE + slot);
-        }
-        for (channel, x) in value[..self.value_dim].iter_mut().enumerate() {
-            *x = self.values.get(slot * self.value_dim + channel);
-        }
+        self.read_key(slot, key);
+        self.values.read(slot, &mut value[..self.value_dim]);
     }
 
-    /// Copies the pair in `source` of `from` to `slot`, bit for bit where the format allows.
-    pub fn copy_slot(&mut self, slot: usize, from: &Self, source: usize, _scratch: &mut (Vec<f32>, Vec<f32>)) {
-        for channel in 0..self.head_dim {
-            self.keys.copy(channel * PAGE + slot, &from.keys, channel * PAGE + source);
-        }
-        for channel in 0..self.value_dim {
-            self.values.copy(slot * self.value_dim + channel, &from.values, source * self.value_dim + channel);
-        }
+    /// Reads the key of `slot`.
+    pub fn read_key(&self, slot: usize, key: &mut [f32]) {
+        self.keys.read(slot, &mut key[..self.head_dim]);
+    }
+
+    /// Copies `count` pairs from slot `source` of `from` to `slot`, bit for bit where both pages have the same form.
+    pub fn copy(&mut self, slot: usize, from: &Self, source: usize, count: usize) {
+        self.keys.copy(slot, &from.keys, source, count, self.head_dim);
+        self.values.copy(slot, &from.values, source, count, self.value_dim);
     }
 
     /// Decodes the keys: channel `c` to `out[c · stride ..][.. PAGE]`, zero from slot `used` on.
     #[inline(always)]
     pub fn keys<S: Simd>(&self, s: S, out: &mut [f32], stride: usize, used: usize) {
-        for channel in 0..self.head_dim {
-            let row = &mut out[channel * stride..][..PAGE];
-            self.keys.decode(s, channel * PAGE, row);
-            row[used..].fill(0.0);
+        self.keys.decode(s, self.head_dim, out, stride);
+        if used < PAGE {
+            for channel in 0..self.head_dim {
+                out[channel * stride..][used..PAGE].fill(0.0);
+            }
         }
     }
 
@@ -153,21 +63,34 @@ impl Page {
     #[inline(always)]
     pub fn values<S: Simd>(&self, s: S, out: &mut [f32], used: usize) {
         let (in_use, rest) = out[..PAGE * self.value_dim].split_at_mut(used * self.value_dim);
-        self.values.decode(s, 0, in_use);
+        self.values.decode(s, self.value_dim, in_use);
         rest.fill(0.0);
     }
 
     /// Memory of this page with `used` slots in use.
     pub fn bytes(&self, used: usize) -> StoreBytes {
-        let per_slot = self.head_dim * self.keys.element_bytes() + self.value_dim * self.values.element_bytes();
-        StoreBytes { pairs: used * per_slot, waste: (PAGE - used) * per_slot, ..StoreBytes::default() }
+        let mut bytes = self.keys.bytes(self.head_dim, used);
+        bytes += self.values.bytes(self.value_dim, used);
+        bytes
     }
 
-    /// Whether the page is in the codec's final form.
-    pub fn is_settled(&self) -> bool {
-        true
+    /// Codes what is in half precision, for a full page whose pairs have left the full-precision window.
+    ///
+    /// Pages of codecs without such a window stay as they are.
+    pub fn settle(&mut self, codec: Codec) {
+        if let Some(bits) = codec.settled_bits() {
+            self.keys.settle(bits, self.head_dim);
+            self.values.settle(bits, self.value_dim);
+        }
     }
 
-    /// Codes a full page whose pairs have left the full-precision window.
-    pub fn settle(&mut self, _codec: Codec) {}
+    /// Returns a settled page to half precision, so that its slots can be written one by one.
+    ///
+    /// Pages of codecs without a full-precision window stay as they are.
+    pub fn open(&mut self, codec: Codec) {
+        if codec.settled_bits().is_some() {
+            self.keys.open(self.head_dim);
+            self.values.open(self.value_dim);
+        }
+    }
 }

@@ -79,8 +79,8 @@ impl<C: Codes, const MINIMUM: bool> Kernel for Part<'_, C, MINIMUM> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        for panel in self.0.panels.clone() {
-            for tile in self.0.tiles {
+        for tile in self.0.tiles {
+            for panel in self.0.panels.clone() {
                 with_height!(tile.height, product::<S, C; _, MINIMUM>(s, &self.0, panel, tile.first));
             }
         }

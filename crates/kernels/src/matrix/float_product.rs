@@ -110,17 +110,19 @@ impl<W: Float> Kernel for Part<'_, W> {
     fn run<S: Simd>(self, s: S) {
         // One row has one chain of additions per panel, so it takes more panels at once than a tall tile.
         let together = if self.tiles[0].height == 1 { 4 } else { 2 };
-        let mut panel = self.panels.start;
-        while panel < self.panels.end {
-            let whole = panel + together <= self.panels.end;
-            for tile in self.tiles {
-                match (whole, together) {
-                    (true, 4) => product::<S, W, 1, 4>(s, &self, panel, tile.first),
-                    (true, _) => with_height!(tile.height, product::<S, W; _, 2>(s, &self, panel, tile.first)),
-                    (false, _) => with_height!(tile.height, product::<S, W; _, 1>(s, &self, panel, tile.first)),
+        let end = self.panels.end;
+        let whole = self.panels.start + (end - self.panels.start) / together * together;
+        for tile in self.tiles {
+            for panel in (self.panels.start..whole).step_by(together) {
+                if together == 4 {
+                    product::<S, W, 1, 4>(s, &self, panel, tile.first);
+                } else {
+                    with_height!(tile.height, product::<S, W; _, 2>(s, &self, panel, tile.first));
                 }
             }
-            panel += if whole { together } else { 1 };
+            for panel in whole..end {
+                with_height!(tile.height, product::<S, W; _, 1>(s, &self, panel, tile.first));
+            }
         }
     }
 }

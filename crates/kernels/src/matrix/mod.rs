@@ -59,7 +59,9 @@ pub enum MatrixError {
         inputs: usize,
     },
     /// The data is longer or shorter than the shape says.
-    #[error("a {format:?} matrix of {outputs} outputs and {inputs} inputs takes {expected} bytes, but {found} were given")]
+    #[error(
+        "a {format:?} matrix of {outputs} outputs and {inputs} inputs takes {expected} bytes, but {found} were given"
+    )]
     WrongLength {
         /// The format asked for.
         format: Format,

@@ -43,14 +43,14 @@ pub(super) fn tiles(rows: usize, level: Level) -> Vec<Tile> {
     tiles
 }
 
-/// Calls a function generic over the height of a tile.
+/// Calls a function generic over the instruction set, other types and the height of a tile.
 macro_rules! with_height {
-    ($height:expr, $function:ident::<$($parameter:ty),*; _ $(, $more:tt)*>($($argument:expr),*)) => {
+    ($height:expr, $function:ident::<$simd:ty $(, $parameter:ty)*; _ $(, $more:tt)*>($($argument:expr),*)) => {
         match $height {
-            12 => $function::<$($parameter,)* 12 $(, $more)*>($($argument),*),
-            4 => $function::<$($parameter,)* 4 $(, $more)*>($($argument),*),
-            2 => $function::<$($parameter,)* 2 $(, $more)*>($($argument),*),
-            _ => $function::<$($parameter,)* 1 $(, $more)*>($($argument),*),
+            12 if matches!(<$simd as Simd>::LEVEL, Level::Avx512) => $function::<$simd, $($parameter,)* 12 $(, $more)*>($($argument),*),
+            4 => $function::<$simd, $($parameter,)* 4 $(, $more)*>($($argument),*),
+            2 => $function::<$simd, $($parameter,)* 2 $(, $more)*>($($argument),*),
+            _ => $function::<$simd, $($parameter,)* 1 $(, $more)*>($($argument),*),
         }
     };
 }
@@ -69,6 +69,8 @@ pub(super) struct Cost {
 
 /// Prepared activations that stay in the second-level cache while all panels pass by.
 const CACHED_ROW_BYTES: usize = 1 << 20;
+/// Weights that stay in the second-level cache while all tiles of a chunk pass by.
+const CACHED_PANEL_BYTES: usize = 1 << 19;
 /// The least work worth handing to a thread, in cycles.
 const PART_CYCLES: usize = 12_000;
 /// Bytes of weights that one core reads from memory per cycle.
@@ -77,21 +79,52 @@ const BYTES_PER_CYCLE: usize = 8;
 const PRODUCTS_PER_CYCLE: usize = 32;
 /// Parts have a multiple of this many panels, which a kernel may take together.
 const PANELS_TOGETHER: usize = 4;
+/// Many rows are cut into at least this many parts, so that no worker waits long for the last one.
+const LEAST_PARTS: usize = 16;
+/// Fewer tiles than this are not cut off for the sake of more parts: each chunk reads the weights again.
+const LEAST_TILES: usize = 8;
 
-/// Calls `body(panels, tiles)` for all pairs, in parallel: many rows go in chunks that stay cached, and all panels pass
-/// by each chunk, so weights are read once per chunk.
+/// How many panels and tiles each part of a product has.
+#[derive(Clone, Copy, Debug)]
+struct Cut {
+    panels: usize,
+    tiles: usize,
+    /// Panels that pass all tiles of a part before the next ones do.
+    cached_panels: usize,
+}
+
+impl Cut {
+    fn new(panels: usize, cost: Cost, tiles: &[Tile]) -> Self {
+        let height = tiles[0].height;
+        let cached_tiles = (CACHED_ROW_BYTES / (cost.row_bytes * height).max(1)).clamp(1, tiles.len());
+        let panel_cycles = |tiles: usize| {
+            (cost.panel_bytes / BYTES_PER_CYCLE).max(cost.inputs * LANES * height * tiles / PRODUCTS_PER_CYCLE).max(1)
+        };
+        let together = PART_CYCLES.div_ceil(panel_cycles(cached_tiles)).next_multiple_of(PANELS_TOGETHER);
+        let chunks = LEAST_PARTS.div_ceil(panels.div_ceil(together));
+        let balanced_tiles = tiles.len().div_ceil(chunks).max(LEAST_TILES);
+        let cached_panels = (CACHED_PANEL_BYTES / cost.panel_bytes.max(1) / 2 * 2).max(2);
+        Self {
+            panels: together,
+            tiles: cached_tiles.min(balanced_tiles),
+            cached_panels: if tiles.len() == 1 { together } else { cached_panels },
+        }
+    }
+}
+
+/// Calls `body(panels, tiles)` for all pairs, in parallel. Many rows go in chunks whose activations stay cached while all
+/// panels pass by, so weights are read from memory once per chunk; of the panels, so many are passed to `body` at once as
+/// stay cached while it goes through the tiles.
 pub(super) fn run(panels: usize, cost: Cost, tiles: &[Tile], body: impl Fn(Range<usize>, &[Tile]) + Sync) {
-    let chunk_rows = (CACHED_ROW_BYTES / cost.row_bytes.max(1)).max(tiles[0].height);
-    let tiles_per_chunk = (chunk_rows / tiles[0].height).max(1);
-    let chunks: Vec<&[Tile]> = tiles.chunks(tiles_per_chunk).collect();
-    let rows: usize = chunks[0].iter().map(|tile| tile.height).sum();
-    let panel_cycles =
-        (cost.panel_bytes / BYTES_PER_CYCLE).max(cost.inputs * LANES * rows / PRODUCTS_PER_CYCLE).max(1);
-    let together = PART_CYCLES.div_ceil(panel_cycles).next_multiple_of(PANELS_TOGETHER);
-    let groups = panels.div_ceil(together);
+    let cut = Cut::new(panels, cost, tiles);
+    let chunks: Vec<&[Tile]> = tiles.chunks(cut.tiles).collect();
+    let groups = panels.div_ceil(cut.panels);
     parallel::parts(chunks.len() * groups, |part| {
-        let first = part % groups * together;
-        body(first..(first + together).min(panels), chunks[part / groups]);
+        let first = part % groups * cut.panels;
+        let last = (first + cut.panels).min(panels);
+        for cached in (first..last).step_by(cut.cached_panels) {
+            body(cached..(cached + cut.cached_panels).min(last), chunks[part / groups]);
+        }
     });
 }
 

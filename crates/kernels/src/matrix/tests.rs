@@ -116,7 +116,8 @@ fn check_product(format: Format, outputs: usize, inputs: usize, rows: usize, see
 #[test]
 fn products_are_their_definition_on_awkward_shapes() {
     for format in FLOAT_FORMATS.into_iter().chain(BLOCK_FORMATS) {
-        for (outputs, inputs, rows) in [(1, 32, 1), (16, 64, 2), (17, 96, 3), (130, 32, 7), (33, 576, 13), (70, 64, 31)] {
+        for (outputs, inputs, rows) in [(1, 32, 1), (16, 64, 2), (17, 96, 3), (130, 32, 7), (33, 576, 13), (70, 64, 31)]
+        {
             check_product(format, outputs, inputs, rows, 11);
         }
     }

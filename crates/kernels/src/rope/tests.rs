@@ -49,8 +49,7 @@ fn known_frequencies() {
     let linear = inverse_frequencies(8, 10_000.0, Scaling::Linear { factor: 4.0 });
     assert_eq!(linear, [0.25, 0.025, 0.0025, 0.00025]);
     // Wavelengths 6.3, 63, 628 and 6283 against bounds of 50 (kept) and 400 (stretched): the second is in between.
-    let llama3 =
-        Scaling::Llama3 { factor: 8.0, low_freq_factor: 1.0, high_freq_factor: 8.0, original_max: 400.0 };
+    let llama3 = Scaling::Llama3 { factor: 8.0, low_freq_factor: 1.0, high_freq_factor: 8.0, original_max: 400.0 };
     let scaled = inverse_frequencies(8, 10_000.0, llama3);
     let kept = (400.0 / (std::f64::consts::TAU / 0.1) - 1.0) / 7.0;
     let blend = ((1.0 - kept) * 0.1 / 8.0 + kept * 0.1) as f32;

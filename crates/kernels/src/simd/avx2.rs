@@ -22,7 +22,7 @@ pub(super) fn run<K: Kernel>(kernel: K) -> K::Output {
     fn inner<K: Kernel>(kernel: K) -> K::Output {
         kernel.run(Avx2(()))
     }
-    assert!(Level::available().contains(&Level::Avx2), "this processor has no AVX2");
+    assert!(Level::Avx2.is_available(), "this processor has no AVX2");
     // SAFETY: the processor has the instructions, as just checked.
     unsafe { inner(kernel) }
 }
@@ -113,6 +113,36 @@ impl Simd for Avx2 {
     #[inline(always)]
     unsafe fn load_u8(self, source: &[u8], at: usize) -> Self::F {
         load_halves!(source, at, |p| _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(p.cast()))))
+    }
+    #[inline(always)]
+    unsafe fn load_u4(self, source: &[u8], at: usize) -> Self::F {
+        check(at, LANES / 2, source.len());
+        // SAFETY: the caller keeps the range inside `source`; AVX2 exists.
+        unsafe {
+            let words = source.as_ptr().add(at).cast::<i32>();
+            let shifts = _mm256_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28);
+            let half = |word| {
+                let codes = _mm256_srlv_epi32(_mm256_set1_epi32(word), shifts);
+                _mm256_cvtepi32_ps(_mm256_and_si256(codes, _mm256_set1_epi32(15)))
+            };
+            Pair(half(words.read_unaligned()), half(words.add(1).read_unaligned()))
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_u2(self, source: &[u8], at: usize) -> Self::F {
+        check(at, LANES / 4, source.len());
+        // SAFETY: the caller keeps the range inside `source`; AVX2 exists.
+        unsafe {
+            let word = _mm256_set1_epi32(source.as_ptr().add(at).cast::<i32>().read_unaligned());
+            let half = |shifts| {
+                let codes = _mm256_srlv_epi32(word, shifts);
+                _mm256_cvtepi32_ps(_mm256_and_si256(codes, _mm256_set1_epi32(3)))
+            };
+            Pair(
+                half(_mm256_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14)),
+                half(_mm256_setr_epi32(16, 18, 20, 22, 24, 26, 28, 30)),
+            )
+        }
     }
     #[inline(always)]
     fn add(self, a: Self::F, b: Self::F) -> Self::F {

@@ -14,7 +14,7 @@ pub(super) fn run<K: Kernel>(kernel: K) -> K::Output {
     fn inner<K: Kernel>(kernel: K) -> K::Output {
         kernel.run(Avx512(()))
     }
-    assert!(Level::available().contains(&Level::Avx512), "this processor has no AVX-512");
+    assert!(Level::Avx512.is_available(), "this processor has no AVX-512");
     // SAFETY: the processor has the instructions, as just checked.
     unsafe { inner(kernel) }
 }
@@ -98,6 +98,28 @@ impl Simd for Avx512 {
         unsafe { _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(source.as_ptr().add(at).cast()))) }
     }
     #[inline(always)]
+    unsafe fn load_u4(self, source: &[u8], at: usize) -> Self::F {
+        check(at, LANES / 2, source.len());
+        // SAFETY: the caller keeps the range inside `source`; AVX-512 exists.
+        unsafe {
+            let words = source.as_ptr().add(at).cast::<i32>();
+            let low = _mm512_set1_epi32(words.read_unaligned());
+            let both = _mm512_mask_set1_epi32(low, 0xFF00, words.add(1).read_unaligned());
+            let shifts = _mm512_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28, 0, 4, 8, 12, 16, 20, 24, 28);
+            _mm512_cvtepi32_ps(_mm512_and_si512(_mm512_srlv_epi32(both, shifts), _mm512_set1_epi32(15)))
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_u2(self, source: &[u8], at: usize) -> Self::F {
+        check(at, LANES / 4, source.len());
+        // SAFETY: the caller keeps the range inside `source`; AVX-512 exists.
+        unsafe {
+            let word = _mm512_set1_epi32(source.as_ptr().add(at).cast::<i32>().read_unaligned());
+            let shifts = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+            _mm512_cvtepi32_ps(_mm512_and_si512(_mm512_srlv_epi32(word, shifts), _mm512_set1_epi32(3)))
+        }
+    }
+    #[inline(always)]
     fn add(self, a: Self::F, b: Self::F) -> Self::F {
         lanes!(_mm512_add_ps(a, b))
     }
@@ -143,6 +165,10 @@ impl Simd for Avx512 {
             let biased = _mm512_add_epi32(_mm512_cvtps_epi32(n), _mm512_set1_epi32(127));
             _mm512_castsi512_ps(_mm512_slli_epi32::<23>(biased))
         })
+    }
+    #[inline(always)]
+    fn times_exp2(self, a: Self::F, n: Self::F) -> Self::F {
+        lanes!(_mm512_scalef_ps(a, n))
     }
     #[inline(always)]
     fn select_less(self, a: Self::F, b: Self::F, then: Self::F, otherwise: Self::F) -> Self::F {

@@ -14,7 +14,7 @@ pub(super) fn exp<S: Simd>(s: S, x: S::F) -> S::F {
     for coefficient in [1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0] {
         p = s.fma(p, r, s.splat(coefficient));
     }
-    let y = s.mul(p, s.exp2_whole(n));
+    let y = s.times_exp2(p, n);
     s.select_less(x, s.splat(-87.3), s.zero(), y)
 }
 

@@ -45,24 +45,34 @@ impl Level {
         }
     }
 
-    /// All levels this processor can run, narrowest first.
-    pub fn available() -> Vec<Self> {
-        let mut levels = vec![Self::Scalar];
-        #[cfg(target_arch = "x86_64")]
-        {
-            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c") {
-                levels.push(Self::Avx2);
-                if is_x86_feature_detected!("avx512f")
+    /// Whether this processor can run the level.
+    #[cfg(target_arch = "x86_64")]
+    pub fn is_available(self) -> bool {
+        match self {
+            Self::Scalar => true,
+            Self::Avx2 => {
+                is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c")
+            }
+            Self::Avx512 => {
+                Self::Avx2.is_available()
+                    && is_x86_feature_detected!("avx512f")
                     && is_x86_feature_detected!("avx512bw")
                     && is_x86_feature_detected!("avx512dq")
                     && is_x86_feature_detected!("avx512vl")
                     && is_x86_feature_detected!("avx512vnni")
-                {
-                    levels.push(Self::Avx512);
-                }
             }
         }
-        levels
+    }
+
+    /// Whether this processor can run the level.
+    #[cfg(not(target_arch = "x86_64"))]
+    pub fn is_available(self) -> bool {
+        self == Self::Scalar
+    }
+
+    /// All levels this processor can run, narrowest first.
+    pub fn available() -> Vec<Self> {
+        [Self::Scalar, Self::Avx2, Self::Avx512].into_iter().filter(|level| level.is_available()).collect()
     }
 
     /// The level kernels run at: the widest available, or a narrower one forced by `HEADWISE_SIMD`.
@@ -138,6 +148,7 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// All lanes equal `value`.
     fn splat(self, value: f32) -> Self::F;
     /// Sixteen values from an array.
+    #[allow(clippy::wrong_self_convention, reason = "`self` is the proof that the instructions exist")]
     fn from_array(self, values: [f32; LANES]) -> Self::F;
     /// The sixteen values.
     fn to_array(self, a: Self::F) -> [f32; LANES];
@@ -176,6 +187,16 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// # Safety
     /// The range must lie inside `source`.
     unsafe fn load_u8(self, source: &[u8], at: usize) -> Self::F;
+    /// Loads sixteen 4-bit codes from the eight bytes `source[at..]`, the low half of a byte first, and converts them.
+    ///
+    /// # Safety
+    /// The bytes must lie inside `source`.
+    unsafe fn load_u4(self, source: &[u8], at: usize) -> Self::F;
+    /// Loads sixteen 2-bit codes from the four bytes `source[at..]`, the lowest bits of a byte first, and converts them.
+    ///
+    /// # Safety
+    /// The bytes must lie inside `source`.
+    unsafe fn load_u2(self, source: &[u8], at: usize) -> Self::F;
 
     /// `a + b`
     fn add(self, a: Self::F, b: Self::F) -> Self::F;
@@ -199,6 +220,11 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn round(self, a: Self::F) -> Self::F;
     /// `2^n` for whole `n` in `-126..=127`.
     fn exp2_whole(self, n: Self::F) -> Self::F;
+    /// `a · 2^n` for whole `n` in `-126..=127`.
+    #[inline(always)]
+    fn times_exp2(self, a: Self::F, n: Self::F) -> Self::F {
+        self.mul(a, self.exp2_whole(n))
+    }
     /// `then` where `a < b`, else `otherwise`.
     fn select_less(self, a: Self::F, b: Self::F, then: Self::F, otherwise: Self::F) -> Self::F;
 
@@ -337,10 +363,16 @@ mod tests {
             let (a, b) = unsafe { (s.load(&source, 3), s.load_f16(&halves, 5)) };
             // SAFETY: as above.
             let (c, d, e) = unsafe { (s.load_bf16(&brains, 1), s.load_i8(&bytes, 16), s.load_u8(&unsigned, 16)) };
+            // SAFETY: 17 + 8 and 23 + 4 bytes are inside the 32-element array.
+            for value in unsafe { [s.load_u4(&unsigned, 17), s.load_u2(&unsigned, 23)] } {
+                out.extend(s.to_array(value));
+            }
             for value in [a, b, c, d, e, s.add(a, b), s.sub(a, b), s.mul(a, b), s.div(a, e), s.max(a, b), s.min(a, b)] {
                 out.extend(s.to_array(value));
             }
-            for value in [s.sqrt(s.abs(a)), s.round(a), s.exp2_whole(s.round(a)), s.select_less(a, b, d, e)] {
+            let n = s.round(a);
+            let powers = [s.exp2_whole(n), s.times_exp2(b, n)];
+            for value in powers.into_iter().chain([s.sqrt(s.abs(a)), n, s.select_less(a, b, d, e)]) {
                 out.extend(s.to_array(value));
             }
             let mut rows = [a; LANES];
@@ -392,6 +424,15 @@ mod tests {
             let exact: i32 = (0..4).map(|j| i32::from(bytes[4 * lane + j]) * i32::from(codes[j])).sum();
             assert_eq!(sum, 9 + exact);
         }
+    }
+
+    #[test]
+    fn small_codes_are_unpacked_from_the_low_bits_up() {
+        let bytes = [0xEE, 0x21, 0x43, 0x65, 0x87, 0xA9, 0xCB, 0xED, 0x0F, 0xEE];
+        // SAFETY: the array holds ten bytes.
+        let (four, two) = unsafe { (Scalar.load_u4(&bytes, 1), Scalar.load_u2(&bytes, 1)) };
+        assert_eq!(four, [1., 2., 3., 4., 5., 6., 7., 8., 9., 10., 11., 12., 13., 14., 15., 0.]);
+        assert_eq!(two, [1., 0., 2., 0., 3., 0., 0., 1., 1., 1., 2., 1., 3., 1., 0., 2.]);
     }
 
     #[test]

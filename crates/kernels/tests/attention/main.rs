@@ -1,8 +1,11 @@
 //! Fused attention against its definition in f64, against itself in other shapes, and against PyTorch.
 
 mod columns;
+mod dense;
+mod golden;
 mod inference;
 mod reference;
+mod training;
 
 use headwise_kernels::simd::Level;
 

@@ -70,7 +70,8 @@ impl Cache {
         }
     }
 
-    /// The file of `reference`, if it is on this machine, here or in the Hugging Face cache; verified if its checksum is known.
+    /// The file of `reference`, if it is on this machine, here or in the Hugging Face cache; verified if its checksum
+    /// is known.
     pub(super) fn find(&self, reference: &Reference, progress: &mut dyn Progress) -> Result<Option<PathBuf>> {
         let path = self.path(reference);
         if path.is_file() {
@@ -119,7 +120,8 @@ impl Cache {
         Ok(())
     }
 
-    /// Verifies the finished download `part` and gives it its final name. A part that is wrong is deleted: it cannot be resumed.
+    /// Verifies the finished download `part` and gives it its final name. A part that is wrong is deleted: it cannot be
+    /// resumed.
     pub(super) fn accept(
         &self,
         part: &Path,
@@ -161,7 +163,8 @@ impl Cache {
     }
 }
 
-/// Where a download of `target` grows. The name carries the start of the checksum: a part of another file is never resumed.
+/// Where a download of `target` grows. The name carries the start of the checksum: a part of another file is never
+/// resumed.
 pub(super) fn part_path(target: &Path, checksum: &str) -> PathBuf {
     let start: String = checksum.chars().filter(char::is_ascii_alphanumeric).take(12).collect();
     sibling(target, &format!("{start}.part"))

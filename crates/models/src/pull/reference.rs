@@ -1,8 +1,8 @@
 //! What a user may write for a model: a known name, or a file of the hub.
 
+use super::Result;
 use super::error::PullError;
 use super::known::{HubFile, KnownModel, known};
-use super::Result;
 
 /// A model that was asked for.
 #[derive(Clone, Debug)]
@@ -73,7 +73,10 @@ fn hub_file(text: &str, repository: &str, file: &str) -> Result<Reference> {
     for part in repository.split('/').chain(file.split('/')) {
         let plain = part.chars().all(|c| c.is_ascii_alphanumeric() || "._-+".contains(c));
         if part.is_empty() || part.starts_with('.') || !plain {
-            return Err(invalid(text, &format!("\"{part}\" is not a plain name (letters, digits, \"-\", \"_\", \"+\", \".\")")));
+            return Err(invalid(
+                text,
+                &format!("\"{part}\" is not a plain name (letters, digits, \"-\", \"_\", \"+\", \".\")"),
+            ));
         }
     }
     Ok(Reference::Hub(HubFile { repository: repository.into(), revision: "main".into(), file: file.into() }))

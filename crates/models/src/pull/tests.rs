@@ -263,9 +263,10 @@ fn an_existing_path_is_resolved_as_it_is_and_a_missing_one_is_an_error() {
     let root = tempfile::tempdir().unwrap();
     let path = root.path().join("my.gguf");
     fs::write(&path, b"x").unwrap();
-    assert_eq!(super::resolve_in(&path, Some(root.path())).unwrap(), path);
-    let error = super::resolve_in(Path::new("smollm2-135m"), Some(root.path())).unwrap_err();
+    let cache = Cache::at(root.path(), None);
+    assert_eq!(super::locate(&path, &cache).unwrap(), path);
+    let error = super::locate(Path::new("smollm2-135m"), &cache).unwrap_err();
     assert!(matches!(error, PullError::NotCached { .. }), "{error}");
-    let error = super::resolve_in(&root.path().join("none.gguf"), Some(root.path())).unwrap_err();
+    let error = super::locate(&root.path().join("none.gguf"), &cache).unwrap_err();
     assert!(matches!(error, PullError::Unknown { .. }), "{error}");
 }

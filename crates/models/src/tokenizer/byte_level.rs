@@ -1,8 +1,8 @@
-//! Byte-level BPE (`tokenizer.ggml.model = gpt2`): text is split by patterns, each piece is spelled with one character per byte, and
-//! neighbouring pieces merge in the order of the list of merges.
+//! Byte-level BPE (`tokenizer.ggml.model = gpt2`): text is split by patterns, each piece is spelled with one character
+//! per byte, and neighbouring pieces merge in the order of the list of merges.
 //!
-//! The alphabet of 256 characters is GPT-2's: bytes that are visible in Latin-1 stand for themselves, the others for U+0100 onwards, so that a
-//! space is `Ġ`. Radford et al. 2019; merges after Sennrich et al. 2016, arXiv:1508.07909.
+//! The alphabet of 256 characters is GPT-2's: bytes that are visible in Latin-1 stand for themselves, the others for
+//! U+0100 onwards, so that a space is `Ġ`. Radford et al. 2019; merges after Sennrich et al. 2016, arXiv:1508.07909.
 
 use tokenizers::models::bpe::{BPE, Vocab};
 use tokenizers::pre_tokenizers::PreTokenizerWrapper;
@@ -38,8 +38,8 @@ impl ByteLevel {
 
         let vocab_size = vocabulary.len() as u32;
         let mut tokens: Vocab = vocabulary.iter().map(|(id, text, _)| (text.to_string(), id)).collect();
-        // A byte without a token is dropped from the text. It must not vanish before the merges, though, or its neighbours would meet and
-        // merge: it gets an id beyond the vocabulary, which `encode` takes out.
+        // A byte without a token is dropped from the text. It must not vanish before the merges, though, or its
+        // neighbours would meet and merge: it gets an id beyond the vocabulary, which `encode` takes out.
         for (id, character) in (vocab_size..).zip(ALPHABET) {
             tokens.entry(character.to_string()).or_insert(id);
         }
@@ -86,7 +86,8 @@ fn first_of_each(merges: Vec<(String, String)>) -> Vec<(String, String)> {
     merges.into_iter().zip(first).filter_map(|(merge, first)| first.then_some(merge)).collect()
 }
 
-/// The patterns one after the other, each splitting what the one before left whole or matched, then the spelling in bytes.
+/// The patterns one after the other, each splitting what the one before left whole or matched, then the spelling in
+/// bytes.
 fn splits(pre: &PreTokenizer) -> Result<Vec<PreTokenizerWrapper>, TokenizerError> {
     let mut splits = Vec::new();
     for pattern in pre.patterns {

@@ -12,7 +12,9 @@ pub enum TokenizerError {
     #[error(transparent)]
     Metadata(#[from] MetadataError),
     /// A kind of tokenizer that is not implemented.
-    #[error("tokenizer.ggml.model is \"{found}\"; supported are gpt2 (byte-level BPE), llama (scored BPE), bert (WordPiece)")]
+    #[error(
+        "tokenizer.ggml.model is \"{found}\"; supported are gpt2 (byte-level BPE), llama (scored BPE), bert (WordPiece)"
+    )]
     UnsupportedModel {
         /// The kind in the metadata.
         found: String,
@@ -73,7 +75,9 @@ pub enum TokenizerError {
         text: String,
     },
     /// A byte that no token stands for.
-    #[error("no token stands for the byte 0x{byte:02X} (neither <0x{byte:02X}> nor the character), and there is no unknown token")]
+    #[error(
+        "no token stands for the byte 0x{byte:02X} (neither <0x{byte:02X}> nor the character), and there is no unknown token"
+    )]
     NoTokenForByte {
         /// The byte.
         byte: u8,

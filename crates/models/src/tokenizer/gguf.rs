@@ -80,8 +80,8 @@ fn word_piece(metadata: &Metadata) -> Result<(Model, Vocabulary, Boundaries)> {
     let vocabulary = Vocabulary::from_gguf(metadata, Spelling::SentencePiece)?;
     let ids = Ids { metadata, vocabulary: &vocabulary };
     let unknown = ids.or(UNKNOWN, 100)?;
-    let unknown = unknown
-        .ok_or(TokenizerError::MissingSpecialToken { flag: "tokenizer.ggml.model = \"bert\"", key: UNKNOWN })?;
+    let unknown =
+        unknown.ok_or(TokenizerError::MissingSpecialToken { flag: "tokenizer.ggml.model = \"bert\"", key: UNKNOWN })?;
     let model = WordPiece::from_gguf(metadata, &vocabulary, unknown)?;
     // `[CLS]` text `[SEP]`: BERT's boundaries under their own names.
     let bos = match ids.get(BOS)? {

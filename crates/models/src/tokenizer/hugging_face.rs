@@ -1,7 +1,8 @@
 //! A tokenizer from a Hugging Face `tokenizer.json`, run by the library that defines the format.
 //!
-//! `tokenizer_config.json` beside it names the boundary tokens and `generation_config.json` further tokens that end an answer; both may be
-//! missing. Padding and truncation that the file asks for are switched off: whoever runs the model decides on lengths.
+//! `tokenizer_config.json` beside it names the boundary tokens and `generation_config.json` further tokens that end an
+//! answer; both may be missing. Padding and truncation that the file asks for are switched off: whoever runs the model
+//! decides on lengths.
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -112,7 +113,7 @@ fn boundaries(folder: &Path, library: &Library, vocabulary: &Vocabulary) -> Resu
         eos: last.or_else(|| named("eos_token")),
         add_bos: first.is_some(),
         add_eos: last.is_some(),
-        space_prefix: adds_space(library, vocabulary, bare.get_ids()),
+        space_prefix: begins_with_space(vocabulary, bare.get_ids()),
     };
     let ends = generation.get("eos_token_id").cloned().unwrap_or_default();
     let ends = ends.as_array().cloned().unwrap_or_else(|| vec![ends]);
@@ -121,10 +122,9 @@ fn boundaries(folder: &Path, library: &Library, vocabulary: &Vocabulary) -> Resu
     Ok((boundaries, ends.chain(named("eos_token")).chain(last).collect()))
 }
 
-/// Whether encoding puts a space before a text, seen on the ids of `a`.
-fn adds_space(library: &Library, vocabulary: &Vocabulary, ids: &[u32]) -> bool {
-    let bytes: Vec<u8> = ids.iter().filter_map(|&id| vocabulary.bytes(id)).flatten().collect();
-    library.get_decoder().is_some() && bytes.starts_with(b" ")
+/// Whether encoding put a space before a text that has none.
+fn begins_with_space(vocabulary: &Vocabulary, ids: &[u32]) -> bool {
+    ids.first().and_then(|&id| vocabulary.bytes(id)).is_some_and(|bytes| bytes.starts_with(b" "))
 }
 
 /// The JSON file at `path`; nothing if there is no such file.

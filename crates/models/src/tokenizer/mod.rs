@@ -1,6 +1,7 @@
 //! Text to token ids and back.
 //!
-//! A [`Tokenizer`] is built from the metadata of a GGUF file or from a Hugging Face `tokenizer.json`. From GGUF there are three kinds:
+//! A [`Tokenizer`] is built from the metadata of a GGUF file or from a Hugging Face `tokenizer.json`. From GGUF there
+//! are three kinds:
 //!
 //! | `tokenizer.ggml.model` | text is | see |
 //! |---|---|---|
@@ -8,8 +9,9 @@
 //! | `llama` | merged by the scores of the tokens, bytes where no token fits | `scored` |
 //! | `bert` | split into words, each covered by the longest tokens | `word_piece` |
 //!
-//! In all three, special tokens are cut out of the text first (`special`), and the ids equal llama.cpp's. A beginning- or end-of-sequence token is
-//! added only as the file's flags say. For a Hugging Face tokenizer the library does all of this by the rules of its file.
+//! In all three, special tokens are cut out of the text first (`special`), and the ids equal llama.cpp's. A beginning-
+//! or end-of-sequence token is added only as the file's flags say. For a Hugging Face tokenizer the library does all of
+//! this by the rules of its file.
 
 mod byte_level;
 mod error;
@@ -40,8 +42,8 @@ use word_piece::WordPiece;
 /// The result of this module.
 pub type Result<T> = std::result::Result<T, TokenizerError>;
 
-/// Texts that end an answer, whatever the metadata names. `</s>` is not among them: where it ends a sequence the metadata says so, and in
-/// Gemma's vocabulary it is a piece of HTML.
+/// Texts that end an answer, whatever the metadata names. `</s>` is not among them: where it ends a sequence the
+/// metadata says so, and in Gemma's vocabulary it is a piece of HTML.
 const END_OF_GENERATION: &[&str] = &[
     "<|im_end|>",
     "<|eot_id|>",
@@ -90,8 +92,8 @@ struct Boundaries {
 pub struct Encode {
     /// Whether the text gets a beginning-of-sequence token.
     pub add_bos: AddBos,
-    /// Whether the text of a control token, such as `<|im_start|>`, becomes that token. If not it is text like any other: leave this off for what a
-    /// user typed, and on for a rendered chat template.
+    /// Whether the text of a control token, such as `<|im_start|>`, becomes that token. If not it is text like any
+    /// other: leave this off for what a user typed, and on for a rendered chat template.
     pub parse_special: bool,
 }
 
@@ -120,7 +122,8 @@ impl Tokenizer {
         gguf::build(metadata)
     }
 
-    /// Reads a Hugging Face `tokenizer.json`, or the one in the directory `path`; boundary tokens come from the files beside it.
+    /// Reads a Hugging Face `tokenizer.json`, or the one in the directory `path`; boundary tokens come from the files
+    /// beside it.
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self> {
         hugging_face::read(path.as_ref())
     }
@@ -165,8 +168,8 @@ impl Tokenizer {
         Ok(())
     }
 
-    /// The text of `ids`, with U+FFFD for bytes that are not UTF-8 and for ids that are no tokens. A space that encoding put before the text is
-    /// taken off. With `skip_special`, control and unknown tokens are left out.
+    /// The text of `ids`, with U+FFFD for bytes that are not UTF-8 and for ids that are no tokens. A space that
+    /// encoding put before the text is taken off. With `skip_special`, control and unknown tokens are left out.
     pub fn decode(&self, ids: &[u32], skip_special: bool) -> String {
         let mut bytes = Vec::new();
         for &id in ids {
@@ -267,7 +270,8 @@ fn end_of_generation(vocabulary: &Vocabulary, named: impl IntoIterator<Item = u3
     let by_text = END_OF_GENERATION.iter().filter_map(|text| vocabulary.id(text)).filter(marker);
     let named: Vec<u32> = named.into_iter().collect();
     let mut ids: Vec<u32> = named.iter().copied().chain(by_text).collect();
-    // In the Harmony format `<|end|>` ends a message of an answer that goes on; `<|return|>` and `<|call|>` end the answer.
+    // In the Harmony format `<|end|>` ends a message of an answer that goes on; `<|return|>` and `<|call|>` end the
+    // answer.
     if let (Some(end), Some(_), Some(_)) =
         (vocabulary.id("<|end|>"), vocabulary.id("<|return|>"), vocabulary.id("<|call|>"))
     {

@@ -1,8 +1,9 @@
 //! How text is split before byte-level BPE: the patterns behind each value of `tokenizer.ggml.pre`.
 //!
-//! The patterns of a row are applied one after the other; a piece is what a pattern matched, or what lies between two matches. They are those
-//! of the models' own `tokenizer.json`, with contractions spelled out instead of matched in any case: the Unicode rules would also take the
-//! long s of `'ſ`, which llama.cpp does not. Every row is compared with llama.cpp by `oracles/tokenizer.py`.
+//! The patterns of a row are applied one after the other; a piece is what a pattern matched, or what lies between two
+//! matches. They are those of the models' own `tokenizer.json`, with contractions spelled out instead of matched in any
+//! case: the Unicode rules would also take the long s of `'ſ`, which llama.cpp does not. Every row is compared with
+//! llama.cpp by `oracles/tokenizer.py`.
 
 use super::error::TokenizerError;
 
@@ -19,10 +20,12 @@ pub(super) struct PreTokenizer {
     pub(super) add_bos: bool,
 }
 
-/// GPT-2: contractions, words, numbers and punctuation, each with at most one space before it; trailing white space apart.
+/// GPT-2: contractions, words, numbers and punctuation, each with at most one space before it; trailing white space
+/// apart.
 const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
 
-/// Llama 3: as GPT-2, but any one character may precede a word, numbers are cut to three digits, and newlines end punctuation.
+/// Llama 3: as GPT-2, but any one character may precede a word, numbers are cut to three digits, and newlines end
+/// punctuation.
 const LLAMA3: &str = r"'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD]|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
 /// Qwen 2: Llama 3 with single digits.
@@ -42,15 +45,21 @@ const TABLE: &[PreTokenizer] = &[
     row(&["default"], &[r"[\p{P}$+<=>^~|]+", GPT2, r"\p{N}+", r"[0-9][0-9][0-9]"]),
     row(
         &[
-            "gpt-2", "phi-2", "mpt", "olmo", "jais", "exaone4", "trillion", "granite-docling", "gigachat", "a.x-4.0",
+            "gpt-2",
+            "phi-2",
+            "mpt",
+            "olmo",
+            "jais",
+            "exaone4",
+            "trillion",
+            "granite-docling",
+            "gigachat",
+            "a.x-4.0",
             "mellum",
         ],
         &[GPT2],
     ),
-    row(
-        &["smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b"],
-        &[r"\p{N}", GPT2],
-    ),
+    row(&["smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b"], &[r"\p{N}", GPT2]),
     PreTokenizer {
         names: &["llama-bpe", "llama3", "llama-v3", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2"],
         patterns: &[LLAMA3],
@@ -60,7 +69,6 @@ const TABLE: &[PreTokenizer] = &[
     row(&["dbrx", "smaug-bpe", "chatglm-bpe", "glm4"], &[LLAMA3]),
     row(&["qwen2", "deepseek-r1-qwen", "stablelm2", "megrez", "hunyuan", "solar-open"], &[QWEN2]),
     row(&["qwen35"], &[QWEN35]),
-    row(&["deepseek-coder"], &[r"[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", r"[一-龥ࠀ-一가-퟿]+", r"\p{N}"]),
     row(&["deepseek-v3", "hunyuan-dense"], &[r"\p{N}{1,3}", r"[一-龥぀-ゟ゠-ヿ]+", DEEPSEEK3]),
     row(&["falcon"], &[r"[\p{P}$+<=>^~|`]+", GPT2, r"[0-9][0-9][0-9]"]),
 ];

@@ -1,8 +1,9 @@
-//! Scored BPE (`tokenizer.ggml.model = llama`), as SentencePiece does it: neighbouring pieces merge if together they are a token, the pair
-//! with the highest score first, the leftmost of equals; a character that is no token falls back to its bytes.
+//! Scored BPE (`tokenizer.ggml.model = llama`), as SentencePiece does it: neighbouring pieces merge if together they
+//! are a token, the pair with the highest score first, the leftmost of equals; a character that is no token falls back
+//! to its bytes.
 //!
-//! Written here because the library's BPE orders merges by pair: it cannot express "by the score of the result", which needs no list of
-//! merges (Gemma's files have none). Kudo and Richardson 2018, arXiv:1808.06226.
+//! Written here because the library's BPE orders merges by pair: it cannot express "by the score of the result", which
+//! needs no list of merges (Gemma's files have none). Kudo and Richardson 2018, arXiv:1808.06226.
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
@@ -74,7 +75,8 @@ impl Scored {
         Ok(Self { scores: scores.to_vec(), bytes: Box::new(byte_tokens(vocabulary)?), add_space_prefix })
     }
 
-    /// Appends the ids of `text`, which holds no special tokens. `after_special` is true at the start of the input and after a special token.
+    /// Appends the ids of `text`, which holds no special tokens. `after_special` is true at the start of the input and
+    /// after a special token.
     pub(super) fn encode(&self, vocabulary: &Vocabulary, text: &str, after_special: bool, ids: &mut Vec<u32>) {
         let prefix = if self.add_space_prefix && after_special { "▁" } else { "" };
         let text = format!("{prefix}{}", text.replace(' ', "▁"));

@@ -1,6 +1,7 @@
 //! Special tokens in text: they are cut out before anything else is split.
 //!
-//! Longer tokens first, each from left to right in what the ones before left over, so that `<|im_start|>` wins over a token `<|im`.
+//! Longer tokens first, each from left to right in what the ones before left over, so that `<|im_start|>` wins over a
+//! token `<|im`.
 
 use aho_corasick::AhoCorasick;
 

@@ -2,7 +2,8 @@
 
 use super::Tokenizer;
 
-/// Turns ids into text as they come. What `push` and `finish` return adds up to the bytes of all tokens as UTF-8, with U+FFFD for what is not.
+/// Turns ids into text as they come. What `push` and `finish` return adds up to the bytes of all tokens as UTF-8, with
+/// U+FFFD for what is not.
 ///
 /// A token may end in the middle of a character: its bytes wait for the next one.
 pub struct StreamDecoder<'t> {

@@ -1,8 +1,8 @@
-//! WordPiece (`tokenizer.ggml.model = bert`): text is cleaned, lower-cased and split into words, each covered by the longest tokens from its
-//! start on. Schuster and Nakajima 2012; Devlin et al. 2019, arXiv:1810.04805.
+//! WordPiece (`tokenizer.ggml.model = bert`): text is cleaned, lower-cased and split into words, each covered by the
+//! longest tokens from its start on. Schuster and Nakajima 2012; Devlin et al. 2019, arXiv:1810.04805.
 //!
-//! GGUF marks the start of a word with `▁` and leaves continuations bare, where BERT marks continuations with `##`: the model is BERT's, so the
-//! tokens are spelled its way again.
+//! GGUF marks the start of a word with `▁` and leaves continuations bare, where BERT marks continuations with `##`: the
+//! model is BERT's, so the tokens are spelled its way again.
 
 use tokenizers::Tokenizer;
 use tokenizers::models::bpe::Vocab;

@@ -1,0 +1,91 @@
+//! A model together with its tokenizer and chat template: text in, text out.
+
+use std::path::{Path, PathBuf};
+
+use burn::tensor::Device;
+use headwise_models::chat::{ChatTemplate, ChatTemplateError, Message};
+use headwise_models::decoder::{Decoder, LoadError, Weights};
+use headwise_models::gguf::Gguf;
+use headwise_models::tokenizer::{Encode, Tokenizer, TokenizerError};
+
+use crate::{Engine, EngineError};
+
+/// Why a model cannot read or write text.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TextError {
+    /// The model could not be loaded or run.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The tokenizer is unusable.
+    #[error("{path}: {source}")]
+    Tokenizer {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: TokenizerError,
+    },
+    /// A text could not be encoded.
+    #[error(transparent)]
+    Encode(#[from] TokenizerError),
+    /// The tokenizer belongs to another model.
+    #[error("the tokenizer has {tokens} tokens, the model {vocabulary}: they do not belong together")]
+    WrongTokenizer {
+        /// Tokens of the tokenizer.
+        tokens: usize,
+        /// Rows of the embedding.
+        vocabulary: usize,
+    },
+    /// The chat template failed, or there is none.
+    #[error(transparent)]
+    Template(#[from] ChatTemplateError),
+}
+
+/// A model with its tokenizer and, where it has one, its chat template.
+pub struct TextModel {
+    /// The model.
+    pub engine: Engine,
+    /// Its tokenizer.
+    pub tokenizer: Tokenizer,
+    /// Its chat template; base models have none.
+    pub template: Option<ChatTemplate>,
+    /// The file's name.
+    pub name: String,
+}
+
+impl TextModel {
+    /// Opens a GGUF file.
+    pub fn open(path: &Path, weights: Weights, threads: usize) -> Result<Self, TextError> {
+        let gguf = Gguf::open(path).map_err(|error| EngineError::Load(LoadError::from(error)))?;
+        let wrong = |source| TextError::Tokenizer { path: path.into(), source };
+        let tokenizer = Tokenizer::from_gguf(gguf.metadata()).map_err(wrong)?;
+        let template = match gguf.metadata().contains("tokenizer.chat_template") {
+            true => Some(ChatTemplate::from_gguf(gguf.metadata(), &tokenizer)?),
+            false => None,
+        };
+        let model = Decoder::from_gguf(&gguf, weights, &Device::flex()).map_err(EngineError::from)?;
+        let vocabulary = model.spec().vocabulary;
+        if tokenizer.vocab_size() > vocabulary {
+            return Err(TextError::WrongTokenizer { tokens: tokenizer.vocab_size(), vocabulary });
+        }
+        let name = path.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
+        Ok(Self { engine: Engine::new(model, threads)?, tokenizer, template, name })
+    }
+
+    /// The tokens of a plain text.
+    pub fn encode(&self, text: &str) -> Result<Vec<u32>, TextError> {
+        Ok(self.tokenizer.encode(text, Encode::TEXT)?)
+    }
+
+    /// The tokens of a user's turn, ready for the answer that begins with `answer_start`. Without a chat template, the
+    /// text itself.
+    pub fn encode_turn(&self, user: &str, answer_start: &str) -> Result<Vec<u32>, TextError> {
+        match &self.template {
+            Some(template) => {
+                let text = template.render_continuation(&[Message::user(user)], answer_start)?;
+                Ok(self.tokenizer.encode(&text, Encode::TEMPLATE)?)
+            }
+            None => self.encode(&format!("{user}{answer_start}")),
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! The commands, one file each.
+
+mod generate;
+mod model;
+mod progress;
+mod pull;
+
+use std::error::Error;
+
+use clap::{Parser, Subcommand};
+
+/// What every command returns: nothing, or an error that is printed on one line.
+type Outcome = Result<(), Box<dyn Error>>;
+
+/// Every way to mix tokens: compare them on your model and your data, then run the one that wins.
+#[derive(Debug, Parser)]
+#[command(version, propagate_version = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Fetch a model by name into the cache directory
+    Pull(pull::Pull),
+    /// Continue a prompt with any cache policy
+    Generate(generate::Generate),
+}
+
+impl Cli {
+    /// Runs the command.
+    pub fn run(self) -> Outcome {
+        match self.command {
+            Command::Pull(command) => command.run(),
+            Command::Generate(command) => command.run(),
+        }
+    }
+}

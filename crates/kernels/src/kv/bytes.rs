@@ -1,0 +1,57 @@
+//! What a store weighs.
+
+/// Memory of a store, by what it is for, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StoreBytes {
+    /// Codes or floats of keys and values in use.
+    pub pairs: usize,
+    /// Scales and minima of quantised groups.
+    pub scales: usize,
+    /// Text positions.
+    pub positions: usize,
+    /// Per-slot statistics kept for a policy.
+    pub statistics: usize,
+    /// Slots allocated but not in use.
+    pub waste: usize,
+}
+
+impl StoreBytes {
+    /// Codes and scales in use of an allocation; what is left of it is waste.
+    pub(super) fn of_allocation(allocated: usize, pairs: usize, scales: usize) -> Self {
+        Self { pairs, scales, waste: allocated - pairs - scales, ..Self::default() }
+    }
+
+    /// Everything together.
+    pub fn total(&self) -> usize {
+        self.pairs + self.scales + self.positions + self.statistics + self.waste
+    }
+
+    /// What the pairs themselves cost: codes and scales. Reports of compression use this.
+    pub fn coded(&self) -> usize {
+        self.pairs + self.scales
+    }
+}
+
+impl std::ops::AddAssign for StoreBytes {
+    fn add_assign(&mut self, other: Self) {
+        self.pairs += other.pairs;
+        self.scales += other.scales;
+        self.positions += other.positions;
+        self.statistics += other.statistics;
+        self.waste += other.waste;
+    }
+}
+
+impl std::ops::Mul<usize> for StoreBytes {
+    type Output = Self;
+
+    fn mul(self, count: usize) -> Self {
+        Self {
+            pairs: self.pairs * count,
+            scales: self.scales * count,
+            positions: self.positions * count,
+            statistics: self.statistics * count,
+            waste: self.waste * count,
+        }
+    }
+}

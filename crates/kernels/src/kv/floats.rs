@@ -1,0 +1,111 @@
+//! Keys or values of a page in a float format.
+
+use half::{bf16, f16};
+
+use super::Codec;
+use super::grid::LARGEST;
+use crate::simd::{LANES, Simd};
+
+/// Numbers in a float format.
+#[derive(Clone, Debug)]
+pub(super) enum Floats {
+    F32(Box<[f32]>),
+    F16(Box<[u16]>),
+    Bf16(Box<[u16]>),
+}
+
+impl Floats {
+    /// Zeros; in half precision unless `codec` is another float format.
+    pub fn new(codec: Codec, length: usize) -> Self {
+        match codec {
+            Codec::F32 => Self::F32(vec![0.0; length].into()),
+            Codec::Bf16 => Self::Bf16(vec![0; length].into()),
+            _ => Self::F16(vec![0; length].into()),
+        }
+    }
+
+    /// Half-precision copies of `values`.
+    pub fn half(values: &[f32]) -> Self {
+        Self::F16(values.iter().map(|&value| half_bits(value)).collect())
+    }
+
+    /// Stores `values` at `start`, `start + step`, ….
+    pub fn write(&mut self, start: usize, step: usize, values: &[f32]) {
+        let places = (start..).step_by(step).zip(values);
+        match self {
+            Self::F32(data) => places.for_each(|(at, &value)| data[at] = value),
+            Self::F16(data) => places.for_each(|(at, &value)| data[at] = half_bits(value)),
+            Self::Bf16(data) => places.for_each(|(at, &value)| data[at] = bf16::from_f32(value).to_bits()),
+        }
+    }
+
+    /// Reads what lies at `start`, `start + step`, ….
+    pub fn read(&self, start: usize, step: usize, out: &mut [f32]) {
+        for (at, value) in (start..).step_by(step).zip(out) {
+            *value = self.get(at);
+        }
+    }
+
+    fn get(&self, index: usize) -> f32 {
+        match self {
+            Self::F32(data) => data[index],
+            Self::F16(data) => f16::from_bits(data[index]).to_f32(),
+            Self::Bf16(data) => bf16::from_bits(data[index]).to_f32(),
+        }
+    }
+
+    /// Copies `count` neighbours from `source` of `from` to `start`, as they are if both have the same format.
+    pub fn copy(&mut self, start: usize, from: &Self, source: usize, count: usize) {
+        match (self, from) {
+            (Self::F32(to), Self::F32(from)) => {
+                to[start..start + count].copy_from_slice(&from[source..source + count]);
+            }
+            (Self::F16(to), Self::F16(from)) | (Self::Bf16(to), Self::Bf16(from)) => {
+                to[start..start + count].copy_from_slice(&from[source..source + count]);
+            }
+            (to, from) => (0..count).for_each(|at| to.write(start + at, 1, &[from.get(source + at)])),
+        }
+    }
+
+    /// Decodes elements from `start` on into `out`.
+    #[inline(always)]
+    pub fn decode<S: Simd>(&self, s: S, start: usize, out: &mut [f32]) {
+        let length = out.len();
+        let whole = length - length % LANES;
+        assert!(start + length <= self.len());
+        for at in (0..whole).step_by(LANES) {
+            // SAFETY: `start + at + 16` stays inside the stored elements (asserted) and `at + 16` inside `out`.
+            unsafe {
+                let lanes = match self {
+                    Self::F32(data) => s.load(data, start + at),
+                    Self::F16(data) => s.load_f16(data, start + at),
+                    Self::Bf16(data) => s.load_bf16(data, start + at),
+                };
+                s.store(out, at, lanes);
+            }
+        }
+        for at in whole..length {
+            out[at] = self.get(start + at);
+        }
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Self::F32(data) => data.len(),
+            Self::F16(data) | Self::Bf16(data) => data.len(),
+        }
+    }
+
+    /// Memory of one number.
+    pub fn element_bytes(&self) -> usize {
+        match self {
+            Self::F32(_) => 4,
+            Self::F16(_) | Self::Bf16(_) => 2,
+        }
+    }
+}
+
+/// The nearest half-precision number; never infinite, since differences of infinite scores are no numbers.
+fn half_bits(value: f32) -> u16 {
+    f16::from_f32(value.clamp(-LARGEST, LARGEST)).to_bits()
+}

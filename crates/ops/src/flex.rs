@@ -1,0 +1,72 @@
+//! Tensors of the CPU backend as the slices that kernels take.
+
+use burn::backend::{
+    DType, TensorMetadata,
+    flex::{FlexTensor, Layout},
+};
+use burn::tensor::{Bytes, Shape};
+
+/// `tensor` in row-major order without gaps; a copy only if it is not so already.
+pub(crate) fn contiguous(tensor: FlexTensor) -> FlexTensor {
+    if tensor.is_contiguous() { tensor } else { tensor.to_contiguous() }
+}
+
+/// The elements of a [`contiguous`] tensor.
+///
+/// # Panics
+/// If the tensor has gaps or another type than `f32`.
+pub(crate) fn elements(tensor: &FlexTensor) -> &[f32] {
+    let found = tensor.dtype();
+    tensor.as_slice().unwrap_or_else(|| panic!("a kernel takes contiguous f32 tensors, not {found:?}"))
+}
+
+/// A tensor that takes over `values`.
+pub(crate) fn own(values: Vec<f32>, shape: impl Into<Shape>) -> FlexTensor {
+    FlexTensor::new(Bytes::from_elems(values), Layout::contiguous(shape.into()), DType::F32)
+}
+
+/// A tensor of the same shape as `like`, whose elements `write` fills.
+pub(crate) fn new_like(like: &FlexTensor, write: impl FnOnce(&mut [f32])) -> FlexTensor {
+    let mut values = vec![0.0; like.shape().num_elements()];
+    write(&mut values);
+    own(values, like.shape())
+}
+
+/// Changes the elements of a [`contiguous`] tensor, in place if nobody else holds them.
+pub(crate) fn update(mut tensor: FlexTensor, change: impl FnOnce(&mut [f32])) -> FlexTensor {
+    if !tensor.is_unique() {
+        tensor = own(elements(&tensor).to_vec(), tensor.shape());
+    }
+    let start = tensor.layout().start_offset();
+    let length = tensor.shape().num_elements();
+    change(&mut tensor.storage_mut::<f32>()[start..][..length]);
+    tensor
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_update_leaves_other_holders_alone() {
+        let first = own(vec![1.0, 2.0, 3.0, 4.0], [2, 2]);
+        let kept = first.clone();
+        let second = update(first, |values| values.fill(0.0));
+        assert_eq!((elements(&kept), elements(&second)), (&[1.0, 2.0, 3.0, 4.0][..], &[0.0; 4][..]));
+    }
+
+    #[test]
+    fn an_update_of_the_only_holder_copies_nothing() {
+        let first = own(vec![1.0, 2.0, 3.0, 4.0], [2, 2]);
+        let address = elements(&first).as_ptr();
+        let second = update(first, |values| values.reverse());
+        assert_eq!((elements(&second), elements(&second).as_ptr()), (&[4.0, 3.0, 2.0, 1.0][..], address));
+    }
+
+    #[test]
+    fn an_update_of_a_slice_changes_only_the_slice() {
+        let slice = own(vec![1.0, 2.0, 3.0, 4.0], [2, 2]).narrow(0, 1, 1);
+        let changed = update(contiguous(slice), |values| values[0] = 9.0);
+        assert_eq!(elements(&changed), &[9.0, 4.0]);
+    }
+}
