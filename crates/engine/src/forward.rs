@@ -2,6 +2,8 @@
 
 use headwise_kernels::attention::{self, AttnSpec, Rows, RowsMut, Shape, StatsOut};
 use headwise_kernels::rope::{HeadLayout, Rope};
+use headwise_models::decoder::DecoderSpec;
+use headwise_nn::block::BlockSpec;
 use headwise_nn::mixer::{LayerCache, MixContext, Projected, Segment};
 use headwise_ops::host::Host;
 
@@ -54,7 +56,16 @@ impl Logits {
 }
 
 /// Tokens of a prompt that are read at a time.
-const PROMPT_CHUNK: usize = 512;
+pub(crate) const PROMPT_CHUNK: usize = 512;
+
+/// Where every layer of `model` stands among those whose caches policies may cut.
+pub(crate) fn places(model: &DecoderSpec) -> impl Iterator<Item = Place> {
+    let evicting = |layer: &&BlockSpec| layer.mixer.window.is_none();
+    let layers = model.layers.iter().filter(evicting).count();
+    let stores = model.layers.iter().map(|layer| layer.mixer.kv_heads).sum();
+    let before = move |index: usize| model.layers[..index].iter().filter(evicting).count();
+    (0..model.layers.len()).map(move |index| Place { layer: before(index), layers, stores })
+}
 
 impl Engine {
     /// Reads all of `ids` as the rest of the prompt of `sequence`; returns the scores after the last token.
@@ -96,7 +107,7 @@ impl Engine {
         Ok(self.threads.install(|| self.run(chunks)))
     }
 
-    fn check(&self, sequence: &Sequence, ids: &[u32]) -> Result<(), EngineError> {
+    pub(crate) fn check(&self, sequence: &Sequence, ids: &[u32]) -> Result<(), EngineError> {
         let (vocabulary, trained) = (self.spec().vocabulary, self.spec().context);
         if ids.is_empty() {
             return Err(EngineError::EmptyPrompt);
@@ -113,12 +124,8 @@ impl Engine {
 
     fn run(&self, chunks: &mut [Chunk<'_>]) -> Vec<Logits> {
         let batch = Batch::new(chunks);
-        let layers = &self.spec().layers;
-        let evicting = layers.iter().filter(|layer| layer.mixer.window.is_none()).count();
-        let stores = layers.iter().map(|layer| layer.mixer.kv_heads).sum();
         let mut x = self.model.embed(&batch.ids, &self.device);
-        let mut place = Place { layer: 0, layers: evicting, stores };
-        for (index, layer) in layers.iter().enumerate() {
+        for (index, place) in places(self.spec()).enumerate() {
             let mut cache = Stores { chunks };
             let mut ctx = MixContext {
                 positions: &batch.positions,
@@ -130,7 +137,6 @@ impl Engine {
             for chunk in chunks.iter_mut() {
                 chunk.hold(index, place);
             }
-            place.layer += usize::from(layer.mixer.window.is_none());
         }
         for chunk in chunks.iter_mut() {
             chunk.finish();

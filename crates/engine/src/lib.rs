@@ -9,6 +9,7 @@ mod forward;
 mod generate;
 mod sample;
 mod sequence;
+mod shared;
 mod text;
 
 pub use engine::{Engine, EngineError};
@@ -16,4 +17,5 @@ pub use forward::{Chunk, Logits, Wanted};
 pub use generate::{Generated, Generation, generate};
 pub use sample::Sampler;
 pub use sequence::Sequence;
+pub use shared::{ReadPrompt, SharedPrefill};
 pub use text::{TextError, TextModel};

@@ -4,6 +4,8 @@
 //! the modules, [`engine`] runs language models, [`tasks`] and [`lab`] measure them. The binary `headwise` is the same
 //! from the command line.
 
+pub mod catalogue;
+
 pub use headwise_engine as engine;
 pub use headwise_kernels as kernels;
 pub use headwise_lab as lab;

@@ -102,6 +102,16 @@ impl CachePolicy {
         Self { text: "full".into(), steps: Vec::new(), codec: Codec::F16 }
     }
 
+    /// A policy that gathers what all of `policies` need and keeps everything until the prompt ends; `None` if one of
+    /// them does not wait for the end, or they store pairs differently.
+    pub(crate) fn together(policies: &[&Self]) -> Option<Self> {
+        let codec = policies.first()?.codec;
+        let alike = |policy: &&Self| policy.codec == codec && policy.waits_for_the_end();
+        let texts: Vec<&str> = policies.iter().map(|policy| policy.text.as_str()).collect();
+        let steps = policies.iter().flat_map(|policy| policy.steps.iter().cloned()).collect();
+        policies.iter().all(alike).then(|| Self { text: texts.join(" | "), steps, codec })
+    }
+
     /// Whether pairs are ever evicted.
     pub fn evicts(&self) -> bool {
         !self.steps.is_empty()

@@ -46,6 +46,11 @@ pub struct HeadStatistics {
 }
 
 impl HeadStatistics {
+    /// The statistics among these that `needs` names.
+    fn only(&self, needs: Needs) -> Self {
+        Self { column_sums: if needs.column_sums { self.column_sums.clone() } else { Vec::new() } }
+    }
+
     fn compact(&mut self, keep: &[u32]) {
         if !self.column_sums.is_empty() {
             self.column_sums = keep.iter().map(|&slot| self.column_sums[slot as usize]).collect();
@@ -120,6 +125,20 @@ impl LayerStore {
         let first: usize = self.first_keys.iter().flatten().map(|key| size_of_val(&key[..])).sum();
         bytes.statistics += self.queries.bytes() + first + self.statistics.iter().map(HeadStatistics::bytes).sum::<usize>();
         bytes
+    }
+
+    /// Takes over the pairs of `other`, and of its statistics those that this store gathers.
+    pub(crate) fn adopt(&mut self, other: &Self) {
+        self.pairs.clone_from(&other.pairs);
+        self.queries = QueryWindow::new(self.needs.query_window, self.shape.heads * self.shape.head_dim);
+        self.queries.extend(&other.queries.last(self.needs.query_window));
+        for (own, other) in self.statistics.iter_mut().zip(&other.statistics) {
+            *own = other.only(self.needs);
+        }
+        if !self.first_keys.is_empty() {
+            self.first_keys.clone_from(&other.first_keys);
+        }
+        self.attention.clone_from(&other.attention);
     }
 
     /// Adds rows of pairs. `raw`, `key` and `value` are `[rows, kv_heads · head_dim]`, `key` rotated, `raw` not.

@@ -1,7 +1,10 @@
 //! The commands, one file each.
 
+mod chat;
 mod generate;
+mod list;
 mod model;
+mod perplexity;
 mod progress;
 mod pull;
 
@@ -24,8 +27,16 @@ pub struct Cli {
 enum Command {
     /// Fetch a model by name into the cache directory
     Pull(pull::Pull),
+    /// What there is: methods by family
+    List(list::List),
+    /// A method or a system: what it is, its parameters, its paper
+    Explain(list::Explain),
     /// Continue a prompt with any cache policy
     Generate(generate::Generate),
+    /// Talk with a model under any cache policy
+    Chat(chat::Chat),
+    /// How well a model predicts a text under a cache policy
+    Perplexity(perplexity::Measure),
 }
 
 impl Cli {
@@ -33,7 +44,11 @@ impl Cli {
     pub fn run(self) -> Outcome {
         match self.command {
             Command::Pull(command) => command.run(),
+            Command::List(command) => command.run(),
+            Command::Explain(command) => command.run(),
             Command::Generate(command) => command.run(),
+            Command::Chat(command) => command.run(),
+            Command::Perplexity(command) => command.run(),
         }
     }
 }

@@ -4,14 +4,15 @@
 //! is cut by splits of its keys instead, and whichever worker finishes the last split merges them.
 
 use std::ops::Range;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 
+use super::plan::{Job, Plan, Unit};
 use super::rows::{Rows, RowsMut, Shape};
-use super::softmax::{empty_record, entropy, finish, fold, log_sum_exp, refill};
+use super::softmax::{empty_record, entropy, finish, fold_all, log_sum_exp, refill};
 use super::source::KeyValueBlocks;
 use super::spec::AttnSpec;
-use super::split::{Decoding, Pass, SCRATCH, Scratch, record_width, visible_splits};
-use super::tile::{LINES, Line, Tile, pack};
+use super::split::{Decoding, Pass, Room, SCRATCH, Scratch, record_width};
+use super::tile::{Line, Tile, pack};
 use super::visible::{Visible, position};
 use crate::disjoint::Disjoint;
 use crate::parallel;
@@ -82,84 +83,6 @@ pub fn attend<B: KeyValueBlocks>(
     parallel::parts(plan.units.len(), |unit| {
         SCRATCH.with_borrow_mut(|scratch| dispatch(RunUnit { call: &call, plan: &plan, unit: &plan.units[unit], scratch }));
     });
-}
-
-/// A tile of rows of one (sequence, key/value head).
-struct Job {
-    segment: usize,
-    kv_head: usize,
-    /// Rows of the segment.
-    rows: Range<usize>,
-    /// If the job is cut: its splits, where its partial records start, and how many splits are not done yet.
-    splits: Vec<usize>,
-    partials: usize,
-    remaining: AtomicUsize,
-}
-
-/// A job, or one split of a cut job.
-struct Unit {
-    job: usize,
-    piece: Option<usize>,
-}
-
-/// All jobs of a call and their units.
-struct Plan {
-    jobs: Vec<Job>,
-    units: Vec<Unit>,
-    /// Elements of all partial records.
-    partials: usize,
-}
-
-impl Plan {
-    fn new<B: KeyValueBlocks>(spec: &AttnSpec, shape: Shape, segments: &[Segment<'_, B>]) -> Self {
-        let mut plan = Self { jobs: Vec::new(), units: Vec::new(), partials: 0 };
-        let tile = (LINES / shape.group()).max(1);
-        for (index, segment) in segments.iter().enumerate() {
-            let rows = segment.rows.len();
-            for (kv_head, source) in segment.heads.iter().enumerate() {
-                // Later tiles see more keys: they go first, so that no worker is left with a long one at the end.
-                for start in (0..rows).step_by(tile).rev() {
-                    let tile_rows = start..(start + tile).min(rows);
-                    let visible = |row| Visible::of_row(spec, source, rows, row);
-                    let splits = if rows <= tile {
-                        let seen = tile_rows.clone().map(visible).reduce(Visible::union);
-                        seen.map_or_else(Vec::new, |seen| visible_splits(seen).collect())
-                    } else {
-                        Vec::new()
-                    };
-                    plan.push(shape, Job {
-                        segment: index,
-                        kv_head,
-                        rows: tile_rows,
-                        splits,
-                        partials: 0,
-                        remaining: AtomicUsize::new(0),
-                    });
-                }
-            }
-        }
-        plan
-    }
-
-    fn push(&mut self, shape: Shape, mut job: Job) {
-        let index = self.jobs.len();
-        if job.splits.len() > 1 {
-            job.partials = self.partials;
-            job.remaining = AtomicUsize::new(job.splits.len());
-            self.partials += job.splits.len() * job.records(shape);
-            self.units.extend((0..job.splits.len()).map(|piece| Unit { job: index, piece: Some(piece) }));
-        } else {
-            self.units.push(Unit { job: index, piece: None });
-        }
-        self.jobs.push(job);
-    }
-}
-
-impl Job {
-    /// Elements of the records of its lines.
-    fn records(&self, shape: Shape) -> usize {
-        self.rows.len() * shape.group() * record_width(shape.value_dim)
-    }
 }
 
 impl Visible {
@@ -241,27 +164,9 @@ impl<B: KeyValueBlocks> Kernel for RunUnit<'_, B> {
             value_dim: shape.value_dim,
             entropy: call.spec.want.entropy,
         };
-        let records = job.records(shape);
-        let Some(piece) = unit.piece else {
-            call.start(job, &mut scratch.room.total);
-            pass.all(s, &mut scratch.room);
-            call.write(s, job, &scratch.room.total);
-            return;
-        };
-        let start = job.partials + piece * records;
-        // SAFETY: this range belongs to this piece, which only this unit computes.
-        let part = unsafe { call.partials.range(start, records) };
-        pass.split(s, job.splits[piece], &mut scratch.room, part);
-        if job.remaining.fetch_sub(1, Ordering::AcqRel) == 1 {
-            call.start(job, &mut scratch.room.total);
-            // SAFETY: all pieces of the job are done, and the counter made their writes visible here.
-            let parts = unsafe { call.partials.range(job.partials, job.splits.len() * records) };
-            let width = record_width(shape.value_dim);
-            for part in parts.chunks_exact(records) {
-                for (total, part) in scratch.room.total.chunks_exact_mut(width).zip(part.chunks_exact(width)) {
-                    fold(s, total, part);
-                }
-            }
+        call.start(job, &mut scratch.room.total);
+        pass.over(s, job.splits[unit.splits.clone()].iter().copied(), &mut scratch.room);
+        if !job.is_cut() || call.join(s, job, unit, &mut scratch.room) {
             call.write(s, job, &scratch.room.total);
         }
     }
@@ -281,6 +186,24 @@ impl<B> Call<'_, B> {
         for (record, head) in total.chunks_exact_mut(record_width(self.shape.value_dim)).zip(heads) {
             empty_record(record, self.spec.sink_logit(head));
         }
+    }
+
+    /// Keeps the states of one split of a cut job; the last unit of the job merges all of them and returns true.
+    #[inline(always)]
+    fn join<S: Simd>(&self, s: S, job: &Job, unit: &Unit, room: &mut Room) -> bool {
+        let records = job.records(self.shape);
+        // SAFETY: this range belongs to this split, which only this unit computes.
+        unsafe { self.partials.range(job.partials + unit.splits.start * records, records) }.copy_from_slice(&room.part);
+        if job.remaining.fetch_sub(1, Ordering::AcqRel) > 1 {
+            return false;
+        }
+        self.start(job, &mut room.total);
+        // SAFETY: all splits of the job are done, and the counter made what they wrote visible here.
+        let parts = unsafe { self.partials.range(job.partials, job.splits.len() * records) };
+        for part in parts.chunks_exact(records) {
+            fold_all(s, &mut room.total, part, record_width(self.shape.value_dim));
+        }
+        true
     }
 
     /// Writes the outputs and statistics of a job.

@@ -1,15 +1,13 @@
 //! Gradients of attention over whole tensors, with recomputed weights.
 //!
-//! A unit owns a whole (batch, key/value head): per pair of tile and block it needs five products. With fewer of those than
-//! workers, units for query gradients own a tile and units for key and value gradients some blocks, at seven products. Sums
-//! run over tiles and blocks in ascending order either way, so gradients do not depend on the number of threads.
+//! One pass over pairs of a tile of queries and a block of keys; `gradient.rs` holds the equations, `schedule.rs` who does what.
 
 use std::ops::Range;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::forward::{Inputs, heads_of, lines_of};
 use super::gradient::{GradientTile, Scratch, zero_rows};
 use super::prepared::{Readable, Transposed};
+use super::schedule::{BiasGradient, Layout, Unit};
 use super::softmax::refill;
 use super::source::BLOCK;
 use super::spec::AttnSpec;
@@ -18,11 +16,6 @@ use super::view::{Dims, View4};
 use crate::disjoint::Disjoint;
 use crate::parallel;
 use crate::simd::{Kernel, LANES, Simd, dispatch};
-
-/// Lines of a tile: few enough that their rows stay in the first cache.
-const LINES: usize = 48;
-/// Blocks whose key and value gradients a unit owns when pairs are cut.
-const OWNED_BLOCKS: usize = 4;
 
 /// What the forward pass computed, and the gradients of the loss with respect to it.
 #[derive(Clone, Copy, Debug)]
@@ -122,98 +115,6 @@ const SINK: usize = 1;
 
 thread_local! {
     static SCRATCH: std::cell::RefCell<Scratch> = std::cell::RefCell::default();
-}
-
-/// How the work is cut.
-#[derive(Clone, Copy)]
-struct Layout {
-    /// (batch, key/value head) pairs.
-    pairs: usize,
-    /// Tiles of a pair and query rows of a tile.
-    tiles: usize,
-    rows: usize,
-    blocks: usize,
-}
-
-impl Layout {
-    fn new(dims: &Dims) -> Self {
-        let rows = (LINES / dims.shape().group()).max(1);
-        Self {
-            pairs: dims.batch * dims.kv_heads,
-            tiles: dims.queries.div_ceil(rows),
-            rows,
-            blocks: dims.keys.div_ceil(BLOCK),
-        }
-    }
-
-    /// The units, grouped into parts that may run at the same time.
-    fn parts(&self, dims: &Dims, bias: Option<&BiasGradient>) -> Vec<Vec<Unit>> {
-        let everything = |pair| Unit { pair, tiles: 0..self.tiles, blocks: 0..self.blocks, queries: true, keys: true };
-        if let Some(bias) = bias {
-            // Pairs that share elements of the bias run one after the other.
-            let owner = |pair: usize| bias.at(pair / dims.kv_heads, pair % dims.kv_heads * dims.shape().group(), 0);
-            let mut owners: Vec<usize> = (0..self.pairs).map(owner).collect();
-            owners.sort_unstable();
-            owners.dedup();
-            let share = |of: usize| (0..self.pairs).filter(|&pair| owner(pair) == of).map(everything).collect();
-            return owners.into_iter().map(share).collect();
-        }
-        if self.pairs >= worker_count() {
-            return (0..self.pairs).map(|pair| vec![everything(pair)]).collect();
-        }
-        let pair = |pair| {
-            let tiles = (0..self.tiles).rev().map(move |tile| Unit { tiles: tile..tile + 1, keys: false, ..everything(pair) });
-            let blocks = (0..self.blocks).step_by(OWNED_BLOCKS).map(move |start| Unit {
-                blocks: start..(start + OWNED_BLOCKS).min(self.blocks),
-                queries: false,
-                ..everything(pair)
-            });
-            blocks.chain(tiles).map(|unit| vec![unit])
-        };
-        (0..self.pairs).flat_map(pair).collect()
-    }
-}
-
-/// How many workers a parallel region has.
-fn worker_count() -> usize {
-    let count = AtomicUsize::new(1);
-    parallel::workers(usize::MAX, |_, workers| count.store(workers, Ordering::Relaxed));
-    count.into_inner()
-}
-
-/// Some tiles and blocks of a pair, and whether their query gradients and their key and value gradients are wanted.
-struct Unit {
-    pair: usize,
-    tiles: Range<usize>,
-    blocks: Range<usize>,
-    queries: bool,
-    keys: bool,
-}
-
-/// Where the gradient of a bias goes.
-struct BiasGradient {
-    /// Elements from one batch, head and query to the next; 0 where the bias is broadcast.
-    strides: [usize; 3],
-    length: usize,
-}
-
-impl BiasGradient {
-    fn new(dims: &Dims, bias: View4<'_>) -> Self {
-        let mut length = dims.keys;
-        let mut strides = [0; 3];
-        for (i, count) in [dims.batch, dims.heads, dims.queries].into_iter().enumerate().rev() {
-            if bias.strides[i] != 0 {
-                strides[i] = length;
-                length *= count;
-            }
-        }
-        Self { strides, length }
-    }
-
-    /// Where the row of (batch, head, query) starts.
-    fn at(&self, batch: usize, head: usize, query: usize) -> usize {
-        batch * self.strides[0] + head * self.strides[1] + query * self.strides[2]
-    }
 }
 
 struct Call<'a> {

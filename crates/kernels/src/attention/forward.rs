@@ -6,7 +6,7 @@ use super::prepared::{Pair, Readable, Transposed};
 use super::rows::Shape;
 use super::softmax::{empty_record, finish, log_sum_exp, refill};
 use super::spec::AttnSpec;
-use super::split::{Pass, SCRATCH, Scratch, record_width};
+use super::split::{Pass, SCRATCH, Scratch, record_width, visible_splits};
 use super::tile::{LINES, Line, Tile, pack};
 use super::view::{Dims, View4};
 use super::visible::Visible;
@@ -121,7 +121,7 @@ impl Kernel for RunTile<'_> {
             value_dim: dims.value_dim,
             entropy: false,
         };
-        pass.all(s, room);
+        pass.over(s, visible_splits(pass.tile.visible), room);
         let mut records = room.total.chunks_exact(width);
         for query in rows {
             for ((batch, head), record) in heads_of(dims.shape(), pair).zip(&mut records) {

@@ -149,7 +149,7 @@ pub(super) fn empty_record(record: &mut [f32], sink_logit: f32) {
 
 /// Merges the state `part` into `total`.
 #[inline(always)]
-pub(super) fn fold<S: Simd>(s: S, total: &mut [f32], part: &[f32]) {
+fn fold<S: Simd>(s: S, total: &mut [f32], part: &[f32]) {
     let (old, new) = (total[MAXIMUM], part[MAXIMUM]);
     if new == f32::NEG_INFINITY {
         return;
@@ -168,6 +168,14 @@ pub(super) fn fold<S: Simd>(s: S, total: &mut [f32], part: &[f32]) {
             let value = s.fma(s.load(part, at), added, s.mul(s.load(total, at), kept));
             s.store(total, at, value);
         }
+    }
+}
+
+/// Merges the states `parts` into `totals`, records of `width`.
+#[inline(always)]
+pub(super) fn fold_all<S: Simd>(s: S, totals: &mut [f32], parts: &[f32], width: usize) {
+    for (total, part) in totals.chunks_exact_mut(width).zip(parts.chunks_exact(width)) {
+        fold(s, total, part);
     }
 }
 

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::product::{ROWS, Vectors};
-use super::softmax::{RECORD_HEADER, Running, fold, refill};
+use super::softmax::{RECORD_HEADER, Running, fold_all, refill};
 use super::source::{BLOCK, KeyValueBlocks};
 use super::tile::Tile;
 use super::visible::Visible;
@@ -70,7 +70,8 @@ pub(super) struct Scratch {
 pub(super) struct Room {
     /// The states of the tile over all splits so far, as records.
     pub total: Vec<f32>,
-    part: Vec<f32>,
+    /// The states over the last split.
+    pub part: Vec<f32>,
     running: Running,
     buffer: BlockBuffer,
 }
@@ -105,31 +106,26 @@ pub(super) struct Pass<'a, K> {
 }
 
 impl<K: Blocks> Pass<'_, K> {
-    /// Passes over all visible splits and merges them, in order, into `room.total`, which the caller has started.
+    /// Passes over `splits` and merges their states, in order, into `room.total`, which the caller has started.
     #[inline(always)]
-    pub fn all<S: Simd>(&self, s: S, room: &mut Room) {
+    pub fn over<S: Simd>(&self, s: S, splits: impl Iterator<Item = usize>, room: &mut Room) {
         let width = record_width(self.value_dim);
-        let mut part = std::mem::take(&mut room.part);
-        refill(&mut part, self.tile.lines.len() * width, 0.0);
-        for split in visible_splits(self.tile.visible) {
-            self.split(s, split, room, &mut part);
-            for (total, part) in room.total.chunks_exact_mut(width).zip(part.chunks_exact(width)) {
-                fold(s, total, part);
-            }
+        refill(&mut room.part, self.tile.lines.len() * width, 0.0);
+        for split in splits {
+            self.split(s, split, &mut room.running, &mut room.buffer);
+            room.running.record(s, &mut room.part);
+            fold_all(s, &mut room.total, &room.part, width);
         }
-        room.part = part;
     }
 
-    /// Passes over the visible blocks of one split and writes the states to `records`.
+    /// Passes over the visible blocks of one split, which starts from empty states.
     #[inline(always)]
-    pub fn split<S: Simd>(&self, s: S, split: usize, room: &mut Room, records: &mut [f32]) {
-        room.running.reset(self.tile.lines.len(), self.value_dim.div_ceil(LANES), self.entropy);
-        let visible = self.tile.visible;
-        for block in blocks_of(split).filter(|&block| visible.touches(block)) {
-            let decoded = self.blocks.fetch(s, block, &mut room.buffer);
-            self.block(s, block, &decoded, &mut room.running);
+    fn split<S: Simd>(&self, s: S, split: usize, running: &mut Running, buffer: &mut BlockBuffer) {
+        running.reset(self.tile.lines.len(), self.value_dim.div_ceil(LANES), self.entropy);
+        for block in blocks_of(split).filter(|&block| self.tile.visible.touches(block)) {
+            let decoded = self.blocks.fetch(s, block, buffer);
+            self.block(s, block, &decoded, running);
         }
-        room.running.record(s, records);
     }
 
     /// Passes over one block, a register tile of lines at a time.

@@ -8,7 +8,7 @@
 //! - bytes: `[group][output][4]`, 512 bytes;
 //! - nibbles: `[group 0-3][output][4]`, 256 bytes, with group `g + 4` in the high halves.
 //!
-//! Codes are unsigned, so the signed codes of Q8_0 are stored as `q + 128`; [`Layout::offset`] is subtracted again.
+//! Codes are unsigned, so the signed codes of Q8_0 are stored as `q + 128`; `Layout::offset` is subtracted again.
 
 use half::f16;
 

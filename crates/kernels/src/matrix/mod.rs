@@ -4,8 +4,8 @@
 //! of GGUF. Outputs lie in panels of 16, one per SIMD lane:
 //!
 //! - float formats: `[panel][input][16]`; a lane adds its products input after input, fused;
-//! - block formats: `[panel][block of 32 inputs]`, see [`blocks`]; the activations are rounded to signed bytes per row
-//!   and block ([`activations`]), so a block costs integer arithmetic and one fused addition.
+//! - block formats: `[panel][block of 32 inputs]`, see `blocks.rs`; the activations are rounded to signed bytes per row
+//!   and block (`activations.rs`), so a block costs integer arithmetic and one fused addition.
 //!
 //! The order of additions of one element depends on nothing but the number of inputs: a row's result is bit-identical
 //! whatever other rows are computed with it, in whatever chunks and on however many threads.

@@ -1,0 +1,89 @@
+//! `headwise list` and `headwise explain`
+
+use clap::Args;
+use headwise::catalogue::{self, System};
+use headwise::spec::Signature;
+
+use super::Outcome;
+
+/// What there is: methods by family, and the published systems they belong to.
+#[derive(Debug, Args)]
+pub struct List {
+    /// Only this family
+    #[arg(long)]
+    family: Option<String>,
+    /// Print CATALOGUE.md
+    #[arg(long)]
+    markdown: bool,
+}
+
+impl List {
+    /// Runs the command.
+    pub fn run(self) -> Outcome {
+        if self.markdown {
+            print!("{}", catalogue::page());
+            return Ok(());
+        }
+        let families = catalogue::families();
+        if let Some(wanted) = &self.family
+            && !families.iter().any(|family| family.name == wanted)
+        {
+            let names: Vec<&str> = families.iter().map(|family| family.name).collect();
+            return Err(format!("unknown family `{wanted}`: the families are {}", names.join(", ")).into());
+        }
+        for family in families.iter().filter(|family| self.family.as_deref().is_none_or(|name| name == family.name)) {
+            println!("{}", family.name);
+            for method in &family.methods {
+                println!("  {:<20} {}", method.name, method.summary());
+            }
+        }
+        println!("\nheadwise explain NAME tells more.");
+        Ok(())
+    }
+}
+
+/// A method or a system: what it is, its parameters, its paper.
+#[derive(Debug, Args)]
+pub struct Explain {
+    /// A method such as `snapkv`, or the id of a system such as `I23`
+    name: String,
+}
+
+impl Explain {
+    /// Runs the command.
+    pub fn run(self) -> Outcome {
+        let systems = catalogue::systems();
+        if let Some(system) = systems.iter().find(|system| system.id.eq_ignore_ascii_case(&self.name)) {
+            print_system(system);
+            return Ok(());
+        }
+        let families = catalogue::families();
+        for family in &families {
+            if let Some(method) = family.methods.iter().find(|method| method.name == self.name) {
+                print_method(method, family.name, &systems);
+                return Ok(());
+            }
+        }
+        let names: Vec<String> =
+            families.iter().flat_map(|family| &family.methods).map(|method| method.name.to_string()).collect();
+        let ids: Vec<&str> = systems.iter().map(|system| system.id.as_str()).collect();
+        Err(format!("nothing is called `{}`: methods are {}; systems are {}", self.name, names.join(", "), ids.join(", ")).into())
+    }
+}
+
+fn print_system(system: &System) {
+    println!("{} {}\n{} ({})\nfamily: {}", system.id, system.title, system.paper, system.year, system.family);
+    for family in catalogue::families() {
+        for method in family.methods.iter().filter(|method| system.methods.iter().any(|name| *name == method.name)) {
+            println!("  {:<20} {}", method.name, method.summary());
+        }
+    }
+}
+
+fn print_method(method: &Signature, family: &str, systems: &[System]) {
+    println!("{method}");
+    println!("\nfamily: {family}");
+    for system in systems.iter().filter(|system| system.methods.iter().any(|name| *name == method.name)) {
+        println!("system: {} {} ({})", system.id, system.title, system.year);
+    }
+}

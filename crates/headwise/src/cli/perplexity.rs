@@ -1,0 +1,52 @@
+//! `headwise perplexity`
+
+use std::path::PathBuf;
+
+use clap::Args;
+use headwise::engine::cache::CachePolicy;
+use headwise::lab::perplexity::{self, Perplexity};
+use indicatif::ProgressBar;
+
+use super::Outcome;
+use super::model::Run;
+use super::progress::style;
+
+/// How well a model predicts a text under a cache policy.
+#[derive(Debug, Args)]
+pub struct Measure {
+    /// A model file, or a name that `pull` knows
+    model: String,
+    /// The text
+    file: PathBuf,
+    /// Cache policy, for example `snapkv(keep=0.25) + int8`
+    #[arg(long, default_value = "full")]
+    cache: String,
+    /// Use so many tokens of the text
+    #[arg(long, default_value_t = 2048)]
+    tokens: usize,
+    /// Tokens read before the first one counts; policies compress after them
+    #[arg(long, default_value_t = 0)]
+    context: usize,
+    #[command(flatten)]
+    run: Run,
+}
+
+impl Measure {
+    /// Runs the command.
+    pub fn run(self) -> Outcome {
+        let policy = CachePolicy::parse(&self.cache)?;
+        let bytes = std::fs::read(&self.file).map_err(|error| format!("{}: {error}", self.file.display()))?;
+        let text = String::from_utf8(bytes).map_err(|error| {
+            format!("{} is not UTF-8: byte {} cannot be read as text", self.file.display(), error.utf8_error().valid_up_to())
+        })?;
+        let model = self.run.open(&self.model)?;
+        let mut ids = model.encode(&text)?;
+        ids.truncate(self.tokens);
+        let bar = ProgressBar::new(ids.len() as u64).with_style(style("reading {bar:30} {pos}/{len} tokens, {eta} left"));
+        let Perplexity { value, tokens, bytes } =
+            perplexity::measure(&model.engine, &policy, &ids, self.context, |read| bar.set_position(read as u64))?;
+        bar.finish_and_clear();
+        println!("perplexity {value:.4} over {tokens} tokens; cache {policy}: {:.2} MB", bytes as f64 / 1e6);
+        Ok(())
+    }
+}

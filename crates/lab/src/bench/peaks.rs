@@ -1,0 +1,99 @@
+//! What the machine can do: the limits that other figures are held against.
+
+use std::hint::black_box;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use burn::tensor::{Device, Distribution, Tensor};
+use headwise_engine::Engine;
+use headwise_kernels::parallel;
+use headwise_kernels::simd::{Kernel, LANES, Simd, dispatch};
+use serde::{Deserialize, Serialize};
+
+use super::{Repeats, Times};
+
+/// The machine's own limits, best of several tries.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Peaks {
+    /// 10⁹ operations per second of a large f32 matrix product.
+    pub matrix_product_gflops: f64,
+    /// 10⁹ bytes per second read from memory by all threads.
+    pub read_gbs: f64,
+}
+
+/// Side of the product's matrices.
+const SIDE: usize = 1536;
+/// Bytes read: beyond any last-level cache.
+const BYTES: usize = 512 << 20;
+
+impl Peaks {
+    /// Measures both on the threads of `engine`.
+    pub fn measure(engine: &Engine) -> Self {
+        engine.install(|| Self { matrix_product_gflops: matrix_product(SIDE), read_gbs: read(BYTES) })
+    }
+}
+
+/// Burn's own product is a fair limit: it is not ours, and it is at the machine's.
+fn matrix_product(side: usize) -> f64 {
+    let device = Device::flex();
+    let random = || Tensor::<2>::random([side, side], Distribution::Default, &device);
+    let (a, b) = (random(), random());
+    let times = Times::of_calls(Repeats::AtLeast(5, 0.5), || {
+        black_box(a.clone().matmul(b.clone()).into_data());
+    });
+    2.0 * (side as f64).powi(3) / times.min / 1e6
+}
+
+/// Sums all of a buffer that no cache can hold.
+fn read(bytes: usize) -> f64 {
+    /// Floats that a thread takes at a time.
+    const PIECE: usize = 1 << 18;
+    let data = vec![1f32; bytes / size_of::<f32>()];
+    let sum = AtomicU32::new(0);
+    let times = Times::of_calls(Repeats::AtLeast(5, 0.5), || {
+        parallel::parts(data.len().div_ceil(PIECE), |part| {
+            let piece = &data[part * PIECE..data.len().min((part + 1) * PIECE)];
+            sum.fetch_add(dispatch(Sum(piece)) as u32, Ordering::Relaxed);
+        });
+    });
+    black_box(sum.into_inner());
+    size_of_val(&data[..]) as f64 / times.min / 1e6
+}
+
+/// The sum of a slice, in four chains so that loads never wait for additions.
+struct Sum<'a>(&'a [f32]);
+
+impl Kernel for Sum<'_> {
+    type Output = f32;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) -> f32 {
+        let mut sums = [s.splat(0.0); 4];
+        for chunk in self.0.chunks(4 * LANES) {
+            for (index, sum) in sums.iter_mut().enumerate() {
+                *sum = s.add(*sum, s.read(chunk, index * LANES, 0.0));
+            }
+        }
+        let [a, b, c, d] = sums;
+        s.sum(s.add(s.add(a, b), s.add(c, d)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_float_is_read_once() {
+        for length in [0, 1, 63, 64, 65, 1000] {
+            let data: Vec<f32> = (0..length).map(|i| i as f32).collect();
+            let expected: f32 = data.iter().sum();
+            assert_eq!(dispatch(Sum(&data)), expected, "{length}");
+        }
+    }
+
+    #[test]
+    fn limits_are_positive() {
+        assert!(matrix_product(8) > 0.0);
+        assert!(read(1 << 20) > 0.0);
+    }
+}
