@@ -7,7 +7,7 @@ use headwise_nn::block::BlockSpec;
 use headwise_nn::mixer::{LayerCache, MixContext, Projected, Segment};
 use headwise_ops::host::Host;
 
-use crate::cache::{Place, Stage};
+use crate::cache::{Attended, NewPairs, Place, Stage};
 use crate::{Engine, EngineError, Sequence};
 
 /// Which rows of a chunk to return scores for.
@@ -253,8 +253,12 @@ impl LayerCache for Stores<'_, '_> {
             let store = &mut self.chunks[segment.sequence].sequence.layers[layer];
             let channels = segment.rows.start * kv_width..segment.rows.end * kv_width;
             let positions = &positions[segment.rows.clone()];
-            let (raw, value) = (&projected.key[channels.clone()], &projected.value[channels.clone()]);
-            store.append(raw, &key[channels], value, positions);
+            store.append(NewPairs {
+                raw_key: &projected.key[channels.clone()],
+                key: &key[channels.clone()],
+                value: &projected.value[channels],
+                positions,
+            });
             spec.want.lse |= store.needs().column_sums;
         }
         let views: Vec<attention::Segment<'_, _>> = segments
@@ -270,9 +274,10 @@ impl LayerCache for Stores<'_, '_> {
         attention::attend(&spec, shape, rows, &views, RowsMut { data: out, stride: width }, &mut stats);
         for segment in segments {
             let store = &mut self.chunks[segment.sequence].sequence.layers[layer];
-            let query = &query[segment.rows.start * width..segment.rows.end * width];
+            let channels = segment.rows.start * width..segment.rows.end * width;
             let lse = stats.lse.get(segment.rows.start * heads..segment.rows.end * heads).unwrap_or(&[]);
-            store.observe(query, lse, &spec, rope);
+            let (raw_query, query) = (&projected.query[channels.clone()], &query[channels]);
+            store.observe(Attended { raw_query, query, lse }, &spec, rope);
         }
     }
 }

@@ -99,3 +99,92 @@ impl ReadPrompt<'_> {
         fork
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+    use headwise_models::decoder::{Induction, Weights};
+    use headwise_spec::Family;
+
+    use super::*;
+    use crate::cache::CacheMethod;
+
+    fn engine() -> Engine {
+        Engine::new(Induction::new(0).decoder(Weights::Stored, &Device::flex()).unwrap(), 2).unwrap()
+    }
+
+    fn text(length: usize, seed: u32) -> Vec<u32> {
+        let mut state = seed;
+        let mut next = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            1 + (state >> 16) % 255
+        };
+        std::iter::once(Induction::START).chain((1..length).map(|_| next())).collect()
+    }
+
+    /// Every method by itself, evicting ones at a quarter, and two in company.
+    fn policies() -> Vec<CachePolicy> {
+        let named = CacheMethod::NAMES.iter().map(|name| {
+            CachePolicy::parse(&format!("{name}(keep=0.25)")).or_else(|_| CachePolicy::parse(name)).unwrap()
+        });
+        let more = ["snapkv(keep=0.1) + streaming(budget=100)", "snapkv(budget=64) + f32"];
+        named.chain(more.map(|text| CachePolicy::parse(text).unwrap())).collect()
+    }
+
+    fn assert_same(engine: &Engine, policy: &CachePolicy, read: &ReadPrompt<'_>, ids: &[u32]) {
+        let mut alone = engine.sequence(policy).unwrap();
+        let logits = engine.prefill(&mut alone, ids, |_| {}).unwrap();
+        let mut fork = read.under(policy);
+        assert_eq!(logits.last(), read.logits(), "{policy}: scores after the prompt");
+        for (token, id) in text(70, 9).into_iter().enumerate() {
+            assert_eq!(fork.bytes(), alone.bytes(), "{policy}: bytes after {token} tokens");
+            assert_eq!(fork.peak_bytes(), alone.peak_bytes(), "{policy}: peak after {token} tokens");
+            let (own, expected) = (engine.step(&mut fork, id).unwrap(), engine.step(&mut alone, id).unwrap());
+            assert_eq!(own, expected, "{policy}: scores after {token} tokens");
+        }
+    }
+
+    #[test]
+    fn every_policy_gets_what_its_own_prefill_gives() {
+        let engine = engine();
+        let policies = policies();
+        let mut seen = 0;
+        for codec in headwise_kernels::kv::Codec::ALL {
+            let together: Vec<&CachePolicy> = policies.iter().filter(|policy| policy.codec() == codec).collect();
+            let Some(mut prefill) = SharedPrefill::new(&engine, &together) else { continue };
+            let first = text(1300, 1);
+            // Shares 600 tokens, one whole chunk, with the first.
+            let second = [&first[..600], &text(500, 2)].concat();
+            for ids in [&first, &second, &second[..512].to_vec()] {
+                let read = prefill.read(ids, |_| {}).unwrap();
+                assert_eq!(read.tokens(), ids.len());
+                together.iter().for_each(|policy| assert_same(&engine, policy, &read, ids));
+            }
+            seen += together.len();
+        }
+        assert_eq!(seen, policies.len(), "every policy belongs to a codec");
+    }
+
+    #[test]
+    fn only_like_policies_share() {
+        let engine = engine();
+        let parse = |text: &str| CachePolicy::parse(text).unwrap();
+        let share = |a: &str, b: &str| SharedPrefill::new(&engine, &[&parse(a), &parse(b)]).is_some();
+        assert!(share("full", "snapkv(keep=0.5)"));
+        assert!(!share("full", "f32"), "another codec");
+        assert!(!share("full", "snapkv(keep=0.5, when=chunk)"), "evicts while it reads");
+        assert!(SharedPrefill::new(&engine, &[]).is_none());
+    }
+
+    #[test]
+    fn a_failed_read_leaves_the_reader_usable() {
+        let engine = engine().with_context(1000);
+        let full = CachePolicy::full();
+        let mut prefill = SharedPrefill::new(&engine, &[&full]).unwrap();
+        prefill.read(&text(600, 1), |_| {}).unwrap();
+        assert!(matches!(prefill.read(&[], |_| {}), Err(EngineError::EmptyPrompt)));
+        assert!(matches!(prefill.read(&text(1001, 1), |_| {}), Err(EngineError::ContextOverflow { .. })));
+        let read = prefill.read(&text(700, 1), |_| {}).unwrap();
+        assert_same(&engine, &full, &read, &text(700, 1));
+    }
+}

@@ -12,7 +12,9 @@ pub trait Evictor: Debug + Send + Sync {
     fn limits(&self) -> Result<Limits, String>;
 
     /// The statistics that the store has to gather for `score`.
-    fn needs(&self) -> Needs;
+    fn needs(&self) -> Needs {
+        Needs::default()
+    }
 
     /// Scores `[kv_heads][slots]` of the pairs in `store`; larger stays.
     fn score(&self, store: &LayerStore) -> Vec<Vec<f32>>;
@@ -25,12 +27,6 @@ pub trait Evictor: Debug + Send + Sync {
     /// Pairs that a layer may keep when the mean over layers is `plan.budget`.
     fn layer_budget(&self, plan: &Plan) -> usize {
         plan.budget
-    }
-
-    /// How far below the budget an eviction goes while decoding, so that costly scores are computed once in so many
-    /// steps. The budget itself is never exceeded.
-    fn slack(&self) -> usize {
-        0
     }
 }
 
@@ -50,44 +46,45 @@ pub struct Plan {
     pub layer: usize,
     /// Number of layers that evict.
     pub layers: usize,
-    /// Tokens of text so far.
+    /// Tokens of the prompt, as far as it has been read.
     pub tokens: usize,
     /// Mean pairs per head over the layers.
     pub budget: usize,
 }
 
-/// Evicts from `store` whatever exceeds `budget` pairs per head.
-pub(super) fn evict(evictor: &dyn Evictor, reindex: bool, store: &mut LayerStore, budget: usize, decoding: bool) {
+/// Evicts from `store` whatever exceeds `budget` pairs per head; while `decoding`, also the slack.
+pub(super) fn evict(evictor: &dyn Evictor, limits: &Limits, store: &mut LayerStore, budget: usize, decoding: bool) {
     if store.longest() <= budget {
         return;
     }
-    let target = if decoding { budget.saturating_sub(evictor.slack().min(budget / 8)).max(1) } else { budget };
+    let target = if decoding { budget - limits.slack.min(budget / 8) } else { budget };
     let protected = evictor.protected(target);
     let scores = evictor.score(store);
     let keep: Vec<Vec<u32>> = scores.iter().map(|scores| select(scores, target, protected)).collect();
     store.compact(&keep);
-    if reindex {
+    if limits.reindex {
         store.reindex();
     }
 }
 
 /// The slots to keep, ascending: the protected ones, then the largest scores; equal scores prefer the lower slot.
+///
+/// Linear in the slots.
 fn select(scores: &[f32], budget: usize, protected: Protected) -> Vec<u32> {
     let slots = scores.len();
     let budget = budget.min(slots);
     let sinks = protected.sinks.min(budget);
     let recent = protected.recent.min(budget - sinks);
-    let mut open: Vec<u32> = (sinks as u32..(slots - recent) as u32).collect();
+    let open = sinks..slots - recent;
     let wanted = budget - sinks - recent;
+    let mut kept = vec![true; slots];
     if wanted < open.len() {
-        let better = |a: &u32, b: &u32| scores[*b as usize].total_cmp(&scores[*a as usize]).then(a.cmp(b));
-        if wanted > 0 {
-            open.select_nth_unstable_by(wanted - 1, better);
-        }
-        open.truncate(wanted);
-        open.sort_unstable();
+        let mut order: Vec<usize> = open.collect();
+        let better = |a: &usize, b: &usize| scores[*b].total_cmp(&scores[*a]).then(a.cmp(b));
+        order.select_nth_unstable_by(wanted, better);
+        order[wanted..].iter().for_each(|&slot| kept[slot] = false);
     }
-    (0..sinks as u32).chain(open).chain((slots - recent) as u32..slots as u32).collect()
+    (0..slots as u32).filter(|&slot| kept[slot as usize]).collect()
 }
 
 #[cfg(test)]
@@ -100,6 +97,8 @@ mod tests {
         assert_eq!(select(&[1.0, 5.0, 3.0, 5.0, 0.0], 2, none), [1, 3]);
         assert_eq!(select(&[1.0; 6], 3, none), [0, 1, 2]);
         assert_eq!(select(&[0.0, 9.0], 5, none), [0, 1]);
+        assert_eq!(select(&[0.0, 9.0], 2, none), [0, 1]);
+        assert_eq!(select(&[], 2, none), [0; 0]);
     }
 
     #[test]
@@ -107,6 +106,7 @@ mod tests {
         let protected = Protected { sinks: 2, recent: 2 };
         let scores = [0.0, 0.0, 1.0, 9.0, 2.0, 0.0, 0.0];
         assert_eq!(select(&scores, 5, protected), [0, 1, 3, 5, 6]);
+        assert_eq!(select(&scores, 4, protected), [0, 1, 5, 6]);
         assert_eq!(select(&scores, 3, protected), [0, 1, 6]);
         assert_eq!(select(&scores, 1, protected), [0]);
     }

@@ -33,6 +33,8 @@ pub struct Limits {
     pub when: When,
     /// Kept keys are moved to consecutive positions.
     pub reindex: bool,
+    /// Pairs that leave together with the one over budget while decoding.
+    pub slack: usize,
 }
 
 impl Limits {
@@ -44,6 +46,7 @@ impl Limits {
         bytes: Option<&str>,
         when: When,
         reindex: bool,
+        slack: usize,
     ) -> Result<Self, String> {
         let limit = match (budget, keep, bytes) {
             (Some(0), None, None) => return Err(format!("`{name}`: budget=0 keeps nothing: it must be at least 1")),
@@ -59,7 +62,7 @@ impl Limits {
                 ));
             }
         };
-        Ok(Self { limit, when, reindex })
+        Ok(Self { limit, when, reindex, slack })
     }
 
     /// Pairs per key-value head and layer after `tokens` of text, when a pair of all heads and layers costs
@@ -108,12 +111,23 @@ macro_rules! evicting {
                 pub when: crate::cache::When = crate::cache::When::End,
                 /// Kept keys are moved to consecutive positions.
                 pub reindex: bool = $reindex,
+                /// More pairs that leave with the first one over budget while decoding, at most an eighth of the budget; 0
+                /// evicts at every step, as most papers do, which costs a copy of the store per token.
+                pub slack: usize = 32,
             }
         }
 
         impl $policy {
             fn shared_limits(&self) -> Result<crate::cache::Limits, String> {
-                crate::cache::Limits::new($name, self.budget, self.keep, self.bytes.as_deref(), self.when, self.reindex)
+                crate::cache::Limits::new(
+                    $name,
+                    self.budget,
+                    self.keep,
+                    self.bytes.as_deref(),
+                    self.when,
+                    self.reindex,
+                    self.slack,
+                )
             }
         }
     };
@@ -126,7 +140,7 @@ mod tests {
 
     #[test]
     fn exactly_one_limit_is_taken() {
-        let limits = |budget, keep, bytes| Limits::new("h2o", budget, keep, bytes, When::End, false);
+        let limits = |budget, keep, bytes| Limits::new("h2o", budget, keep, bytes, When::End, false, 0);
         assert_eq!(limits(Some(64), None, None).unwrap().limit, Limit::Pairs(64));
         assert_eq!(limits(None, None, Some("2MiB")).unwrap().limit, Limit::Bytes(2 << 20));
         for (wrong, says) in [
@@ -145,7 +159,7 @@ mod tests {
 
     #[test]
     fn pairs_follow_the_limit() {
-        let pairs = |limit| Limits { limit, when: When::End, reindex: false }.pairs(1000, 256, 90);
+        let pairs = |limit| Limits { limit, when: When::End, reindex: false, slack: 0 }.pairs(1000, 256, 90);
         assert_eq!(pairs(Limit::Pairs(7)), 7);
         assert_eq!(pairs(Limit::Share(0.25)), 250);
         assert_eq!(pairs(Limit::Share(0.0001)), 1);

@@ -5,35 +5,71 @@
 //! [`Evictor`]: it scores slots; [`evict`] does budgets, ties, sinks and windows for all of them.
 
 mod codecs;
+mod error;
 mod evict;
+pub mod expected_attention;
 mod full;
+mod h2o;
+pub mod keydiff;
+pub mod knorm;
 mod limits;
 mod policy;
+pub mod pyramidkv;
+mod query_moments;
 mod query_window;
-mod snapkv;
+pub mod random;
+mod received;
+pub mod snapkv;
+mod statistics;
 mod store;
 mod streaming;
+pub mod tova;
 
-pub use codecs::{Bf16, F16, F32};
+use std::sync::Arc;
+
+use headwise_kernels::kv::{Codec, KeyValues};
+
+pub use codecs::{Bf16, F16, F32, Int4, Int8, Kivi2, Kivi4};
+pub use error::PolicyError;
 pub use evict::{Evictor, Plan, Protected};
+pub use expected_attention::ExpectedAttention;
 pub use full::Full;
+pub use h2o::H2o;
+pub use keydiff::KeyDiff;
+pub use knorm::Knorm;
 pub use limits::{Limit, Limits, When};
-pub use policy::{CachePolicy, PolicyError};
+pub use policy::CachePolicy;
 pub(crate) use policy::{Place, Stage};
+pub use pyramidkv::PyramidKv;
+pub use query_moments::{FIRST_QUERIES, QueryMoments};
 pub use query_window::QueryWindow;
+pub use random::Random;
 pub use snapkv::SnapKv;
-pub use store::{HeadStatistics, LayerStore, Needs, StoreShape};
+pub use statistics::{HeadStatistics, Needs};
+pub use store::{Attended, LayerStore, NewPairs, StoreShape};
 pub use streaming::Streaming;
+pub use tova::Tova;
 
 headwise_spec::family! {
     /// The methods a cache is made of.
     pub enum CacheMethod: "cache" {
         full => Full,
         streaming => Streaming,
+        h2o => H2o,
         snapkv => SnapKv,
+        pyramidkv => PyramidKv,
+        tova => Tova,
+        knorm => Knorm,
+        keydiff => KeyDiff,
+        expected_attention => ExpectedAttention,
+        random => Random,
         f32 => F32,
         f16 => F16,
         bf16 => Bf16,
+        int8 => Int8,
+        int4 => Int4,
+        kivi4 => Kivi4,
+        kivi2 => Kivi2,
     }
 }
 
@@ -42,22 +78,46 @@ pub enum Part {
     /// Nothing: everything stays.
     Nothing,
     /// An evicting policy.
-    Evictor(std::sync::Arc<dyn Evictor>),
+    Evictor(Arc<dyn Evictor>),
     /// A storage format.
-    Codec(headwise_kernels::kv::Codec),
+    Codec(Codec),
 }
 
 impl CacheMethod {
     /// The method as a part of a cache.
     pub fn part(&self) -> Part {
-        use headwise_kernels::kv::Codec;
         match self {
             Self::Full(_) => Part::Nothing,
-            Self::Streaming(policy) => Part::Evictor(std::sync::Arc::new(policy.clone())),
-            Self::SnapKv(policy) => Part::Evictor(std::sync::Arc::new(policy.clone())),
+            Self::Streaming(policy) => Part::evictor(policy),
+            Self::H2o(policy) => Part::evictor(policy),
+            Self::SnapKv(policy) => Part::evictor(policy),
+            Self::PyramidKv(policy) => Part::evictor(policy),
+            Self::Tova(policy) => Part::evictor(policy),
+            Self::Knorm(policy) => Part::evictor(policy),
+            Self::KeyDiff(policy) => Part::evictor(policy),
+            Self::ExpectedAttention(policy) => Part::evictor(policy),
+            Self::Random(policy) => Part::evictor(policy),
             Self::F32(_) => Part::Codec(Codec::F32),
             Self::F16(_) => Part::Codec(Codec::F16),
             Self::Bf16(_) => Part::Codec(Codec::Bf16),
+            Self::Int8(_) => Part::Codec(Codec::Int8),
+            Self::Int4(_) => Part::Codec(Codec::Int4),
+            Self::Kivi4(_) => Part::Codec(Codec::Kivi4),
+            Self::Kivi2(_) => Part::Codec(Codec::Kivi2),
         }
     }
+}
+
+impl Part {
+    fn evictor<E: Evictor + Clone + 'static>(policy: &E) -> Self {
+        Self::Evictor(Arc::new(policy.clone()))
+    }
+}
+
+/// The keys and values of a head, `[slots, head_dim]` each, for scores that look at all of them.
+fn read(pairs: &KeyValues, head_dim: usize) -> (Vec<f32>, Vec<f32>) {
+    let (mut keys, mut values) = (vec![0.0; pairs.len() * head_dim], vec![0.0; pairs.len() * head_dim]);
+    let rows = keys.chunks_exact_mut(head_dim).zip(values.chunks_exact_mut(head_dim));
+    rows.enumerate().for_each(|(slot, (key, value))| pairs.read(slot, key, value));
+    (keys, values)
 }

@@ -8,47 +8,34 @@ use headwise_models::decoder::DecoderSpec;
 use headwise_spec::Family;
 
 use super::evict::evict;
-use super::{CacheMethod, Evictor, LayerStore, Limit, Limits, Needs, Part, Plan, StoreShape, When};
-
-/// Why a chain of methods is no cache policy.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum PolicyError {
-    /// The text cannot be read.
-    #[error("{}", .0.render())]
-    Spec(headwise_spec::Error),
-    /// A parameter is out of range.
-    #[error("{0}")]
-    Parameter(String),
-    /// Two methods claim the same place.
-    #[error("`{first}` and `{second}` are both storage codecs: a cache takes one")]
-    TwoCodecs {
-        /// The first.
-        first: String,
-        /// The second.
-        second: String,
-    },
-    /// `full` beside a policy that evicts.
-    #[error("`full` keeps every pair and `{other}` does not: name one of them")]
-    FullAndEvicting {
-        /// The other method.
-        other: String,
-    },
-    /// A budget that nothing can reach.
-    #[error("budget={budget} is above the context of {context} tokens: nothing would ever be evicted; use `full`, or a budget below {context}")]
-    AboveContext {
-        /// Pairs asked for.
-        budget: usize,
-        /// Tokens that can be held.
-        context: usize,
-    },
-}
+use super::{
+    CacheMethod, Evictor, LayerStore, Limit, Limits, Needs, Part, Plan, PolicyError, StoreShape, When,
+};
 
 /// One evicting policy with its shared parameters.
 #[derive(Clone, Debug)]
 struct Step {
     evictor: Arc<dyn Evictor>,
     limits: Limits,
+}
+
+impl Step {
+    fn new(evictor: Arc<dyn Evictor>) -> Result<Self, PolicyError> {
+        let limits = evictor.limits().map_err(PolicyError::Parameter)?;
+        Ok(Self { evictor, limits })
+    }
+
+    /// Pairs per head that layer `place` may hold after `tokens` of text.
+    ///
+    /// The budgets of layers are divided when the prompt ends; what the budget has grown by since then, all layers get.
+    fn budget(&self, store: &LayerStore, place: Place, tokens: usize) -> usize {
+        let StoreShape { head_dim, .. } = store.shape();
+        let pair_bytes = store.pairs().first().map_or(0, |pairs| pairs.codec().pair_bytes(head_dim, head_dim));
+        let pairs = |tokens| self.limits.pairs(tokens, pair_bytes, place.stores);
+        let prompt = store.prompt_tokens();
+        let plan = Plan { layer: place.layer, layers: place.layers, tokens: prompt, budget: pairs(prompt) };
+        (self.evictor.layer_budget(&plan) + pairs(tokens) - plan.budget).max(1)
+    }
 }
 
 /// What a cache keeps and how it stores it.
@@ -73,10 +60,7 @@ impl CachePolicy {
         for method in methods {
             match method.part() {
                 Part::Nothing => {}
-                Part::Evictor(evictor) => {
-                    let limits = evictor.limits().map_err(PolicyError::Parameter)?;
-                    steps.push(Step { evictor, limits });
-                }
+                Part::Evictor(evictor) => steps.push(Step::new(evictor)?),
                 Part::Codec(new) => {
                     if let Some((_, first)) = codec {
                         return Err(PolicyError::TwoCodecs { first, second: method.name().into() });
@@ -95,6 +79,12 @@ impl CachePolicy {
             steps,
             codec: codec.map_or(Codec::F16, |(codec, _)| codec),
         })
+    }
+
+    /// A policy of evictors that need not be [`CacheMethod`]s, called `text` in reports.
+    pub fn custom(text: impl Into<String>, evictors: Vec<Arc<dyn Evictor>>, codec: Codec) -> Result<Self, PolicyError> {
+        let steps = evictors.into_iter().map(Step::new).collect::<Result<_, _>>()?;
+        Ok(Self { text: text.into(), steps, codec })
     }
 
     /// Keeps everything in half precision.
@@ -154,7 +144,8 @@ impl CachePolicy {
         model
             .layers
             .iter()
-            .map(|layer| {
+            .enumerate()
+            .map(|(index, layer)| {
                 let mixer = &layer.mixer;
                 let shape = StoreShape {
                     heads: mixer.heads,
@@ -164,7 +155,7 @@ impl CachePolicy {
                 };
                 // A layer with a sliding window is bounded already: policies leave it alone.
                 let needs = if mixer.window.is_some() { Needs::default() } else { needs };
-                LayerStore::new(shape, self.codec, needs, reindex && mixer.window.is_none())
+                LayerStore::new(index, shape, self.codec, needs, reindex && mixer.window.is_none())
             })
             .collect()
     }
@@ -174,15 +165,14 @@ impl CachePolicy {
         if store.shape().window.is_some() {
             return;
         }
+        if stage != Stage::Decode {
+            store.note_prompt();
+        }
         for step in &self.steps {
-            if stage == Stage::Prompt && step.limits.when == When::End {
-                continue;
+            if stage != Stage::Prompt || step.limits.when == When::Chunk {
+                let budget = step.budget(store, place, tokens);
+                evict(step.evictor.as_ref(), &step.limits, store, budget, stage == Stage::Decode);
             }
-            let pair_bytes = self.codec.pair_bytes(store.shape().head_dim, store.shape().head_dim);
-            let budget = step.limits.pairs(tokens, pair_bytes, place.stores);
-            let plan = Plan { layer: place.layer, layers: place.layers, tokens, budget };
-            let budget = step.evictor.layer_budget(&plan).max(1);
-            evict(step.evictor.as_ref(), step.limits.reindex, store, budget, stage == Stage::Decode);
         }
     }
 }
@@ -210,36 +200,5 @@ pub(crate) enum Stage {
 impl fmt::Display for CachePolicy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn error(text: &str) -> String {
-        CachePolicy::parse(text).unwrap_err().to_string()
-    }
-
-    #[test]
-    fn canonical_text_reads_back() {
-        for text in ["full", "f32", "snapkv(keep=0.25)", "streaming(sinks=2, budget=64) + bf16"] {
-            let policy = CachePolicy::parse(text).unwrap();
-            assert_eq!(CachePolicy::parse(&policy.to_string()).unwrap().to_string(), policy.to_string());
-        }
-        assert_eq!(CachePolicy::parse("snapkv( budget = 64 ,window=64)+f32").unwrap().to_string(), "snapkv(budget=64) + f32");
-    }
-
-    #[test]
-    fn mistakes_are_named() {
-        assert!(error("snapvk(keep=0.5)").contains("snapkv"), "{}", error("snapvk(keep=0.5)"));
-        assert!(error("snapkv(keeps=0.5)").contains("budget"), "{}", error("snapkv(keeps=0.5)"));
-        assert!(error("snapkv").contains("exactly one of"));
-        assert!(error("snapkv(budget=0)").contains("at least 1"));
-        assert!(error("snapkv(keep=0.5, kernel=4)").contains("odd"));
-        assert!(error("f16 + f32").contains("takes one"));
-        assert!(error("full + snapkv(keep=0.5)").contains("keeps every pair"));
-        let above = CachePolicy::parse("snapkv(budget=9000)").unwrap().check(8192).unwrap_err().to_string();
-        assert!(above.contains("9000") && above.contains("8192"));
     }
 }

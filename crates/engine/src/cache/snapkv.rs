@@ -1,16 +1,17 @@
 //! SnapKV: the last queries of the text vote for the keys that stay.
 //!
-//! `score_j = mean_i p_ij` over the last `window` queries `i`, smoothed over neighbouring keys by an average of width
-//! `kernel`, and averaged over the query heads of a group. The window itself always stays.
-//! Li et al. 2024, arXiv:2404.14469.
+//! `score_j = mean p_ij` over the last `window` queries `i` and the query heads of a group, smoothed over neighbouring keys by
+//! an average of width `kernel`. The window itself always stays. Li et al. 2024, arXiv:2404.14469.
 
 use super::limits::evicting;
 use super::{Evictor, LayerStore, Limits, Needs, Protected};
 
 evicting! {
     "snapkv", reindex = false;
-    /// Keeps the keys that the last queries attend to.
+    /// Keeps the keys that the last queries attend to, and those last tokens themselves.
     ///
+    /// A key's score is the mean attention it receives from the last `window` queries, averaged over `kernel` neighbours.
+    /// Good when the question stands at the end of the prompt. Costs `window` rows of attention per eviction.
     /// Li et al. 2024, arXiv:2404.14469.
     pub struct SnapKv {
         /// Last queries that vote, and last pairs that always stay.
@@ -22,12 +23,7 @@ evicting! {
 
 impl Evictor for SnapKv {
     fn limits(&self) -> Result<Limits, String> {
-        if self.window == 0 {
-            return Err("`snapkv`: window=0 leaves no query to vote: it must be at least 1".into());
-        }
-        if self.kernel % 2 == 0 {
-            return Err(format!("`snapkv`: kernel={} has no middle: it must be odd", self.kernel));
-        }
+        check("snapkv", self.window, self.kernel)?;
         self.shared_limits()
     }
 
@@ -36,28 +32,35 @@ impl Evictor for SnapKv {
     }
 
     fn score(&self, store: &LayerStore) -> Vec<Vec<f32>> {
-        let sums = store.window_attention(self.window);
-        sums.into_iter().map(|sums| vote(&sums, self.window, self.kernel)).collect()
+        let attention = store.window_attention(self.window);
+        attention.into_iter().map(|attention| vote(&attention, self.window, self.kernel)).collect()
     }
 
     fn protected(&self, _budget: usize) -> Protected {
         Protected { sinks: 0, recent: self.window }
     }
-
-    /// Scoring costs about `window` attention steps.
-    fn slack(&self) -> usize {
-        32
-    }
 }
 
-/// Averages attention `sums` over `kernel` neighbours; the last `window` slots take no part.
-pub(super) fn vote(sums: &[f32], window: usize, kernel: usize) -> Vec<f32> {
-    let open = sums.len().saturating_sub(window);
+/// Checks the parameters of the vote for the policy `name`.
+pub(super) fn check(name: &str, window: usize, kernel: usize) -> Result<(), String> {
+    if window == 0 {
+        return Err(format!("`{name}`: window=0 leaves no query to vote: it must be at least 1"));
+    }
+    if kernel.is_multiple_of(2) {
+        return Err(format!("`{name}`: kernel={kernel} has no middle: it must be odd"));
+    }
+    Ok(())
+}
+
+/// The score of every slot of a head from the mean `attention` `[slots]` it received from the window: an average over
+/// `kernel` neighbours, zeros beyond the ends. The last `window` slots take no part and get zero.
+pub fn vote(attention: &[f32], window: usize, kernel: usize) -> Vec<f32> {
+    let open = attention.len().saturating_sub(window);
     let reach = kernel / 2;
-    let mut scores = vec![0.0; sums.len()];
+    let mut scores = vec![0.0; attention.len()];
     for (slot, score) in scores[..open].iter_mut().enumerate() {
         let neighbours = slot.saturating_sub(reach)..(slot + reach + 1).min(open);
-        *score = sums[neighbours].iter().sum::<f32>() / kernel as f32;
+        *score = attention[neighbours].iter().sum::<f32>() / kernel as f32;
     }
     scores
 }

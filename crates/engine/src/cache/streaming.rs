@@ -4,13 +4,14 @@
 //! they keep their original positions. Xiao et al. 2023, arXiv:2309.17453.
 
 use super::limits::evicting;
-use super::{Evictor, LayerStore, Limits, Needs, Protected};
+use super::{Evictor, LayerStore, Limits, Protected};
 
 evicting! {
     "streaming", reindex = true;
     /// Keeps the first tokens (attention sinks) and the most recent ones.
     ///
-    /// Xiao et al. 2023, arXiv:2309.17453.
+    /// Needs no statistics and never loses fluency, but what has left the window is gone. By default kept tokens count as
+    /// consecutive, as in the paper; `reindex=false` leaves them at their places. Xiao et al. 2023, arXiv:2309.17453.
     pub struct Streaming {
         /// First tokens that always stay.
         pub sinks: usize = 4,
@@ -22,21 +23,11 @@ impl Evictor for Streaming {
         self.shared_limits()
     }
 
-    fn needs(&self) -> Needs {
-        Needs::default()
-    }
-
-    /// Later is better.
     fn score(&self, store: &LayerStore) -> Vec<Vec<f32>> {
         store.pairs().iter().map(|head| (0..head.len()).map(|slot| slot as f32).collect()).collect()
     }
 
     fn protected(&self, _budget: usize) -> Protected {
         Protected { sinks: self.sinks, recent: 0 }
-    }
-
-    /// Moving the sinks is the cost here, so it is done once in so many steps.
-    fn slack(&self) -> usize {
-        32
     }
 }

@@ -57,6 +57,9 @@ impl Generate {
     pub fn run(self) -> Outcome {
         let policy = CachePolicy::parse(&self.cache)?;
         let prompt = self.prompt_text()?;
+        if prompt.is_empty() {
+            return Err("the prompt is empty: it must have at least one character".into());
+        }
         let model = self.run.open(&self.model)?;
         let ids = if self.raw { model.encode(&prompt)? } else { model.encode_turn(&prompt, "")? };
         let mut sequence = model.engine.sequence(&policy)?;
@@ -90,18 +93,14 @@ impl Generate {
     }
 
     fn prompt_text(&self) -> Result<String, Box<dyn std::error::Error>> {
-        let (bytes, origin) = match (&self.prompt, &self.prompt_file) {
-            (Some(prompt), _) if prompt != "-" => return Ok(prompt.clone()),
-            (_, Some(path)) => {
-                (std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?, path.display().to_string())
-            }
+        match (&self.prompt, &self.prompt_file) {
+            (Some(prompt), _) if prompt != "-" => Ok(prompt.clone()),
+            (_, Some(path)) => super::read_text(path),
             _ => {
                 let mut bytes = Vec::new();
                 std::io::stdin().read_to_end(&mut bytes)?;
-                (bytes, "standard input".to_owned())
+                super::as_text(bytes, "standard input")
             }
-        };
-        String::from_utf8(bytes)
-            .map_err(|error| format!("{origin} is not UTF-8: byte {} cannot be read as text", error.utf8_error().valid_up_to()).into())
+        }
     }
 }

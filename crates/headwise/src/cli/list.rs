@@ -81,9 +81,15 @@ fn print_system(system: &System) {
 }
 
 fn print_method(method: &Signature, family: &str, systems: &[System]) {
-    println!("{method}");
-    println!("\nfamily: {family}");
+    println!("{} ({family})\n\n{}", method.name, method.about.trim());
+    if !method.parameters.is_empty() {
+        println!("\nparameters");
+    }
+    for parameter in &method.parameters {
+        let default = parameter.default.as_ref().map_or_else(|| "no default".to_owned(), |value| format!("default {value}"));
+        println!("  {:<10} {} ({}; {default})", parameter.name, parameter.doc.trim(), parameter.type_name);
+    }
     for system in systems.iter().filter(|system| system.methods.iter().any(|name| *name == method.name)) {
-        println!("system: {} {} ({})", system.id, system.title, system.year);
+        println!("\nsystem {}: {} ({})", system.id, system.title, system.year);
     }
 }

@@ -1,14 +1,17 @@
 //! The commands, one file each.
 
 mod chat;
+mod compare;
 mod generate;
 mod list;
 mod model;
+mod output;
 mod perplexity;
 mod progress;
 mod pull;
 
 use std::error::Error;
+use std::path::Path;
 
 use clap::{Parser, Subcommand};
 
@@ -31,6 +34,8 @@ enum Command {
     List(list::List),
     /// A method or a system: what it is, its parameters, its paper
     Explain(list::Explain),
+    /// Methods side by side: what each costs and gains
+    Compare(compare::Compare),
     /// Continue a prompt with any cache policy
     Generate(generate::Generate),
     /// Talk with a model under any cache policy
@@ -46,9 +51,24 @@ impl Cli {
             Command::Pull(command) => command.run(),
             Command::List(command) => command.run(),
             Command::Explain(command) => command.run(),
+            Command::Compare(command) => command.run(),
             Command::Generate(command) => command.run(),
             Command::Chat(command) => command.run(),
             Command::Perplexity(command) => command.run(),
         }
     }
+}
+
+/// The text of the file at `path`.
+fn read_text(path: &Path) -> Result<String, Box<dyn Error>> {
+    let bytes = std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    as_text(bytes, &path.display().to_string())
+}
+
+/// `bytes` from `origin` as text.
+fn as_text(bytes: Vec<u8>, origin: &str) -> Result<String, Box<dyn Error>> {
+    String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        format!("{origin} is not UTF-8: byte {at} cannot be read as text").into()
+    })
 }

@@ -35,10 +35,7 @@ impl Measure {
     /// Runs the command.
     pub fn run(self) -> Outcome {
         let policy = CachePolicy::parse(&self.cache)?;
-        let bytes = std::fs::read(&self.file).map_err(|error| format!("{}: {error}", self.file.display()))?;
-        let text = String::from_utf8(bytes).map_err(|error| {
-            format!("{} is not UTF-8: byte {} cannot be read as text", self.file.display(), error.utf8_error().valid_up_to())
-        })?;
+        let text = super::read_text(&self.file)?;
         let model = self.run.open(&self.model)?;
         let mut ids = model.encode(&text)?;
         ids.truncate(self.tokens);

@@ -8,15 +8,14 @@ use std::sync::atomic::Ordering;
 
 use super::plan::{Job, Plan, Unit};
 use super::rows::{Rows, RowsMut, Shape};
-use super::softmax::{empty_record, entropy, finish, fold_all, log_sum_exp, refill};
-use super::source::KeyValueBlocks;
+use super::softmax::{empty_record, entropy, finish, log_sum_exp, merge_records, refill};
+use super::source::{KeyValueBlocks, Source};
 use super::spec::AttnSpec;
-use super::split::{Decoding, Pass, Room, SCRATCH, Scratch, record_width};
+use super::pass::{Decoding, Pass, Room, SCRATCH, Scratch, record_width};
 use super::tile::{Line, Tile, pack};
 use super::visible::{Visible, position};
 use crate::disjoint::Disjoint;
 use crate::parallel;
-use crate::simd::{Kernel, Simd, dispatch};
 
 /// The query rows of one sequence in one forward, and its keys.
 ///
@@ -67,27 +66,39 @@ pub fn attend<B: KeyValueBlocks>(
     refill(&mut stats.lse, if spec.want.needs_lse() { rows * shape.heads } else { 0 }, 0.0);
     refill(&mut stats.entropy, if spec.want.entropy { rows * shape.heads } else { 0 }, 0.0);
 
-    let plan = Plan::new(spec, shape, segments);
+    let sequences: Vec<Sequence<'_>> = segments.iter().map(Sequence::new).collect();
+    let plan = Plan::new(spec, shape, &sequences);
     let mut partials = vec![0.0; plan.partials];
     let call = Call {
         spec,
         shape,
         query,
-        segments,
+        sequences: &sequences,
+        plan: &plan,
         partials: Disjoint::new(&mut partials),
         out_stride: out.stride,
         out: Disjoint::new(out.data),
         lse: Disjoint::new(&mut stats.lse),
         entropy: Disjoint::new(&mut stats.entropy),
     };
-    parallel::parts(plan.units.len(), |unit| {
-        SCRATCH.with_borrow_mut(|scratch| dispatch(RunUnit { call: &call, plan: &plan, unit: &plan.units[unit], scratch }));
-    });
+    call.run();
+}
+
+/// A [`Segment`] whose type of source does not matter any more.
+pub(super) struct Sequence<'a> {
+    pub rows: Range<usize>,
+    pub heads: Vec<&'a dyn Source>,
+}
+
+impl<'a> Sequence<'a> {
+    pub fn new<B: KeyValueBlocks>(segment: &Segment<'a, B>) -> Self {
+        Self { rows: segment.rows.clone(), heads: segment.heads.iter().map(|head| head as &dyn Source).collect() }
+    }
 }
 
 impl Visible {
     /// What row `row` of `rows` sees of a source that ends with the rows' own slots.
-    pub(super) fn of_row<B: KeyValueBlocks>(spec: &AttnSpec, source: &B, rows: usize, row: usize) -> Self {
+    pub(super) fn of_row(spec: &AttnSpec, source: &dyn Source, rows: usize, row: usize) -> Self {
         Self::new(spec, source.slots(), slot_of_row(source.slots(), rows, row), source.positions())
     }
 }
@@ -97,27 +108,26 @@ fn slot_of_row(slots: usize, rows: usize, row: usize) -> isize {
     (slots + row) as isize - rows as isize
 }
 
-/// The lines of some rows of a segment, row by row and head by head, and their scaled queries.
-#[inline(always)]
-pub(super) fn lines_of<'a, B: KeyValueBlocks>(
+/// The lines of some rows of a sequence, row by row and head by head, and their scaled queries.
+pub(super) fn lines_of<'a>(
     spec: &AttnSpec,
     shape: Shape,
     query: Rows<'_>,
-    segment: &Segment<'a, B>,
+    sequence: &Sequence<'_>,
     kv_head: usize,
     rows: Range<usize>,
     packed: &mut Vec<f32>,
 ) -> Vec<Line<'a>> {
-    let (source, group) = (&segment.heads[kv_head], shape.group());
+    let (source, group) = (sequence.heads[kv_head], shape.group());
     let mut lines = Vec::with_capacity(rows.len() * group);
     packed.clear();
     for row in rows {
-        let slot = slot_of_row(source.slots(), segment.rows.len(), row);
-        let visible = Visible::of_row(spec, source, segment.rows.len(), row);
+        let slot = slot_of_row(source.slots(), sequence.rows.len(), row);
+        let visible = Visible::of_row(spec, source, sequence.rows.len(), row);
         let text_position = source.positions().map_or(slot as f32, |positions| position(positions, slot) as f32);
         for head in kv_head * group..(kv_head + 1) * group {
             lines.push(Line { visible, position: text_position, slope: spec.slope(head), bias: &[] });
-            let query = query.head(segment.rows.start + row, head, shape.head_dim);
+            let query = query.head(sequence.rows.start + row, head, shape.head_dim);
             pack(packed, query, spec.scale);
         }
     }
@@ -125,12 +135,13 @@ pub(super) fn lines_of<'a, B: KeyValueBlocks>(
 }
 
 /// The arguments of a call, shared by its workers.
-struct Call<'a, B> {
+struct Call<'a> {
     spec: &'a AttnSpec,
     shape: Shape,
     query: Rows<'a>,
-    segments: &'a [Segment<'a, B>],
-    /// Records of cut jobs; a unit owns those of its piece, the unit that ends a job those of the whole job.
+    sequences: &'a [Sequence<'a>],
+    plan: &'a Plan,
+    /// Records of cut jobs; a unit owns those of its split, the unit that ends a job those of the whole job.
     partials: Disjoint<'a, f32>,
     out_stride: usize,
     /// Output and statistics; the unit that ends a job owns those of its rows and heads.
@@ -139,40 +150,33 @@ struct Call<'a, B> {
     entropy: Disjoint<'a, f32>,
 }
 
-/// One unit on one worker.
-struct RunUnit<'a, B> {
-    call: &'a Call<'a, B>,
-    plan: &'a Plan,
-    unit: &'a Unit,
-    scratch: &'a mut Scratch,
-}
+impl Call<'_> {
+    fn run(&self) {
+        parallel::parts(self.plan.units.len(), |unit| {
+            SCRATCH.with_borrow_mut(|scratch| self.unit(&self.plan.units[unit], scratch));
+        });
+    }
 
-impl<B: KeyValueBlocks> Kernel for RunUnit<'_, B> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        let Self { call, plan, unit, scratch } = self;
-        let (job, shape) = (&plan.jobs[unit.job], call.shape);
-        let segment = &call.segments[job.segment];
-        let source = &segment.heads[job.kv_head];
-        let lines =
-            lines_of(call.spec, shape, call.query, segment, job.kv_head, job.rows.clone(), &mut scratch.query);
+    /// One unit on one worker.
+    fn unit(&self, unit: &Unit, scratch: &mut Scratch) {
+        let (job, shape) = (&self.plan.jobs[unit.job], self.shape);
+        let sequence = &self.sequences[job.sequence];
+        let source = sequence.heads[job.kv_head];
+        let Scratch { query, room, .. } = scratch;
+        let lines = lines_of(self.spec, shape, self.query, sequence, job.kv_head, job.rows.clone(), query);
         let pass = Pass {
-            tile: Tile::new(call.spec, &lines, &scratch.query, shape.head_dim, source.positions()),
+            tile: Tile::new(self.spec, &lines, query, shape.head_dim, source.positions()),
             blocks: &Decoding { source, head_dim: shape.head_dim, value_dim: shape.value_dim },
             value_dim: shape.value_dim,
-            entropy: call.spec.want.entropy,
+            entropy: self.spec.want.entropy,
         };
-        call.start(job, &mut scratch.room.total);
-        pass.over(s, job.splits[unit.splits.clone()].iter().copied(), &mut scratch.room);
-        if !job.is_cut() || call.join(s, job, unit, &mut scratch.room) {
-            call.write(s, job, &scratch.room.total);
+        self.start(job, &mut room.total);
+        pass.over(job.splits[unit.splits.clone()].iter().copied(), room);
+        if !job.is_cut() || self.join(job, unit, room) {
+            self.write(job, &room.total);
         }
     }
-}
 
-impl<B> Call<'_, B> {
     /// The query heads of a job.
     fn heads(&self, job: &Job) -> Range<usize> {
         let group = self.shape.group();
@@ -189,8 +193,7 @@ impl<B> Call<'_, B> {
     }
 
     /// Keeps the states of one split of a cut job; the last unit of the job merges all of them and returns true.
-    #[inline(always)]
-    fn join<S: Simd>(&self, s: S, job: &Job, unit: &Unit, room: &mut Room) -> bool {
+    fn join(&self, job: &Job, unit: &Unit, room: &mut Room) -> bool {
         let records = job.records(self.shape);
         // SAFETY: this range belongs to this split, which only this unit computes.
         unsafe { self.partials.range(job.partials + unit.splits.start * records, records) }.copy_from_slice(&room.part);
@@ -201,22 +204,21 @@ impl<B> Call<'_, B> {
         // SAFETY: all splits of the job are done, and the counter made what they wrote visible here.
         let parts = unsafe { self.partials.range(job.partials, job.splits.len() * records) };
         for part in parts.chunks_exact(records) {
-            fold_all(s, &mut room.total, part, record_width(self.shape.value_dim));
+            merge_records(&mut room.total, part, record_width(self.shape.value_dim));
         }
         true
     }
 
     /// Writes the outputs and statistics of a job.
-    #[inline(always)]
-    fn write<S: Simd>(&self, s: S, job: &Job, total: &[f32]) {
+    fn write(&self, job: &Job, total: &[f32]) {
         let mut records = total.chunks_exact(record_width(self.shape.value_dim));
-        for row in job.rows.clone().map(|row| self.segments[job.segment].rows.start + row) {
+        for row in job.rows.clone().map(|row| self.sequences[job.sequence].rows.start + row) {
             for (head, record) in self.heads(job).zip(&mut records) {
                 let start = row * self.out_stride + head * self.shape.value_dim;
                 let at = row * self.shape.heads + head;
                 // SAFETY: rows of segments do not overlap, and a (row, head) belongs to one job, which ends once.
                 unsafe {
-                    finish(s, record, self.out.range(start, self.shape.value_dim));
+                    finish(record, self.out.range(start, self.shape.value_dim));
                     if self.spec.want.needs_lse() {
                         self.lse.range(at, 1)[0] = log_sum_exp(record);
                     }

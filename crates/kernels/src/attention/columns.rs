@@ -6,13 +6,13 @@
 
 use std::ops::Range;
 
-use super::attend::{Segment, lines_of};
+use super::attend::{Segment, Sequence, lines_of};
 use super::product::ROWS;
 use super::rows::{Rows, Shape};
 use super::softmax::refill;
 use super::source::{BLOCK, KeyValueBlocks};
 use super::spec::AttnSpec;
-use super::split::{SCRATCH, SPLIT, Scratch};
+use super::pass::{SCRATCH, SPLIT, Scratch};
 use super::tile::{LINES, Tile};
 use crate::disjoint::Disjoint;
 use crate::parallel;
@@ -54,100 +54,75 @@ pub fn column_sums<B: KeyValueBlocks>(
         units.extend((0..source.slots()).step_by(SPLIT).map(|start| (kv_head, start / SPLIT)));
     }
     let out: Vec<Disjoint<'_, f32>> = out.iter_mut().map(|out| Disjoint::new(out)).collect();
-    let call = Call { spec, shape, query, segment, lse, each: sum == HeadSum::Each, out: &out };
-    parallel::parts(units.len(), |unit| {
-        let (kv_head, split) = units[unit];
-        SCRATCH.with_borrow_mut(|scratch| dispatch(SumSplit { call: &call, kv_head, split, scratch }));
-    });
+    let sequence = Sequence::new(segment);
+    let call = Call { spec, shape, query, sequence: &sequence, lse, each: sum == HeadSum::Each, out: &out };
+    call.run(&units);
 }
 
 /// The arguments of a call.
-struct Call<'a, B> {
+struct Call<'a> {
     spec: &'a AttnSpec,
     shape: Shape,
     query: Rows<'a>,
-    segment: &'a Segment<'a, B>,
+    sequence: &'a Sequence<'a>,
     lse: &'a [f32],
     each: bool,
     /// A unit owns the columns of its split.
     out: &'a [Disjoint<'a, f32>],
 }
 
-/// The columns of one split of one key/value head.
-struct SumSplit<'a, B> {
-    call: &'a Call<'a, B>,
-    kv_head: usize,
-    split: usize,
-    scratch: &'a mut Scratch,
-}
+impl Call<'_> {
+    /// Sums the columns of the units, each a split of a key/value head.
+    fn run(&self, units: &[(usize, usize)]) {
+        parallel::parts(units.len(), |unit| {
+            let (kv_head, split) = units[unit];
+            SCRATCH.with_borrow_mut(|scratch| self.split(kv_head, split, scratch));
+        });
+    }
 
-impl<B: KeyValueBlocks> Kernel for SumSplit<'_, B> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        let Self { call, kv_head, split, scratch } = self;
-        let (shape, source) = (call.shape, &call.segment.heads[kv_head]);
-        let rows = call.segment.rows.len();
+    /// Sums the columns of one split.
+    fn split(&self, kv_head: usize, split: usize, scratch: &mut Scratch) {
+        let (shape, source) = (self.shape, self.sequence.heads[kv_head]);
         let blocks = split * SPLIT / BLOCK..((split + 1) * SPLIT).min(source.slots()).div_ceil(BLOCK);
-        let height = if call.each { shape.group() } else { 1 };
-        refill(&mut scratch.sums, blocks.len() * height * BLOCK, 0.0);
-        let block_keys = shape.head_dim * BLOCK;
-        refill(&mut scratch.keys, blocks.len() * block_keys, 0.0);
-        for (block, keys) in blocks.clone().zip(scratch.keys.chunks_exact_mut(block_keys)) {
-            source.keys(s, block, keys);
+        let (height, block_keys) = (self.height(), shape.head_dim * BLOCK);
+        let Scratch { query, sums, keys, .. } = scratch;
+        refill(sums, blocks.len() * height * BLOCK, 0.0);
+        refill(keys, blocks.len() * block_keys, 0.0);
+        for (block, keys) in blocks.clone().zip(keys.chunks_exact_mut(block_keys)) {
+            source.decode(block, keys, &mut []);
         }
         let step = (LINES / shape.group()).max(1);
-        for start in (0..rows).step_by(step) {
-            let tile_rows = start..(start + step).min(rows);
-            let Scratch { query, sums, keys, .. } = &mut *scratch;
-            let lines = lines_of(call.spec, shape, call.query, call.segment, kv_head, tile_rows.clone(), query);
-            let tile = Tile::new(call.spec, &lines, query, shape.head_dim, source.positions());
-            if !blocks.clone().any(|block| tile.visible.touches(block)) {
-                continue;
-            }
+        for start in (0..self.sequence.rows.len()).step_by(step) {
+            let rows = start..(start + step).min(self.sequence.rows.len());
+            let lines = lines_of(self.spec, shape, self.query, self.sequence, kv_head, rows.clone(), query);
+            let lse = self.lse_of(kv_head, rows);
+            let tile = Tile::new(self.spec, &lines, query, shape.head_dim, source.positions());
             let decoded = blocks.clone().zip(keys.chunks_exact(block_keys));
             for ((block, keys), sums) in decoded.zip(sums.chunks_exact_mut(height * BLOCK)) {
-                call.add_block(s, &tile, kv_head, tile_rows.start, block, keys, sums);
+                if tile.visible.touches(block) {
+                    dispatch(AddBlock { tile: &tile, lse: &lse, height, block, keys, sums });
+                }
             }
         }
-        call.write(kv_head, blocks, source.slots(), &scratch.sums);
+        self.write(kv_head, blocks, source.slots(), sums);
     }
-}
 
-impl<B> Call<'_, B> {
-    /// Adds the weights of a tile's lines, which start at `row`, to the sums `[1 or group, BLOCK]` of a block.
-    #[inline(always)]
-    fn add_block<S: Simd>(
-        &self,
-        s: S,
-        tile: &Tile<'_>,
-        kv_head: usize,
-        row: usize,
-        block: usize,
-        keys: &[f32],
-        sums: &mut [f32],
-    ) {
+    /// Rows of the sums: of a group, or one.
+    fn height(&self) -> usize {
+        if self.each { self.shape.group() } else { 1 }
+    }
+
+    /// The log-sum-exp of the lines of some rows; 0 for lines that saw nothing, whose scores are all −∞.
+    fn lse_of(&self, kv_head: usize, rows: Range<usize>) -> Vec<f32> {
         let group = self.shape.group();
-        let mut scores = [0.0; ROWS * BLOCK];
-        for first in (0..tile.lines.len()).step_by(ROWS) {
-            let lines = first..(first + ROWS).min(tile.lines.len());
-            if !tile.strips[first / ROWS].touches(block) {
-                continue;
-            }
-            tile.scores(s, lines.clone(), block, keys, &mut scores, None);
-            for (line, scores) in lines.zip(scores.chunks_exact(BLOCK)) {
-                let row = self.segment.rows.start + row + line / group;
-                let lse = self.lse[row * self.shape.heads + kv_head * group + line % group];
-                let sums = &mut sums[if self.each { line % group * BLOCK } else { 0 }..][..BLOCK];
-                add_weights(s, scores, lse, sums);
-            }
-        }
+        let start = |row: usize| (self.sequence.rows.start + row) * self.shape.heads + kv_head * group;
+        let lse = rows.flat_map(|row| &self.lse[start(row)..][..group]);
+        lse.map(|&lse| if lse == f32::NEG_INFINITY { 0.0 } else { lse }).collect()
     }
 
     /// Adds the sums of a split's blocks to the output.
     fn write(&self, kv_head: usize, blocks: Range<usize>, slots: usize, sums: &[f32]) {
-        let height = if self.each { self.shape.group() } else { 1 };
+        let height = self.height();
         for (block, sums) in blocks.zip(sums.chunks_exact(height * BLOCK)) {
             let (start, count) = (block * BLOCK, BLOCK.min(slots - block * BLOCK));
             for (row, sums) in sums.chunks_exact(BLOCK).enumerate() {
@@ -161,16 +136,39 @@ impl<B> Call<'_, B> {
     }
 }
 
-/// Adds `exp(s - lse)` of a block's scores.
-#[inline(always)]
-fn add_weights<S: Simd>(s: S, scores: &[f32], lse: f32, sums: &mut [f32]) {
-    // A row that saw nothing has only scores of −∞, whose distance to any number is −∞.
-    let lse = s.splat(if lse == f32::NEG_INFINITY { 0.0 } else { lse });
-    for at in (0..BLOCK).step_by(LANES) {
-        // SAFETY: both slices are a block of `BLOCK`.
-        unsafe {
-            let weight = s.exp(s.sub(s.load(scores, at), lse));
-            s.store(sums, at, s.add(s.load(sums, at), weight));
+/// Adds the weights of a tile's lines to the sums `[height, BLOCK]` of a block; line `i` belongs to row `i % height`.
+struct AddBlock<'a> {
+    tile: &'a Tile<'a>,
+    lse: &'a [f32],
+    height: usize,
+    block: usize,
+    keys: &'a [f32],
+    sums: &'a mut [f32],
+}
+
+impl Kernel for AddBlock<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self { tile, lse, height, block, keys, sums } = self;
+        let mut scores = [0.0; ROWS * BLOCK];
+        for (strip, first) in tile.strips.iter().zip((0..tile.lines.len()).step_by(ROWS)) {
+            if !strip.touches(block) {
+                continue;
+            }
+            let lines = first..(first + ROWS).min(tile.lines.len());
+            tile.scores(s, lines.clone(), block, keys, &mut scores, None);
+            for (line, scores) in lines.zip(scores.chunks_exact(BLOCK)) {
+                let (lse, sums) = (s.splat(lse[line]), &mut sums[line % height * BLOCK..][..BLOCK]);
+                for at in (0..BLOCK).step_by(LANES) {
+                    // SAFETY: both are a block of `BLOCK`.
+                    unsafe {
+                        let weight = s.exp(s.sub(s.load(scores, at), lse));
+                        s.store(sums, at, s.add(s.load(sums, at), weight));
+                    }
+                }
+            }
         }
     }
 }

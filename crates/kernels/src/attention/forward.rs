@@ -6,13 +6,12 @@ use super::prepared::{Pair, Readable, Transposed};
 use super::rows::Shape;
 use super::softmax::{empty_record, finish, log_sum_exp, refill};
 use super::spec::AttnSpec;
-use super::split::{Pass, SCRATCH, Scratch, record_width, visible_splits};
+use super::pass::{Pass, SCRATCH, Scratch, record_width, visible_splits};
 use super::tile::{LINES, Line, Tile, pack};
 use super::view::{Dims, View4};
 use super::visible::Visible;
 use crate::disjoint::Disjoint;
 use crate::parallel;
-use crate::simd::{Kernel, Simd, dispatch};
 
 /// The tensors that attention reads.
 #[derive(Clone, Copy, Debug)]
@@ -48,12 +47,11 @@ pub fn forward(spec: &AttnSpec, dims: &Dims, inputs: &Inputs<'_>, out: &mut [f32
         // Later tiles may see more keys, so they go first.
         let start = (tiles - 1 - part % tiles) * step;
         let rows = start..(start + step).min(dims.queries);
-        SCRATCH.with_borrow_mut(|scratch| dispatch(RunTile { call: &call, pair: part / tiles, rows, scratch }));
+        SCRATCH.with_borrow_mut(|scratch| call.run(part / tiles, rows, scratch));
     });
 }
 
 /// The lines of some query rows of a pair `batch · kv_heads + kv_head`, row by row and head by head, and their scaled queries.
-#[inline(always)]
 pub(super) fn lines_of<'a>(
     spec: &AttnSpec,
     dims: &Dims,
@@ -94,20 +92,10 @@ struct Call<'a> {
     lse: Disjoint<'a, f32>,
 }
 
-/// Some query rows of one (batch, key/value head).
-struct RunTile<'a> {
-    call: &'a Call<'a>,
-    pair: usize,
-    rows: Range<usize>,
-    scratch: &'a mut Scratch,
-}
-
-impl Kernel for RunTile<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        let Self { call: &Call { spec, dims, inputs, keys, values, .. }, pair, rows, scratch } = self;
+impl Call<'_> {
+    /// Some query rows of one (batch, key/value head).
+    fn run(&self, pair: usize, rows: Range<usize>, scratch: &mut Scratch) {
+        let Self { spec, dims, inputs, keys, values, .. } = self;
         let Scratch { query, room, .. } = scratch;
         let lines = lines_of(spec, dims, inputs, pair, rows.clone(), query);
         let width = record_width(dims.value_dim);
@@ -121,15 +109,15 @@ impl Kernel for RunTile<'_> {
             value_dim: dims.value_dim,
             entropy: false,
         };
-        pass.over(s, visible_splits(pass.tile.visible), room);
+        pass.over(visible_splits(pass.tile.visible), room);
         let mut records = room.total.chunks_exact(width);
         for query in rows {
             for ((batch, head), record) in heads_of(dims.shape(), pair).zip(&mut records) {
                 let row = dims.row(batch, head, query);
                 // SAFETY: the row of this head belongs to this part; the lengths were checked by `forward`.
                 unsafe {
-                    finish(s, record, self.call.out.range(row * dims.value_dim, dims.value_dim));
-                    self.call.lse.range(row, 1)[0] = log_sum_exp(record);
+                    finish(record, self.out.range(row * dims.value_dim, dims.value_dim));
+                    self.lse.range(row, 1)[0] = log_sum_exp(record);
                 }
             }
         }

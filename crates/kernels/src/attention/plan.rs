@@ -3,19 +3,18 @@
 use std::ops::Range;
 use std::sync::atomic::AtomicUsize;
 
-use super::attend::Segment;
+use super::attend::Sequence;
 use super::rows::Shape;
-use super::source::KeyValueBlocks;
 use super::spec::AttnSpec;
-use super::split::{record_width, visible_splits};
+use super::pass::{record_width, visible_splits};
 use super::tile::LINES;
 use super::visible::Visible;
 
 /// A tile of rows of one (sequence, key/value head).
 pub(super) struct Job {
-    pub segment: usize,
+    pub sequence: usize,
     pub kv_head: usize,
-    /// Rows of the segment.
+    /// Rows of the sequence.
     pub rows: Range<usize>,
     /// The splits that the rows see something of.
     pub splits: Vec<usize>,
@@ -55,17 +54,17 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    pub fn new<B: KeyValueBlocks>(spec: &AttnSpec, shape: Shape, segments: &[Segment<'_, B>]) -> Self {
+    pub fn new(spec: &AttnSpec, shape: Shape, sequences: &[Sequence<'_>]) -> Self {
         let mut plan = Self::default();
         let tile = (LINES / shape.group()).max(1);
-        for (segment, Segment { rows, heads }) in segments.iter().enumerate() {
-            for (kv_head, source) in heads.iter().enumerate() {
+        for (sequence, Sequence { rows, heads }) in sequences.iter().enumerate() {
+            for (kv_head, &source) in heads.iter().enumerate() {
                 // Later tiles see more keys: they go first, so that no worker is left with a long one at the end.
                 for start in (0..rows.len()).step_by(tile).rev() {
                     let tile_rows = start..(start + tile).min(rows.len());
                     let seen = tile_rows.clone().map(|row| Visible::of_row(spec, source, rows.len(), row));
                     let splits = seen.reduce(Visible::union).map(|seen| visible_splits(seen).collect());
-                    plan.push(shape, segment, kv_head, tile_rows, splits.unwrap_or_default(), rows.len() <= tile);
+                    plan.push(shape, sequence, kv_head, tile_rows, splits.unwrap_or_default(), rows.len() <= tile);
                 }
             }
         }
@@ -73,11 +72,11 @@ impl Plan {
     }
 
     /// Adds a job, as one unit or, with `cut`, as one per split.
-    fn push(&mut self, shape: Shape, segment: usize, kv_head: usize, rows: Range<usize>, splits: Vec<usize>, cut: bool) {
+    fn push(&mut self, shape: Shape, sequence: usize, kv_head: usize, rows: Range<usize>, splits: Vec<usize>, cut: bool) {
         let (job, count) = (self.jobs.len(), splits.len());
         let units = if cut && count > 1 { count } else { 1 };
         let remaining = AtomicUsize::new(units);
-        self.jobs.push(Job { segment, kv_head, rows, splits, partials: self.partials, units, remaining });
+        self.jobs.push(Job { sequence, kv_head, rows, splits, partials: self.partials, units, remaining });
         if units > 1 {
             self.partials += count * self.jobs[job].records(shape);
             self.units.extend((0..count).map(|split| Unit { job, splits: split..split + 1 }));

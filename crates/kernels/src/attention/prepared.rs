@@ -2,7 +2,7 @@
 
 use super::product::Vectors;
 use super::source::{BLOCK, Strided};
-use super::split::{Block, BlockBuffer, Blocks};
+use super::pass::{Block, BlockBuffer, Blocks};
 use super::view::{Dims, View4};
 use crate::parallel;
 use crate::simd::{Kernel, LANES, Simd, dispatch};
@@ -101,8 +101,7 @@ pub(super) struct Pair<'a> {
 }
 
 impl Blocks for Pair<'_> {
-    #[inline(always)]
-    fn fetch<'a, S: Simd>(&'a self, _: S, block: usize, _: &'a mut BlockBuffer) -> Block<'a> {
+    fn fetch<'a>(&'a self, block: usize, _: &'a mut BlockBuffer) -> Block<'a> {
         Block { keys: self.keys.block(self.pair, block), values: self.values.block(self.pair, block) }
     }
 }

@@ -59,7 +59,6 @@ pub(super) fn multiply<S: Simd>(
         row += match size.rows - row {
             ROWS.. => strip.run::<S, 6>(s, out),
             3..ROWS => strip.run::<S, 3>(s, out),
-            2 => strip.run::<S, 2>(s, out),
             _ => strip.run::<S, 1>(s, out),
         };
     }

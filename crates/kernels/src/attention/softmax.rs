@@ -6,7 +6,7 @@
 
 use super::product::{Factors, Size, Start, Vectors, multiply};
 use super::source::BLOCK;
-use crate::simd::{LANES, Simd};
+use crate::simd::{Kernel, LANES, Simd, dispatch};
 
 /// The states of a tile's lines while the blocks of one split pass by; the sums are kept in sixteen lanes.
 #[derive(Default)]
@@ -101,20 +101,24 @@ impl Running {
     }
 
     /// Writes the states as records.
-    #[inline(always)]
-    pub fn record<S: Simd>(&self, s: S, records: &mut [f32]) {
+    pub fn record(&self, records: &mut [f32]) {
         let width = self.vectors * LANES;
         for (line, record) in records.chunks_exact_mut(RECORD_HEADER + width).enumerate() {
-            let reduce = |lanes: &[f32]| {
-                // SAFETY: each line has `LANES` sums.
-                if lanes.is_empty() { 0.0 } else { s.sum(unsafe { s.load(lanes, line * LANES) }) }
-            };
             record[MAXIMUM] = self.maximum[line];
-            record[SUM] = reduce(&self.sum);
-            record[TILT] = reduce(&self.tilt);
+            record[SUM] = sum_lanes(&self.sum[line * LANES..]);
+            record[TILT] = if self.entropy { sum_lanes(&self.tilt[line * LANES..]) } else { 0.0 };
             record[RECORD_HEADER..].copy_from_slice(&self.acc[line * width..][..width]);
         }
     }
+}
+
+/// The sum of sixteen lanes, as a fixed tree.
+fn sum_lanes(lanes: &[f32]) -> f32 {
+    let mut sums = [0.0; LANES / 2];
+    for (i, sum) in sums.iter_mut().enumerate() {
+        *sum = lanes[i] + lanes[i + LANES / 2];
+    }
+    ((sums[0] + sums[4]) + (sums[2] + sums[6])) + ((sums[1] + sums[5]) + (sums[3] + sums[7]))
 }
 
 /// The vectors of a block.
@@ -172,25 +176,32 @@ fn fold<S: Simd>(s: S, total: &mut [f32], part: &[f32]) {
 }
 
 /// Merges the states `parts` into `totals`, records of `width`.
-#[inline(always)]
-pub(super) fn fold_all<S: Simd>(s: S, totals: &mut [f32], parts: &[f32], width: usize) {
-    for (total, part) in totals.chunks_exact_mut(width).zip(parts.chunks_exact(width)) {
-        fold(s, total, part);
+pub(super) fn merge_records(totals: &mut [f32], parts: &[f32], width: usize) {
+    dispatch(MergeRecords { totals, parts, width });
+}
+
+struct MergeRecords<'a> {
+    totals: &'a mut [f32],
+    parts: &'a [f32],
+    width: usize,
+}
+
+impl Kernel for MergeRecords<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        for (total, part) in self.totals.chunks_exact_mut(self.width).zip(self.parts.chunks_exact(self.width)) {
+            fold(s, total, part);
+        }
     }
 }
 
 /// The output row of a final state.
-#[inline(always)]
-pub(super) fn finish<S: Simd>(s: S, record: &[f32], out: &mut [f32]) {
-    if record[SUM] == 0.0 {
-        out.fill(0.0);
-        return;
-    }
-    let sum = s.splat(record[SUM]);
-    for (i, out) in out.chunks_mut(LANES).enumerate() {
-        // SAFETY: the record holds whole vectors for every output.
-        let value = unsafe { s.load(record, RECORD_HEADER + i * LANES) };
-        s.store_partial(out, s.div(value, sum));
+pub(super) fn finish(record: &[f32], out: &mut [f32]) {
+    let sum = record[SUM];
+    for (out, value) in out.iter_mut().zip(&record[RECORD_HEADER..]) {
+        *out = if sum == 0.0 { 0.0 } else { value / sum };
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::simd::{LANES, Simd};
+use crate::simd::{Kernel, LANES, Simd, dispatch};
 
 /// Slots decoded at a time; a multiple of every page size.
 pub const BLOCK: usize = 64;
@@ -17,6 +17,52 @@ pub trait KeyValueBlocks: Sync {
     fn values<S: Simd>(&self, simd: S, block: usize, out: &mut [f32]);
     /// Text position of every slot, ascending; `None`: slot index = position.
     fn positions(&self) -> Option<&[i32]>;
+}
+
+/// A source of any type: only decoding is compiled per type, everything else once.
+pub(super) trait Source: Sync {
+    /// How many slots there are.
+    fn slots(&self) -> usize;
+    /// Text position of every slot.
+    fn positions(&self) -> Option<&[i32]>;
+    /// Decodes keys and values of `block`; either output may be empty.
+    fn decode(&self, block: usize, keys: &mut [f32], values: &mut [f32]);
+}
+
+impl<B: KeyValueBlocks> Source for B {
+    fn slots(&self) -> usize {
+        KeyValueBlocks::slots(self)
+    }
+
+    fn positions(&self) -> Option<&[i32]> {
+        KeyValueBlocks::positions(self)
+    }
+
+    fn decode(&self, block: usize, keys: &mut [f32], values: &mut [f32]) {
+        dispatch(Decode { source: self, block, keys, values });
+    }
+}
+
+/// Decodes one block.
+struct Decode<'a, B> {
+    source: &'a B,
+    block: usize,
+    keys: &'a mut [f32],
+    values: &'a mut [f32],
+}
+
+impl<B: KeyValueBlocks> Kernel for Decode<'_, B> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        if !self.keys.is_empty() {
+            self.source.keys(s, self.block, self.keys);
+        }
+        if !self.values.is_empty() {
+            self.source.values(s, self.block, self.values);
+        }
+    }
 }
 
 /// The slots of `block` that exist among `slots`.
@@ -135,11 +181,11 @@ impl KeyValueBlocks for Float<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::simd::{Kernel, Level, dispatch_at};
+    use crate::simd::{Level, dispatch_at};
 
-    struct Decode<'a>(Float<'a>, usize);
+    struct Both<'a>(Float<'a>, usize);
 
-    impl Kernel for Decode<'_> {
+    impl Kernel for Both<'_> {
         type Output = (Vec<f32>, Vec<f32>);
         #[inline(always)]
         fn run<S: Simd>(self, s: S) -> Self::Output {
@@ -158,7 +204,7 @@ mod tests {
             let rows = Strided { data: &data, stride, rows: slots, width };
             for level in Level::available() {
                 for block in 0..slots.div_ceil(BLOCK) + 1 {
-                    let (keys, values) = dispatch_at(level, Decode(Float { keys: rows, values: rows, positions: None }, block));
+                    let (keys, values) = dispatch_at(level, Both(Float { keys: rows, values: rows, positions: None }, block));
                     for slot in 0..BLOCK {
                         let at = block * BLOCK + slot;
                         for c in 0..width {

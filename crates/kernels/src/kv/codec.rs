@@ -33,8 +33,7 @@ pub enum Codec {
 
 impl Codec {
     /// Every codec.
-    pub const ALL: [Self; 7] =
-        [Self::F32, Self::F16, Self::Bf16, Self::Int8, Self::Int4, Self::Kivi4, Self::Kivi2];
+    pub const ALL: [Self; 7] = [Self::F32, Self::F16, Self::Bf16, Self::Int8, Self::Int4, Self::Kivi4, Self::Kivi2];
 
     /// The name used in specs and reports.
     pub fn name(self) -> &'static str {

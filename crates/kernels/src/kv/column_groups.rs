@@ -33,8 +33,8 @@ impl ColumnGroups {
             let grid = Grid::fit(values, self.codes.bits());
             self.scales[group * PAGE + slot] = grid.scale_bits();
             self.minima[group * PAGE + slot] = grid.minimum_bits();
-            for (index, &value) in values.iter().enumerate() {
-                self.codes.set(group * GROUP + index, slot, grid.code(value));
+            for (index, &code) in grid.codes(values)[..values.len()].iter().enumerate() {
+                self.codes.set(group * GROUP + index, slot, code);
             }
         }
     }

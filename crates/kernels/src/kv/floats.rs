@@ -84,9 +84,7 @@ impl Floats {
                 s.store(out, at, lanes);
             }
         }
-        for at in whole..length {
-            out[at] = self.get(start + at);
-        }
+        self.read(start + whole, 1, &mut out[whole..]);
     }
 
     fn len(&self) -> usize {

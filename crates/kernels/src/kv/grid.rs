@@ -24,11 +24,16 @@ impl Grid {
     /// The levels for `values` with codes of `bits` bits. Values beyond the range of half precision count as its ends.
     pub fn fit(values: &[f32], bits: usize) -> Self {
         let last = ((1u32 << bits) - 1) as f32;
-        let (mut low, mut high) = (LARGEST, -LARGEST);
-        for &value in values {
-            low = low.min(value);
-            high = high.max(value);
+        // Eight extremes at once, which do not wait for each other.
+        let (mut lows, mut highs) = ([LARGEST; 8], [-LARGEST; 8]);
+        for values in values.chunks(8) {
+            for ((low, high), &value) in lows.iter_mut().zip(&mut highs).zip(values) {
+                *low = low.min(value);
+                *high = high.max(value);
+            }
         }
+        let low = lows.into_iter().fold(LARGEST, f32::min);
+        let high = highs.into_iter().fold(-LARGEST, f32::max);
         let minimum = round_down(low.max(-LARGEST));
         let scale = round_up((high.min(LARGEST) - minimum).max(0.0) / last);
         Self { scale, minimum, last }
@@ -38,6 +43,15 @@ impl Grid {
     pub fn code(&self, value: f32) -> u8 {
         // A group of equal numbers has scale 0; 0 / 0 becomes code 0.
         nearest(((value - self.minimum) / self.scale).max(0.0).min(self.last)) as u8
+    }
+
+    /// The codes of at most [`GROUP`] values; the rest is 0.
+    pub fn codes(&self, values: &[f32]) -> [u8; GROUP] {
+        let mut codes = [0; GROUP];
+        for (code, &value) in codes.iter_mut().zip(values) {
+            *code = self.code(value);
+        }
+        codes
     }
 
     /// The scale, in half precision.

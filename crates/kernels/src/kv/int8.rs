@@ -70,8 +70,8 @@ impl Int8 {
                 // SAFETY: both rows have `channels` elements.
                 unsafe { s.store(out, at, s.mul(s.load_i8(codes, at), s.splat(scale))) };
             }
-            for at in whole..channels {
-                out[at] = f32::from(codes[at]) * scale;
+            for (out, &code) in out[whole..].iter_mut().zip(&codes[whole..]) {
+                *out = f32::from(code) * scale;
             }
         }
     }

@@ -43,6 +43,15 @@ impl Packed {
         *byte = *byte & !mask | code << (bit % 8) & mask;
     }
 
+    /// Stores codes of `row` from code `index` on, a multiple of 4.
+    pub fn set_run(&mut self, row: usize, index: usize, codes: &[u8]) {
+        let per_byte = 8 / self.bits;
+        let start = row * self.row_bytes + index / per_byte;
+        for (byte, codes) in self.data[start..].iter_mut().zip(codes.chunks(per_byte)) {
+            *byte = codes.iter().rev().fold(0, |byte, code| byte << self.bits | code);
+        }
+    }
+
     fn mask(&self) -> u8 {
         (1 << self.bits) - 1
     }
@@ -103,6 +112,14 @@ mod tests {
                 packed.set(row, index, code(bits, row, index));
             }
         }
+        let mut by_runs = Packed::new(bits, rows, width);
+        for row in 0..rows {
+            for start in (0..width).step_by(12) {
+                let codes: Vec<u8> = (start..width.min(start + 12)).map(|index| code(bits, row, index)).collect();
+                by_runs.set_run(row, start, &codes);
+            }
+        }
+        assert_eq!(packed.data, by_runs.data);
         packed
     }
 
@@ -128,7 +145,9 @@ mod tests {
     fn runs_of_columns_move() {
         for bits in [2, 4] {
             let from = filled(bits, 5, 32);
-            for (index, source, count) in [(0, 0, 32), (3, 9, 1), (31, 0, 1), (0, 31, 1), (5, 17, 15), (17, 5, 15), (4, 4, 0)] {
+            for (index, source, count) in
+                [(0, 0, 32), (3, 9, 1), (31, 0, 1), (0, 31, 1), (5, 17, 15), (17, 5, 15), (4, 4, 0)]
+            {
                 let mut to = Packed::new(bits, 5, 32);
                 (0..5).for_each(|row| (0..32).for_each(|index| to.set(row, index, 1)));
                 to.copy_columns(index, &from, source, count);

@@ -50,9 +50,7 @@ impl RowGroups {
             let grid = Grid::fit(values, self.codes.bits());
             self.scales[row * self.groups() + group] = grid.scale_bits();
             self.minima[row * self.groups() + group] = grid.minimum_bits();
-            for (index, &value) in values.iter().enumerate() {
-                self.codes.set(row, group * GROUP + index, grid.code(value));
-            }
+            self.codes.set_run(row, group * GROUP, &grid.codes(values)[..values.len()]);
         }
     }
 
@@ -76,17 +74,20 @@ impl RowGroups {
         assert!(rows <= self.rows);
         let groups = self.groups();
         let total = rows * groups;
+        let (mut row, mut start) = (0, 0);
         for first in (0..total).step_by(LANES) {
             let count = LANES.min(total - first);
             // Sixteen scales are converted at once, since the conversion of one costs as much.
             let scales = halves(s, &self.scales, first, count);
             let minima = halves(s, &self.minima, first, count);
             for index in 0..count {
-                let (row, group) = ((first + index) / groups, (first + index) % groups);
-                let start = group * GROUP;
                 let length = GROUP.min(self.width - start);
                 let out = &mut out[row * stride + start..][..length];
                 self.decode_group(s, row, start, scales[index], minima[index], out);
+                start += GROUP;
+                if start >= self.width {
+                    (row, start) = (row + 1, 0);
+                }
             }
         }
     }

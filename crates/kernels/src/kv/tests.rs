@@ -178,7 +178,8 @@ fn blocks_equal_single_reads() {
         }
     }
     for codec in Codec::ALL {
-        for (head_dim, value_dim, slots, left) in [(64, 32, 230, 230), (40, 24, 300, 107), (3, 50, 200, 40), (96, 80, 1, 1)]
+        for (head_dim, value_dim, slots, left) in
+            [(64, 32, 230, 230), (40, 24, 300, 107), (3, 50, 200, 40), (96, 80, 1, 1)]
         {
             let mut store = store(codec, &draw(slots, head_dim, value_dim));
             // For KIVI this cuts a settled page.
@@ -192,7 +193,11 @@ fn blocks_equal_single_reads() {
                             if slot < left { read(&store, slot) } else { (vec![0.0; head_dim], vec![0.0; value_dim]) };
                         let column: Vec<f32> = (0..head_dim).map(|channel| keys[channel * BLOCK + offset]).collect();
                         assert_eq!(column, key, "{codec:?} {level:?} key {slot}");
-                        assert_eq!(&values[offset * value_dim..][..value_dim], &value[..], "{codec:?} {level:?} {slot}");
+                        assert_eq!(
+                            &values[offset * value_dim..][..value_dim],
+                            &value[..],
+                            "{codec:?} {level:?} {slot}"
+                        );
                     }
                 }
             }
@@ -331,7 +336,8 @@ fn defined_bytes(codec: Codec, slots: usize, head_dim: usize, value_dim: usize) 
         Codec::Kivi2 => 2,
     };
     // A value's codes fill whole bytes; a key's are spread over the rows of its page.
-    let coded = |slots: usize, bits: usize| (slots * head_dim * bits).div_ceil(8) + slots * (value_dim * bits).div_ceil(8);
+    let coded =
+        |slots: usize, bits: usize| (slots * head_dim * bits).div_ceil(8) + slots * (value_dim * bits).div_ceil(8);
     let scales = match codec {
         Codec::F32 | Codec::F16 | Codec::Bf16 => 0,
         Codec::Int8 => 8,
@@ -342,7 +348,13 @@ fn defined_bytes(codec: Codec, slots: usize, head_dim: usize, value_dim: usize) 
     if pairwise(codec) {
         let (pairs, scales_used) = (coded(slots, bits), scales * slots);
         let allocated = coded(pages * PAGE, bits) + scales * pages * PAGE;
-        return StoreBytes { pairs, scales: scales_used, positions, statistics: 0, waste: allocated - pairs - scales_used };
+        return StoreBytes {
+            pairs,
+            scales: scales_used,
+            positions,
+            statistics: 0,
+            waste: allocated - pairs - scales_used,
+        };
     }
     let settled = slots.saturating_sub(128) / PAGE * PAGE;
     StoreBytes {
@@ -430,7 +442,11 @@ fn random_histories_agree_with_a_plain_list() {
                     }
                 }
             }
-            assert_eq!(store.positions(), list.iter().map(|&(_, position)| position).collect::<Vec<_>>(), "{codec} {step}");
+            assert_eq!(
+                store.positions(),
+                list.iter().map(|&(_, position)| position).collect::<Vec<_>>(),
+                "{codec} {step}"
+            );
             let mut counted = StoreBytes { positions: 4 * list.len(), ..StoreBytes::default() };
             store.pages.iter().enumerate().for_each(|(index, page)| counted += page.bytes(store.used(index)));
             assert_eq!(store.bytes(), counted, "{codec} {step}");

@@ -69,8 +69,8 @@ impl Kernel for Sum<'_> {
     fn run<S: Simd>(self, s: S) -> f32 {
         let mut sums = [s.splat(0.0); 4];
         for chunk in self.0.chunks(4 * LANES) {
-            for (index, sum) in sums.iter_mut().enumerate() {
-                *sum = s.add(*sum, s.read(chunk, index * LANES, 0.0));
+            for (sum, lanes) in sums.iter_mut().zip(chunk.chunks(LANES)) {
+                *sum = s.add(*sum, s.read(lanes, 0, 0.0));
             }
         }
         let [a, b, c, d] = sums;

@@ -17,8 +17,8 @@ use headwise_nn::mixer::SoftmaxSpec;
 use headwise_nn::position::RopeSpec;
 use rand::{RngExt, SeedableRng};
 
-use super::load::{LoadError, Loader, Names, Source, Weights};
-use super::{Decoder, DecoderSpec};
+use super::load::{Loader, Names, Source, Weights};
+use super::{Decoder, DecoderSpec, LoadError};
 
 /// Channels of a token's code, and of a head.
 const CODE: usize = 128;
@@ -134,7 +134,7 @@ impl Induction {
 
 impl Source for Induction {
     fn floats(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, LoadError> {
-        let tensor = self.tensors.get(name).ok_or_else(|| LoadError::Missing { name: name.into() })?;
+        let tensor = self.tensors.get(name).ok_or_else(|| LoadError::missing(name))?;
         assert_eq!(tensor.len(), shape.iter().product::<usize>(), "{name}");
         Ok(tensor.clone())
     }

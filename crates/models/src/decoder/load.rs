@@ -2,7 +2,7 @@
 
 use burn::module::Param;
 use burn::tensor::{Device, Tensor};
-use headwise_kernels::matrix::{MatrixError, PackedMatrix};
+use headwise_kernels::matrix::PackedMatrix;
 use headwise_nn::block::{Around, Block, BlockSpec, Norms};
 use headwise_nn::channel::Gated;
 use headwise_nn::mixer::{HeadNorms, Softmax};
@@ -10,8 +10,7 @@ use headwise_nn::norm::RmsNorm;
 use headwise_nn::{Embedding, Linear, Table};
 use headwise_ops::host;
 
-use super::{Decoder, DecoderSpec, SpecError};
-use crate::gguf::{DequantiseError, GgufError, MetadataError};
+use super::{Decoder, DecoderSpec, LoadError};
 
 /// In which form weights are kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -23,79 +22,6 @@ pub enum Weights {
     F32,
     /// Burn parameters in 32-bit floats, which can be trained.
     Trainable,
-}
-
-/// Why a model could not be loaded.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum LoadError {
-    /// The file is no valid GGUF.
-    #[error(transparent)]
-    Gguf(#[from] GgufError),
-    /// The metadata lacks something, or has it in the wrong type.
-    #[error(transparent)]
-    Metadata(#[from] MetadataError),
-    /// The description makes no model.
-    #[error(transparent)]
-    Spec(#[from] SpecError),
-    /// An architecture that is not supported.
-    #[error("architecture `{found}` is not supported: the supported ones are {supported}")]
-    Architecture {
-        /// What the file says.
-        found: String,
-        /// The names that work.
-        supported: String,
-    },
-    /// A setting that changes the mathematics and is not understood.
-    #[error("`{key}` = {value} changes the mathematics of `{architecture}` and is not understood")]
-    Setting {
-        /// The architecture.
-        architecture: String,
-        /// The key.
-        key: String,
-        /// Its value.
-        value: String,
-    },
-    /// A tensor that the architecture needs is not there.
-    #[error("tensor `{name}` is missing")]
-    Missing {
-        /// The tensor.
-        name: String,
-    },
-    /// A tensor has another shape than the architecture says.
-    #[error("tensor `{name}` has shape {found:?}; the model's description asks for {expected:?}")]
-    Shape {
-        /// The tensor.
-        name: String,
-        /// Shape in the file.
-        found: Vec<usize>,
-        /// Shape by the description.
-        expected: Vec<usize>,
-    },
-    /// A tensor nobody asked for: the model has a part that is not understood.
-    #[error("the file has tensors that `{architecture}` does not use: {names}")]
-    Unused {
-        /// The architecture.
-        architecture: String,
-        /// The tensors, the first few.
-        names: String,
-    },
-    /// A tensor could not be dequantised.
-    #[error("tensor `{name}`: {source}")]
-    Dequantise {
-        /// The tensor.
-        name: String,
-        /// Why.
-        source: DequantiseError,
-    },
-    /// A tensor could not be packed.
-    #[error("tensor `{name}`: {source}")]
-    Pack {
-        /// The tensor.
-        name: String,
-        /// Why.
-        source: MatrixError,
-    },
 }
 
 /// Named tensors that a model is built from.
@@ -220,8 +146,7 @@ impl<S: Source> Loader<'_, S> {
 
     fn linear(&self, name: &str, shape: [usize; 2], bias: bool, heads: Option<usize>) -> Result<Linear, LoadError> {
         let [outputs, inputs] = shape;
-        let mut bias =
-            bias.then(|| self.source.floats(&format!("{name}.bias"), &[outputs])).transpose()?;
+        let mut bias = bias.then(|| self.source.floats(&format!("{name}.bias"), &[outputs])).transpose()?;
         if let (Some(bias), Some(heads)) = (&mut bias, heads) {
             *bias = halves_apart(bias, heads, 1);
         }
@@ -259,6 +184,11 @@ impl<S: Source> Loader<'_, S> {
             None => weight,
         })
     }
+}
+
+/// The bits of 16-bit floats.
+pub(super) fn halves(bytes: &[u8]) -> Vec<u16> {
+    bytes.chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]])).collect()
 }
 
 /// Reorders the rows of every head from rotary pairs side by side (`2i, 2i + 1`) to pairs half a head apart

@@ -1,6 +1,8 @@
 //! Decoder language models: one description, one module, for training and inference.
 
+mod error;
 mod from_gguf;
+mod from_hf;
 mod induction;
 mod load;
 mod spec;
@@ -12,8 +14,9 @@ use headwise_nn::mixer::{MixContext, Segment};
 use headwise_nn::norm::RmsNorm;
 use headwise_nn::{Embedding, Linear};
 
+pub use error::LoadError;
 pub use induction::Induction;
-pub use load::{LoadError, Weights};
+pub use load::Weights;
 pub use spec::{DecoderSpec, SpecError};
 
 /// A decoder language model.

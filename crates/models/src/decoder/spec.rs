@@ -1,6 +1,8 @@
 //! The only description of a decoder: what its layers are, not where its weights come from.
 
 use headwise_nn::block::BlockSpec;
+use headwise_nn::mixer::SoftmaxSpec;
+use headwise_nn::position::{RopeScaling, RopeSpec};
 use serde::{Deserialize, Serialize};
 
 /// A decoder language model.
@@ -55,7 +57,7 @@ pub enum SpecError {
         kv_heads: usize,
     },
     /// Rotary dimensions that do not fit a head.
-    #[error("layer {layer}: {dims} rotary channels do not fit a head of {head_dim}: they must be even and no more")]
+    #[error("layer {layer}: {dims} rotary channels do not fit a head of {head_dim}: they must be even, at least 2 and no more than the head has")]
     Rotary {
         /// Index of the layer.
         layer: usize,
@@ -63,6 +65,24 @@ pub enum SpecError {
         dims: usize,
         /// Channels of a head.
         head_dim: usize,
+    },
+    /// Divisors of the rotary angles that are not one per channel pair.
+    #[error("layer {layer}: {found} divisors of rotary angles for {expected} channel pairs")]
+    Divisors {
+        /// Index of the layer.
+        layer: usize,
+        /// Divisors given.
+        found: usize,
+        /// Channel pairs.
+        expected: usize,
+    },
+    /// A number that is not finite, or zero or negative where that makes no sense.
+    #[error("{what} is {value}: it must be a finite number above 0")]
+    Number {
+        /// The field.
+        what: &'static str,
+        /// Its value.
+        value: f64,
     },
     /// A size is larger than any machine could hold.
     #[error("{what} is {value}: at most {most} is supported")]
@@ -78,35 +98,76 @@ pub enum SpecError {
 
 /// No size of a real model comes near this; larger ones are corrupt files.
 const MOST: usize = 1 << 28;
+/// The same for layers, of which each has a description.
+const MOST_LAYERS: usize = 1 << 14;
 
 impl DecoderSpec {
     /// Whether the numbers describe a model that can be built.
     pub fn check(&self) -> Result<(), SpecError> {
-        sizes(&[
-            ("vocabulary", self.vocabulary),
-            ("dim", self.dim),
-            ("context", self.context),
-            ("layers", self.layers.len()),
-        ])?;
-        for (layer, block) in self.layers.iter().enumerate() {
-            let mixer = &block.mixer;
-            sizes(&[("heads", mixer.heads), ("kv_heads", mixer.kv_heads), ("head_dim", mixer.head_dim)])?;
-            if mixer.heads % mixer.kv_heads != 0 {
-                return Err(SpecError::Heads { layer, heads: mixer.heads, kv_heads: mixer.kv_heads });
-            }
-            if let Some(dims) = mixer.rope.as_ref().map(|rope| rope.dims.unwrap_or(mixer.head_dim))
-                && (dims % 2 != 0 || dims > mixer.head_dim)
-            {
-                return Err(SpecError::Rotary { layer, dims, head_dim: mixer.head_dim });
-            }
-            if let Some(window) = mixer.window {
-                sizes(&[("window", window)])?;
-            }
-            if let Some(channel) = &block.channel {
-                sizes(&[("hidden", channel.hidden)])?;
-            }
+        sizes(&[("vocabulary", self.vocabulary), ("dim", self.dim), ("context", self.context)])?;
+        Self::check_layers(self.layers.len())?;
+        number("epsilon", Some(self.epsilon))?;
+        number("embedding_scale", self.embedding_scale.map(f64::from))?;
+        number("final_softcap", self.final_softcap.map(f64::from))?;
+        self.layers.iter().enumerate().try_for_each(|(layer, block)| check_block(layer, block))
+    }
+
+    /// Whether a model can have so many layers; for readers, before they make a list of them.
+    pub(super) fn check_layers(layers: usize) -> Result<usize, SpecError> {
+        match layers {
+            0 => Err(SpecError::Zero { what: "layers" }),
+            1..=MOST_LAYERS => Ok(layers),
+            _ => Err(SpecError::TooLarge { what: "layers", value: layers, most: MOST_LAYERS }),
         }
-        Ok(())
+    }
+}
+
+fn check_block(layer: usize, block: &BlockSpec) -> Result<(), SpecError> {
+    let SoftmaxSpec { heads, kv_heads, head_dim, .. } = block.mixer;
+    sizes(&[("heads", heads), ("kv_heads", kv_heads), ("head_dim", head_dim)])?;
+    if heads % kv_heads != 0 {
+        return Err(SpecError::Heads { layer, heads, kv_heads });
+    }
+    number("scale", block.mixer.scale.map(f64::from))?;
+    number("softcap", block.mixer.softcap.map(f64::from))?;
+    if let Some(window) = block.mixer.window {
+        sizes(&[("window", window)])?;
+    }
+    if let Some(channel) = &block.channel {
+        sizes(&[("hidden", channel.hidden)])?;
+    }
+    block.mixer.rope.as_ref().map_or(Ok(()), |rope| check_rope(layer, rope, head_dim))
+}
+
+fn check_rope(layer: usize, rope: &RopeSpec, head_dim: usize) -> Result<(), SpecError> {
+    let dims = rope.dims.unwrap_or(head_dim);
+    if dims == 0 || dims % 2 != 0 || dims > head_dim {
+        return Err(SpecError::Rotary { layer, dims, head_dim });
+    }
+    number("rope theta", Some(rope.theta))?;
+    match &rope.scaling {
+        None => Ok(()),
+        Some(RopeScaling::Linear { factor }) => number("rope factor", Some(*factor)),
+        Some(RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_context }) => {
+            number("rope factor", Some(*factor))?;
+            number("rope low_freq_factor", Some(*low_freq_factor))?;
+            // Frequencies between the two are blended.
+            number("rope high_freq_factor - low_freq_factor", Some(high_freq_factor - low_freq_factor))?;
+            sizes(&[("rope original_context", *original_context)])
+        }
+        Some(RopeScaling::Divisors { divisors }) if divisors.len() != dims / 2 => {
+            Err(SpecError::Divisors { layer, found: divisors.len(), expected: dims / 2 })
+        }
+        Some(RopeScaling::Divisors { divisors }) => {
+            divisors.iter().try_for_each(|&divisor| number("a divisor of rotary angles", Some(divisor.into())))
+        }
+    }
+}
+
+fn number(what: &'static str, value: Option<f64>) -> Result<(), SpecError> {
+    match value {
+        Some(value) if !(value.is_finite() && value > 0.0) => Err(SpecError::Number { what, value }),
+        _ => Ok(()),
     }
 }
 

@@ -1,13 +1,13 @@
-//! One tile of lines against one split of the keys, block by block.
+//! One tile of lines passes over the keys, split by split and block by block.
 
 use std::ops::Range;
 
 use super::product::{ROWS, Vectors};
-use super::softmax::{RECORD_HEADER, Running, fold_all, refill};
-use super::source::{BLOCK, KeyValueBlocks};
+use super::softmax::{RECORD_HEADER, Running, merge_records, refill};
+use super::source::{BLOCK, Source};
 use super::tile::Tile;
 use super::visible::Visible;
-use crate::simd::{LANES, Simd};
+use crate::simd::{Kernel, LANES, Simd, dispatch};
 
 /// Slots of a split. Every split starts from an empty state and the states are merged in order, in prefill too, so that
 /// decoding can give the splits of a row to different workers and still return the same bits.
@@ -24,7 +24,7 @@ pub(super) struct Block<'a> {
 /// Where decoded blocks come from.
 pub(super) trait Blocks {
     /// The block, in `buffer` if it has to be decoded.
-    fn fetch<'a, S: Simd>(&'a self, s: S, block: usize, buffer: &'a mut BlockBuffer) -> Block<'a>;
+    fn fetch<'a>(&'a self, block: usize, buffer: &'a mut BlockBuffer) -> Block<'a>;
 }
 
 /// Room for one decoded block.
@@ -35,20 +35,18 @@ pub(super) struct BlockBuffer {
 }
 
 /// Blocks decoded each time they are needed.
-pub(super) struct Decoding<'a, B> {
-    pub source: &'a B,
+pub(super) struct Decoding<'a> {
+    pub source: &'a dyn Source,
     pub head_dim: usize,
     pub value_dim: usize,
 }
 
-impl<B: KeyValueBlocks> Blocks for Decoding<'_, B> {
-    #[inline(always)]
-    fn fetch<'a, S: Simd>(&'a self, s: S, block: usize, buffer: &'a mut BlockBuffer) -> Block<'a> {
+impl Blocks for Decoding<'_> {
+    fn fetch<'a>(&'a self, block: usize, buffer: &'a mut BlockBuffer) -> Block<'a> {
         buffer.keys.resize(self.head_dim * BLOCK, 0.0);
         // One vector more, because the last row's last vector may reach past it.
         buffer.values.resize(BLOCK * self.value_dim + LANES, 0.0);
-        self.source.keys(s, block, &mut buffer.keys);
-        self.source.values(s, block, &mut buffer.values[..BLOCK * self.value_dim]);
+        self.source.decode(block, &mut buffer.keys, &mut buffer.values[..BLOCK * self.value_dim]);
         Block { keys: &buffer.keys, values: Vectors { data: &buffer.values, stride: self.value_dim } }
     }
 }
@@ -97,52 +95,58 @@ pub(super) fn record_width(value_dim: usize) -> usize {
 }
 
 /// A tile of lines that passes over blocks of keys and values.
-pub(super) struct Pass<'a, K> {
+pub(super) struct Pass<'a> {
     pub tile: Tile<'a>,
-    pub blocks: &'a K,
+    pub blocks: &'a dyn Blocks,
     pub value_dim: usize,
     /// Whether the entropy is wanted.
     pub entropy: bool,
 }
 
-impl<K: Blocks> Pass<'_, K> {
-    /// Passes over `splits` and merges their states, in order, into `room.total`, which the caller has started.
-    #[inline(always)]
-    pub fn over<S: Simd>(&self, s: S, splits: impl Iterator<Item = usize>, room: &mut Room) {
+impl Pass<'_> {
+    /// Passes over `splits`, each from empty states, and merges them, in order, into `room.total`, which the caller has
+    /// started.
+    pub fn over(&self, splits: impl Iterator<Item = usize>, room: &mut Room) {
         let width = record_width(self.value_dim);
         refill(&mut room.part, self.tile.lines.len() * width, 0.0);
         for split in splits {
-            self.split(s, split, &mut room.running, &mut room.buffer);
-            room.running.record(s, &mut room.part);
-            fold_all(s, &mut room.total, &room.part, width);
+            room.running.reset(self.tile.lines.len(), self.value_dim.div_ceil(LANES), self.entropy);
+            for block in blocks_of(split).filter(|&block| self.tile.visible.touches(block)) {
+                let decoded = self.blocks.fetch(block, &mut room.buffer);
+                dispatch(Absorb { tile: &self.tile, block, decoded, running: &mut room.running });
+            }
+            room.running.record(&mut room.part);
+            merge_records(&mut room.total, &room.part, width);
         }
     }
+}
 
-    /// Passes over the visible blocks of one split, which starts from empty states.
-    #[inline(always)]
-    fn split<S: Simd>(&self, s: S, split: usize, running: &mut Running, buffer: &mut BlockBuffer) {
-        running.reset(self.tile.lines.len(), self.value_dim.div_ceil(LANES), self.entropy);
-        for block in blocks_of(split).filter(|&block| self.tile.visible.touches(block)) {
-            let decoded = self.blocks.fetch(s, block, buffer);
-            self.block(s, block, &decoded, running);
-        }
-    }
+/// A tile takes in one block, a register tile of lines at a time.
+struct Absorb<'a> {
+    tile: &'a Tile<'a>,
+    block: usize,
+    decoded: Block<'a>,
+    running: &'a mut Running,
+}
 
-    /// Passes over one block, a register tile of lines at a time.
+impl Kernel for Absorb<'_> {
+    type Output = ();
+
     #[inline(always)]
-    fn block<S: Simd>(&self, s: S, block: usize, decoded: &Block<'_>, running: &mut Running) {
+    fn run<S: Simd>(self, s: S) {
+        let Self { tile, block, decoded, running } = self;
         let mut scores = [0.0; ROWS * BLOCK];
         let mut shrink = [0.0; ROWS];
-        for line in (0..self.tile.lines.len()).step_by(ROWS) {
-            let lines = line..(line + ROWS).min(self.tile.lines.len());
-            let rows = lines.len();
-            let columns = self.tile.strips[line / ROWS].columns(block);
+        for (strip, line) in tile.strips.iter().zip((0..tile.lines.len()).step_by(ROWS)) {
+            let columns = strip.columns(block);
             if columns.is_empty() {
                 continue;
             }
-            self.tile.scores(s, lines, block, decoded.keys, &mut scores, None);
-            running.weigh(s, line, &mut scores, &mut shrink[..rows]);
-            running.add(s, line, &shrink[..rows], &scores, decoded.values, columns);
+            let lines = line..(line + ROWS).min(tile.lines.len());
+            let shrink = &mut shrink[..lines.len()];
+            tile.scores(s, lines, block, decoded.keys, &mut scores, None);
+            running.weigh(s, line, &mut scores, shrink);
+            running.add(s, line, shrink, &scores, decoded.values, columns);
         }
     }
 }

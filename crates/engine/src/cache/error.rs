@@ -1,0 +1,38 @@
+//! Why a cache policy is refused.
+
+/// Why a chain of methods is no cache policy.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PolicyError {
+    /// The text cannot be read.
+    #[error("{}", .0.render())]
+    Spec(headwise_spec::Error),
+    /// A parameter is out of range.
+    #[error("{0}")]
+    Parameter(String),
+    /// Two methods claim the same place.
+    #[error("`{first}` and `{second}` are both storage codecs: a cache takes one")]
+    TwoCodecs {
+        /// The first.
+        first: String,
+        /// The second.
+        second: String,
+    },
+    /// `full` beside a policy that evicts.
+    #[error("`full` keeps every pair and `{other}` does not: name one of them")]
+    FullAndEvicting {
+        /// The other method.
+        other: String,
+    },
+    /// A budget that nothing can reach.
+    #[error(
+        "budget={budget} is above the context of {context} tokens: nothing would ever be evicted; use `full`, or a budget \
+         below {context}"
+    )]
+    AboveContext {
+        /// Pairs asked for.
+        budget: usize,
+        /// Tokens that can be held.
+        context: usize,
+    },
+}

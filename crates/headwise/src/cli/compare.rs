@@ -1,0 +1,178 @@
+//! `headwise compare`
+
+use std::error::Error;
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use headwise::engine::TextModel;
+use headwise::kernels::simd::Level;
+use headwise::lab::compare::cache::{CacheComparison, Subject, Suite, TOY_NOTE, toy_engine};
+use headwise::lab::report::{self, ReportInput};
+use headwise::lab::rows::{Envelope, Machine};
+use headwise::lab::table;
+
+use super::Outcome;
+use super::model::Run;
+use super::output::Output;
+use super::progress::Comparison;
+
+/// The model of a comparison that names none.
+const DEFAULT_MODEL: &str = "smollm2-135m";
+
+/// Methods side by side: what each costs and gains.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct Compare {
+    #[command(subcommand)]
+    what: Option<What>,
+    #[command(flatten)]
+    cache: Cache,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Key-value cache policies on one language model (the default)
+    Cache(Cache),
+}
+
+/// Key-value cache policies on one language model and one text.
+#[derive(Debug, Args)]
+struct Cache {
+    /// A model file, or a name that `pull` knows; SmolLM2-135M if not given
+    #[arg(long)]
+    model: Option<String>,
+    /// A text for perplexity, speed and haystacks; a long speech if not given
+    #[arg(long)]
+    text: Option<PathBuf>,
+    /// What to measure: quick, standard, ruler, full, or toy (a built-in model with exact answers)
+    #[arg(long, default_value = "quick")]
+    suite: String,
+    /// A policy to compare, for example `snapkv(keep=0.25) + int8`; may be given many times
+    #[arg(long)]
+    cache: Vec<String>,
+    /// Shares kept by policies that do not say, for example 0.25,0.1
+    #[arg(long, value_delimiter = ',')]
+    keep: Vec<f64>,
+    /// Lengths of context in tokens, for example 2048,4096
+    #[arg(long, value_delimiter = ',')]
+    lengths: Vec<usize>,
+    /// Samples of every task, length and depth
+    #[arg(long)]
+    samples: Option<usize>,
+    /// Seed of everything random
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Write the rows as JSON; `-` is standard output
+    #[arg(long)]
+    json: Option<String>,
+    /// Write the report; `-` is standard output
+    #[arg(long, default_value = "headwise-report.html")]
+    html: String,
+    #[command(flatten)]
+    run: Run,
+}
+
+impl Compare {
+    /// Runs the command.
+    pub fn run(self) -> Outcome {
+        match self.what {
+            Some(What::Cache(cache)) => cache.run(),
+            None => self.cache.run(),
+        }
+    }
+}
+
+impl Cache {
+    fn run(self) -> Outcome {
+        let mut comparison = CacheComparison {
+            suite: self.suite.parse()?,
+            caches: self.cache.clone(),
+            keep: self.keep.clone(),
+            lengths: self.lengths.clone(),
+            samples: self.samples,
+            text: self.text()?,
+            seed: self.seed,
+        };
+        let html = Output::open(&self.html)?;
+        let json = self.json.as_deref().map(Output::open).transpose()?;
+        if html.is_stdout() && json.as_ref().is_some_and(Output::is_stdout) {
+            return Err("--html - and --json - cannot both be standard output".into());
+        }
+        let mut notes = Vec::new();
+        let model = self.model(&mut comparison, &mut notes)?;
+        let engine = match model {
+            Some(_) => None,
+            None => Some(toy_engine(self.run.threads)?),
+        };
+        let subject = match (&model, &engine) {
+            (Some(model), _) => Subject::Text(model),
+            (None, Some(engine)) => Subject::Toy(engine),
+            (None, None) => return Err("there is no model to compare on".into()),
+        };
+        let threads = subject.engine().threads();
+        let plan = comparison.plan(subject)?;
+        eprintln!("{plan}");
+        let mut progress = Comparison::default();
+        let rows = plan.run(&mut progress)?;
+        progress.finish();
+        let envelope = Envelope {
+            version: env!("CARGO_PKG_VERSION").into(),
+            machine: Machine::detect(threads, Level::current().name()),
+            command: command(),
+            rows,
+        };
+        let date = jiff::Zoned::now().strftime("%Y-%m-%d %H:%M").to_string();
+        let title = format!("Cache policies on {}", subject.name());
+        let page = report::html(&ReportInput { title: &title, envelope: &envelope, date: &date, notes: &notes });
+        let summary = format!("{}\n{}\n", table::cache(&envelope.rows, table::DEFAULT_WIDTH), report::answer(&envelope.rows));
+        if html.is_stdout() || json.as_ref().is_some_and(Output::is_stdout) {
+            eprint!("{summary}");
+        } else {
+            print!("{summary}");
+        }
+        if let Some(json) = json {
+            json.write(&(serde_json::to_string_pretty(&envelope)? + "\n"))?;
+        }
+        let written = (!html.is_stdout()).then(|| format!("report: {}", self.html));
+        html.write(&page)?;
+        if let Some(written) = written {
+            eprintln!("{written}");
+        }
+        Ok(())
+    }
+
+    /// The model to compare on; none stands for the built-in one, and `notes` then says why.
+    fn model(&self, comparison: &mut CacheComparison, notes: &mut Vec<String>) -> Result<Option<TextModel>, Box<dyn Error>> {
+        if comparison.suite == Suite::Toy && self.model.is_none() {
+            notes.push(TOY_NOTE.into());
+            return Ok(None);
+        }
+        if let Some(name) = &self.model {
+            return Ok(Some(self.run.open(name)?));
+        }
+        match self.run.open(DEFAULT_MODEL) {
+            Ok(model) => Ok(Some(model)),
+            Err(error) => {
+                let note = format!("No language model could be had ({error}). Name one with --model.");
+                eprintln!("{note}\nComparing on the built-in model instead.");
+                notes.extend([note, TOY_NOTE.into()]);
+                comparison.suite = Suite::Toy;
+                Ok(None)
+            }
+        }
+    }
+
+    fn text(&self) -> Result<Option<String>, Box<dyn Error>> {
+        self.text.as_deref().map(super::read_text).transpose()
+    }
+}
+
+/// The command line to run this again, as a shell takes it.
+fn command() -> String {
+    let quoted = |argument: String| {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=,:@%+".contains(c);
+        if !argument.is_empty() && argument.chars().all(plain) { argument } else { format!("'{}'", argument.replace('\'', r"'\''")) }
+    };
+    let arguments: Vec<String> = std::env::args().skip(1).map(quoted).collect();
+    format!("headwise {}", arguments.join(" "))
+}

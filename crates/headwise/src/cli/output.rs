@@ -1,0 +1,84 @@
+//! Files that a command will write, opened before its work begins.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+/// A file to be written, or standard output. The file appears under its name only when it is whole.
+pub struct Output {
+    target: Option<Target>,
+}
+
+struct Target {
+    path: PathBuf,
+    part: PathBuf,
+    file: File,
+}
+
+impl Output {
+    /// Opens `name`; `-` is standard output. Fails now if the file cannot be written later.
+    pub fn open(name: &str) -> Result<Self, String> {
+        if name == "-" {
+            return Ok(Self { target: None });
+        }
+        let path = PathBuf::from(name);
+        let failed = |error: io::Error| format!("cannot write {name}: {error}");
+        if path.is_dir() {
+            return Err(format!("cannot write {name}: it is a directory"));
+        }
+        let part = PathBuf::from(format!("{name}.part"));
+        let file = File::create(&part).map_err(failed)?;
+        Ok(Self { target: Some(Target { path, part, file }) })
+    }
+
+    /// Whether this is standard output.
+    pub fn is_stdout(&self) -> bool {
+        self.target.is_none()
+    }
+
+    /// Writes everything.
+    pub fn write(mut self, text: &str) -> io::Result<()> {
+        match self.target.take() {
+            Some(Target { path, part, mut file }) => {
+                file.write_all(text.as_bytes())?;
+                file.sync_all()?;
+                fs::rename(part, path)
+            }
+            None => io::stdout().lock().write_all(text.as_bytes()),
+        }
+    }
+}
+
+impl Drop for Output {
+    /// A command that failed leaves no empty file, and an older one as it was.
+    fn drop(&mut self) {
+        if let Some(Target { part, .. }) = &self.target {
+            let _ = fs::remove_file(part);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_appear_whole_or_not_at_all() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("report.html");
+        fs::write(&path, "old").unwrap();
+        drop(Output::open(path.to_str().unwrap()).unwrap());
+        assert_eq!(fs::read_to_string(&path).unwrap(), "old");
+        Output::open(path.to_str().unwrap()).unwrap().write("new").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "new");
+        assert_eq!(fs::read_dir(&directory).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_an_error_at_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let missing = directory.path().join("missing/report.html");
+        assert!(Output::open(missing.to_str().unwrap()).is_err());
+        assert!(Output::open(directory.path().to_str().unwrap()).is_err());
+    }
+}

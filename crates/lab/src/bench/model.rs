@@ -1,0 +1,128 @@
+//! A model end to end: reading a prompt, and writing after it.
+
+use headwise_engine::cache::{CachePolicy, PolicyError};
+use headwise_engine::{Engine, EngineError};
+use headwise_models::decoder::Decoder;
+use headwise_nn::{Embedding, Linear};
+
+use super::plan::Run;
+use super::{BenchError, BenchRow, Params, Repeats, Times};
+
+/// Tokens written after a prompt in one timed run.
+const STEPS: usize = 48;
+
+/// Elements and bytes of weights.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Size {
+    /// Weights of the layers, each used once per token.
+    pub layers: usize,
+    /// Weights of the output head, used where a next token is chosen.
+    pub head: usize,
+    /// Bytes of both.
+    pub bytes: usize,
+}
+
+/// The weight matrices that a token passes through.
+pub fn weights(model: &Decoder) -> Size {
+    let mut size = Size::default();
+    for block in &model.blocks {
+        let mixer = &block.mixer;
+        let channel = block.channel.iter().flat_map(|channel| [&channel.gate, &channel.up, &channel.down]);
+        for linear in [&mixer.query, &mixer.key, &mixer.value, &mixer.output].into_iter().chain(channel) {
+            let (elements, bytes) = matrix(linear);
+            size.layers += elements;
+            size.bytes += bytes;
+        }
+    }
+    let (elements, bytes) = match (&model.head, &model.embedding) {
+        (Some(head), _) => matrix(head),
+        (None, Embedding::Packed(table)) => packed(table.weight()),
+        (None, Embedding::Float(table)) => floats(table.weight.val().dims()),
+    };
+    size.head = elements;
+    size.bytes += bytes;
+    size
+}
+
+fn matrix(linear: &Linear) -> (usize, usize) {
+    match linear {
+        Linear::Float(linear) => floats(linear.weight.val().dims()),
+        Linear::Packed(linear) => packed(linear.weight()),
+    }
+}
+
+fn floats([rows, columns]: [usize; 2]) -> (usize, usize) {
+    (rows * columns, rows * columns * size_of::<f32>())
+}
+
+fn packed(matrix: &headwise_kernels::matrix::PackedMatrix) -> (usize, usize) {
+    (matrix.inputs() * matrix.outputs(), matrix.bytes())
+}
+
+/// Operations of attention in all layers when `rows` tokens follow `before` others.
+fn attention_flops(model: &Decoder, before: usize, rows: usize) -> f64 {
+    let pairs = |window: Option<usize>| -> f64 {
+        let seen = |row: usize| window.unwrap_or(usize::MAX).min(before + row + 1) as f64;
+        (0..rows).map(seen).sum()
+    };
+    let layer = |mixer: &headwise_nn::mixer::SoftmaxSpec| {
+        4.0 * (mixer.heads * mixer.head_dim) as f64 * pairs(mixer.window)
+    };
+    model.spec().layers.iter().map(|block| layer(&block.mixer)).sum()
+}
+
+fn ids(count: usize, vocabulary: usize) -> Vec<u32> {
+    // What the tokens are does not matter to the time; that they differ keeps the embedding from one cache line.
+    (0..count).map(|index| (index * 7919 % vocabulary) as u32).collect()
+}
+
+fn full() -> Result<CachePolicy, EngineError> {
+    CachePolicy::parse("full").map_err(|error: PolicyError| error.into())
+}
+
+fn params(run: &Run<'_>, tokens: usize, model: &str) -> Params {
+    Params {
+        tokens: Some(tokens),
+        model: Some(model.to_owned()),
+        cache: Some("f16".to_owned()),
+        threads: run.threads,
+        ..Params::default()
+    }
+}
+
+/// `prefill`: all tokens of a prompt, with the scores after the last.
+pub(super) fn prefill(run: &Run<'_>, engine: &Engine, name: &str) -> Result<Vec<BenchRow>, BenchError> {
+    let ([tokens], policy) = (run.shape.sides(), full()?);
+    let ids = ids(tokens, engine.spec().vocabulary);
+    let times = Times::measure(run.repeats(3, 1.0), || {
+        engine.prefill(&mut engine.sequence(&policy)?, &ids, |_| {}).map(drop)
+    })?;
+    let size = weights(engine.model());
+    let products = 2.0 * (size.layers as f64 * tokens as f64 + size.head as f64);
+    let flops = products + attention_flops(engine.model(), 0, tokens);
+    Ok(vec![BenchRow::new(run.name, params(run, tokens, name), times, Some(flops), None)])
+}
+
+/// `decode`: the time of one token after a prompt, a mean over [`STEPS`].
+pub(super) fn decode(run: &Run<'_>, engine: &Engine, name: &str) -> Result<Vec<BenchRow>, BenchError> {
+    let ([tokens], policy) = (run.shape.sides(), full()?);
+    let ids = ids(tokens + STEPS, engine.spec().vocabulary);
+    let mut prompt = engine.sequence(&policy)?;
+    engine.prefill(&mut prompt, &ids[..tokens], |_| {})?;
+    let mut cache_bytes = 0;
+    let times = Times::measure(run.repeats(3, 1.0), || {
+        let mut sequence = prompt.clone();
+        for &id in &ids[tokens..] {
+            engine.step(&mut sequence, id)?;
+        }
+        cache_bytes = (prompt.bytes().coded() + sequence.bytes().coded()) / 2;
+        Ok::<(), EngineError>(())
+    })?;
+    let per_token = |milliseconds: f64| milliseconds / STEPS as f64;
+    let times = Times { median: per_token(times.median), min: per_token(times.min), max: per_token(times.max) };
+    let size = weights(engine.model());
+    let attention = attention_flops(engine.model(), tokens, STEPS) / STEPS as f64;
+    let flops = 2.0 * (size.layers + size.head) as f64 + attention;
+    let bytes = (size.bytes + cache_bytes) as f64;
+    Ok(vec![BenchRow::new(run.name, params(run, tokens, name), times, Some(flops), Some(bytes))])
+}

@@ -1,0 +1,216 @@
+//! Which benchmarks run, on which shapes.
+
+use headwise_engine::Engine;
+
+use super::{BenchError, BenchRow, Form, Repeats, Shape};
+use super::{attention, element_wise, matrix_product, model};
+
+/// Something that is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Benchmark {
+    /// Causal attention over whole tensors.
+    AttentionForward,
+    /// The same with its backward pass.
+    AttentionTrain,
+    /// One query against a cache.
+    AttentionDecode,
+    /// Softmax over the last side.
+    Softmax,
+    /// GELU by the error function.
+    Gelu,
+    /// Layer norm over the last side.
+    LayerNorm,
+    /// Root-mean-square norm over the last side.
+    RmsNorm,
+    /// Rows of activations with a quantised matrix.
+    QuantMatmul,
+    /// A model reads a prompt.
+    Prefill,
+    /// A model writes after a prompt.
+    Decode,
+}
+
+const ATTENTION: Form = Form { sides: "batch x heads x tokens x head_dim", count: Some(4), example: "1x8x2048x64" };
+const CACHE: Form = Form { sides: "batch x heads x keys x head_dim", count: Some(4), example: "1x9x8192x64" };
+const VECTORS: Form = Form { sides: "any sides, the last one the width", count: None, example: "8x512x256" };
+const PRODUCT: Form = Form { sides: "rows x inputs x outputs", count: Some(3), example: "64x4096x4096" };
+const TOKENS: Form = Form { sides: "the tokens of the prompt", count: Some(1), example: "1744" };
+
+impl Benchmark {
+    /// Every benchmark, in the order they run.
+    pub const ALL: [Self; 10] = [
+        Self::AttentionForward,
+        Self::AttentionTrain,
+        Self::AttentionDecode,
+        Self::Softmax,
+        Self::Gelu,
+        Self::LayerNorm,
+        Self::RmsNorm,
+        Self::QuantMatmul,
+        Self::Prefill,
+        Self::Decode,
+    ];
+
+    /// The name in rows and filters.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::AttentionForward => "attention_forward",
+            Self::AttentionTrain => "attention_train",
+            Self::AttentionDecode => "attention_decode",
+            Self::Softmax => "softmax",
+            Self::Gelu => "gelu",
+            Self::LayerNorm => "layer_norm",
+            Self::RmsNorm => "rms_norm",
+            Self::QuantMatmul => "quant_matmul",
+            Self::Prefill => "prefill",
+            Self::Decode => "decode",
+        }
+    }
+
+    /// What its shape means.
+    pub fn form(self) -> Form {
+        match self {
+            Self::AttentionForward | Self::AttentionTrain => ATTENTION,
+            Self::AttentionDecode => CACHE,
+            Self::Softmax | Self::Gelu | Self::LayerNorm | Self::RmsNorm => VECTORS,
+            Self::QuantMatmul => PRODUCT,
+            Self::Prefill | Self::Decode => TOKENS,
+        }
+    }
+
+    /// Whether it needs a model.
+    pub fn needs_model(self) -> bool {
+        matches!(self, Self::Prefill | Self::Decode)
+    }
+
+    /// The shapes it runs on unless told otherwise.
+    fn shapes(self) -> &'static [&'static str] {
+        match self {
+            Self::AttentionForward | Self::AttentionTrain => &["1x8x2048x64", "4x8x512x64", "1x8x8192x64"],
+            Self::AttentionDecode => &["1x9x8192x64"],
+            Self::Softmax | Self::Gelu | Self::LayerNorm | Self::RmsNorm => &["8x512x256"],
+            Self::QuantMatmul => &["1x4096x4096", "8x4096x4096", "64x4096x4096", "512x4096x4096"],
+            Self::Prefill | Self::Decode => &["90", "1744", "3428", "6926"],
+        }
+    }
+
+    fn run(self, shape: &Shape, setup: &Setup<'_>) -> Result<Vec<BenchRow>, BenchError> {
+        let Setup { engine, repeats, rotated_bytes, .. } = *setup;
+        let run = Run { name: self.name(), shape, threads: engine.threads(), rotated_bytes, repeats };
+        let operator = |measure: fn(&Run<'_>) -> Vec<BenchRow>| Ok(engine.install(|| measure(&run)));
+        match self {
+            Self::AttentionForward => operator(attention::forward_rows),
+            Self::AttentionTrain => operator(attention::train),
+            Self::AttentionDecode => operator(attention::decode),
+            Self::Softmax => operator(element_wise::softmax),
+            Self::Gelu => operator(element_wise::gelu),
+            Self::LayerNorm => operator(element_wise::layer_norm),
+            Self::RmsNorm => operator(element_wise::rms_norm),
+            Self::QuantMatmul => engine.install(|| matrix_product::quantised(&run)),
+            Self::Prefill | Self::Decode => {
+                let name = setup.model.ok_or(BenchError::NoModel { benchmark: self.name() })?;
+                let measure = if self == Self::Prefill { model::prefill } else { model::decode };
+                measure(&run, engine, name)
+            }
+        }
+    }
+}
+
+/// What benchmarks run on.
+#[derive(Clone, Copy, Debug)]
+pub struct Setup<'a> {
+    /// Its threads run the kernels, as in inference.
+    pub engine: &'a Engine,
+    /// Name of the engine's model; without one, only operators are measured.
+    pub model: Option<&'a str>,
+    /// Timed calls; as many as each benchmark needs if not given.
+    pub repeats: Option<usize>,
+    /// Caches and matrices that a model would read once per token are copied until they have so many bytes, and calls
+    /// take turns with them.
+    pub rotated_bytes: usize,
+}
+
+impl<'a> Setup<'a> {
+    /// On `engine`, whose model is called `model`, with more rotated bytes than the processor's caches hold.
+    pub fn new(engine: &'a Engine, model: Option<&'a str>) -> Self {
+        Self { engine, model, repeats: None, rotated_bytes: 256 << 20 }
+    }
+}
+
+/// One benchmark on one shape.
+pub(super) struct Run<'a> {
+    pub name: &'static str,
+    pub shape: &'a Shape,
+    pub threads: usize,
+    pub rotated_bytes: usize,
+    repeats: Option<usize>,
+}
+
+impl Run<'_> {
+    /// Copies of something of `bytes` bytes that are more than the rotated bytes; of small things not without end.
+    pub fn copies(&self, bytes: usize) -> usize {
+        (self.rotated_bytes / bytes.max(1) + 1).min(4096)
+    }
+
+    /// As often as the user wants, otherwise at least `calls` times and for `seconds`.
+    pub fn repeats(&self, calls: usize, seconds: f64) -> Repeats {
+        self.repeats.map_or(Repeats::AtLeast(calls, seconds), Repeats::Exactly)
+    }
+}
+
+/// The benchmarks to run, each with its shapes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan(Vec<(Benchmark, Vec<Shape>)>);
+
+impl Plan {
+    /// The benchmark called `filter`, or all whose names contain it, on `shape` instead of their own shapes.
+    pub fn new(filter: Option<&str>, shape: Option<&str>) -> Result<Self, BenchError> {
+        let exact = Benchmark::ALL.into_iter().find(|benchmark| Some(benchmark.name()) == filter);
+        let chosen: Vec<Benchmark> = match exact {
+            Some(benchmark) => vec![benchmark],
+            None => {
+                let chosen = |benchmark: &Benchmark| filter.is_none_or(|filter| benchmark.name().contains(filter));
+                Benchmark::ALL.into_iter().filter(chosen).collect()
+            }
+        };
+        if chosen.is_empty() {
+            return Err(BenchError::UnknownFilter { filter: filter.unwrap_or_default().to_owned() });
+        }
+        let with_shapes = |benchmark: Benchmark| {
+            let shapes = shape.as_ref().map_or(benchmark.shapes(), std::slice::from_ref);
+            let shapes = shapes.iter().map(|text| Shape::parse(text, benchmark.name(), benchmark.form()));
+            Ok((benchmark, shapes.collect::<Result<_, BenchError>>()?))
+        };
+        Ok(Self(chosen.into_iter().map(with_shapes).collect::<Result<_, BenchError>>()?))
+    }
+
+    /// The benchmarks, in order.
+    pub fn benchmarks(&self) -> impl Iterator<Item = Benchmark> {
+        self.0.iter().map(|(benchmark, _)| *benchmark)
+    }
+
+    /// The same without what needs a model; an error if that leaves nothing.
+    pub fn without_models(mut self) -> Result<Self, BenchError> {
+        let first = self.benchmarks().next().map_or("", Benchmark::name);
+        self.0.retain(|(benchmark, _)| !benchmark.needs_model());
+        if self.0.is_empty() { Err(BenchError::NoModel { benchmark: first }) } else { Ok(self) }
+    }
+
+    /// Benchmarks times shapes.
+    pub fn steps(&self) -> usize {
+        self.0.iter().map(|(_, shapes)| shapes.len()).sum()
+    }
+
+    /// Measures everything; `progress` is told how many steps are done and what comes next.
+    pub fn run(&self, setup: &Setup<'_>, mut progress: impl FnMut(usize, &str)) -> Result<Vec<BenchRow>, BenchError> {
+        let (mut rows, mut done) = (Vec::new(), 0);
+        for (benchmark, shapes) in &self.0 {
+            for shape in shapes {
+                progress(done, &format!("{} {shape}", benchmark.name()));
+                rows.extend(benchmark.run(shape, setup)?);
+                done += 1;
+            }
+        }
+        Ok(rows)
+    }
+}

@@ -1,0 +1,48 @@
+//! The terminal table of benchmark rows, with the share of the machine's limits that each reaches.
+
+use comfy_table::{Cell, CellAlignment, ContentArrangement, LineStyle, Table, TableStyle};
+
+use super::{BenchReport, BenchRow, Params};
+use crate::rows::quantity::{ABSENT, or_absent, rate};
+
+/// One line per row, and what the machine can do below.
+pub fn table(report: &BenchReport) -> String {
+    let peaks = report.peaks;
+    let mut table = Table::new();
+    table.load_style(TableStyle::new()).set_content_arrangement(ContentArrangement::Disabled);
+    let header = ["benchmark", "on", "median ms", "min – max", "GFLOP/s", "of peak", "GB/s", "of peak", "tokens/s"];
+    table.set_header(header);
+    for row in &report.envelope.rows {
+        let mut cells = vec![row.name.clone(), describe(&row.params), milliseconds(row.median_ms)];
+        cells.push(format!("{} – {}", milliseconds(row.min_ms), milliseconds(row.max_ms)));
+        for (value, peak) in [(row.gflops, peaks.matrix_product_gflops), (row.gbs, peaks.read_gbs)] {
+            cells.push(or_absent(value, rate));
+            cells.push(or_absent(value, |value| format!("{:.0} %", 100.0 * value / peak)));
+        }
+        cells.push(or_absent(BenchRow::tokens_per_second(row), rate));
+        table.add_row(cells.into_iter().enumerate().map(|(column, cell)| {
+            let side = if column < 2 { CellAlignment::Left } else { CellAlignment::Right };
+            Cell::new(cell).set_alignment(side)
+        }));
+    }
+    let lines: Vec<String> = table.lines().map(|line| line.trim_end().to_owned()).collect();
+    format!(
+        "{}\n\nThis machine, measured in the same run on {} threads: f32 matrix product {} GFLOP/s, reading memory {} GB/s.\n",
+        lines.join("\n"),
+        report.envelope.machine.threads,
+        rate(peaks.matrix_product_gflops),
+        rate(peaks.read_gbs),
+    )
+}
+
+/// Everything that tells rows of a benchmark apart, in a few words.
+fn describe(params: &Params) -> String {
+    let tokens = params.tokens.map(|tokens| format!("{tokens} tokens"));
+    let parts = [&params.shape, &tokens, &params.dtype, &params.pass, &params.model];
+    let words: Vec<&str> = parts.into_iter().flatten().map(String::as_str).collect();
+    if words.is_empty() { ABSENT.to_owned() } else { words.join(" ") }
+}
+
+fn milliseconds(value: f64) -> String {
+    if value < 1.0 { format!("{value:.3}") } else { rate(value) }
+}

@@ -1,0 +1,134 @@
+//! Plans, rows and a tiny run; never a time.
+
+use burn::tensor::Device;
+use headwise_engine::Engine;
+use headwise_models::decoder::{Induction, Weights};
+
+use super::*;
+use crate::rows::{Envelope, Machine};
+
+fn engine() -> Engine {
+    let model = Induction::new(0).decoder(Weights::Stored, &Device::flex()).expect("the model is built in");
+    Engine::new(model, 2).expect("two threads")
+}
+
+fn run(filter: &str, shape: &str) -> Result<Vec<BenchRow>, BenchError> {
+    let engine = engine();
+    let setup = Setup { repeats: Some(1), rotated_bytes: 1 << 16, ..Setup::new(&engine, Some("induction")) };
+    Plan::new(Some(filter), Some(shape))?.run(&setup, |_, _| {})
+}
+
+#[test]
+fn a_filter_is_a_name_or_a_part_of_names() {
+    let names = |filter| {
+        let plan = Plan::new(filter, None).expect("a plan");
+        plan.benchmarks().map(Benchmark::name).collect::<Vec<_>>()
+    };
+    assert_eq!(names(Some("decode")), ["decode"], "an exact name is not a part of another");
+    assert_eq!(names(Some("attention")), ["attention_forward", "attention_train", "attention_decode"]);
+    assert_eq!(names(None), Benchmark::ALL.map(Benchmark::name));
+}
+
+#[test]
+fn an_unknown_filter_lists_the_names() {
+    let error = Plan::new(Some("atention"), None).expect_err("no such name").to_string();
+    assert!(error.starts_with("no benchmark is called `atention`"), "{error}");
+    assert!(Benchmark::ALL.iter().all(|benchmark| error.contains(benchmark.name())), "{error}");
+}
+
+#[test]
+fn a_shape_must_fit_every_benchmark_chosen() {
+    assert!(Plan::new(Some("gelu"), Some("7")).is_ok());
+    let error = Plan::new(Some("norm"), Some("3x")).expect_err("not a shape").to_string();
+    assert!(error.contains("`3x` is not a shape"), "{error}");
+    let error = Plan::new(None, Some("8x512x256")).expect_err("attention takes four sides").to_string();
+    assert!(error.contains("attention_forward does not run on `8x512x256`"), "{error}");
+}
+
+#[test]
+fn default_shapes_are_the_ones_peers_run() {
+    let plan = Plan::new(None, None).expect("a plan");
+    assert_eq!(plan.steps(), 3 + 3 + 1 + 4 + 4 + 4 + 4);
+}
+
+#[test]
+fn a_model_is_needed_only_by_what_runs_one() {
+    let plan = Plan::new(None, None).expect("a plan").without_models().expect("operators are left");
+    assert!(plan.benchmarks().all(|benchmark| !benchmark.needs_model()));
+    let error = Plan::new(Some("prefill"), None).expect("a plan").without_models().expect_err("nothing is left");
+    assert!(error.to_string().starts_with("prefill measures a model"), "{error}");
+    let engine = engine();
+    let setup = Setup::new(&engine, None);
+    let error = Plan::new(Some("decode"), None).expect("a plan").run(&setup, |_, _| {}).expect_err("no model");
+    assert!(matches!(error, BenchError::NoModel { benchmark: "decode" }));
+}
+
+#[test]
+fn every_benchmark_runs_and_fills_its_columns() {
+    for benchmark in Benchmark::ALL {
+        let shape = match benchmark {
+            Benchmark::AttentionForward | Benchmark::AttentionTrain => "2x2x9x16",
+            Benchmark::AttentionDecode => "2x6x70x32",
+            Benchmark::QuantMatmul => "3x64x48",
+            Benchmark::Prefill | Benchmark::Decode => "5",
+            _ => "3x7x20",
+        };
+        let rows = run(benchmark.name(), shape).expect("it runs");
+        assert!(!rows.is_empty());
+        for row in rows {
+            assert_eq!(row.name, benchmark.name());
+            assert!(row.min_ms > 0.0 && row.min_ms <= row.median_ms && row.median_ms <= row.max_ms, "{row:?}");
+            assert!(row.gflops.is_some() || row.gbs.is_some(), "{row:?}");
+            assert!([row.gflops, row.gbs].into_iter().flatten().all(|rate| rate > 0.0), "{row:?}");
+            assert_eq!(row.params.threads, 2);
+            let same = row.params.shape.clone().or(row.params.tokens.map(|tokens| tokens.to_string()));
+            assert_eq!(same.as_deref(), Some(shape));
+        }
+    }
+}
+
+#[test]
+fn rows_are_what_peers_are_compared_by() {
+    let rows = run("attention_forward", "1x2x8x16").expect("it runs");
+    let machine = Machine::detect(2, "scalar");
+    let envelope = Envelope { version: "0".into(), machine, command: "headwise bench".into(), rows };
+    let report = BenchReport { envelope, peaks: Peaks { matrix_product_gflops: 100.0, read_gbs: 10.0 } };
+    let json = serde_json::to_value(&report).expect("a report serialises");
+    let keys = |value: &serde_json::Value| value.as_object().expect("an object").keys().cloned().collect::<Vec<_>>();
+    assert_eq!(keys(&json), ["version", "machine", "command", "rows", "peaks"]);
+    let row = &json["rows"][0];
+    assert_eq!(keys(row), ["name", "params", "median_ms", "min_ms", "max_ms", "gflops", "gbs"]);
+    assert_eq!(row["params"], serde_json::json!({ "shape": "1x2x8x16", "dtype": "f32", "threads": 2 }));
+    assert!(row["gbs"].is_null());
+    assert_eq!(serde_json::from_value::<BenchReport>(json).expect("a report reads back"), report);
+    let table = table(&report);
+    assert!(table.contains("attention_forward") && table.contains("1x2x8x16 f32"), "{table}");
+}
+
+#[test]
+fn figures_follow_from_the_time() {
+    let times = Times { median: 2.0, min: 1.0, max: 4.0 };
+    let row = BenchRow::new("decode", Params { tokens: Some(90), ..Params::default() }, times, Some(8e9), Some(4e6));
+    assert_eq!((row.gflops, row.gbs, row.tokens_per_second()), (Some(4000.0), Some(2.0), Some(500.0)));
+    let row = BenchRow::new("prefill", row.params, times, None, None);
+    assert_eq!((row.gflops, row.gbs, row.tokens_per_second()), (None, None, Some(45_000.0)));
+}
+
+#[test]
+fn a_decoded_token_reads_all_matrices_once() {
+    let engine = engine();
+    let size = weights(engine.model());
+    let spec = engine.spec();
+    let mixer = &spec.layers[0].mixer;
+    let layer = spec.dim * mixer.head_dim * (2 * mixer.heads + 2 * mixer.kv_heads);
+    assert_eq!((size.layers, size.head), (2 * layer, spec.dim * spec.vocabulary));
+    assert_eq!(size.bytes, 4 * (size.layers + size.head));
+}
+
+#[test]
+fn a_prompt_beyond_the_context_is_an_error_with_the_numbers() {
+    let short = engine().with_context(20);
+    let setup = Setup::new(&short, Some("induction"));
+    let error = Plan::new(Some("prefill"), Some("21")).expect("a plan").run(&setup, |_, _| {}).expect_err("too long");
+    assert!(error.to_string().contains("21 tokens do not fit the context of 20"), "{error}");
+}
