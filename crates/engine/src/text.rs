@@ -1,12 +1,13 @@
 //! A model together with its tokenizer and chat template: text in, text out.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 use headwise_models::chat::{ChatTemplate, ChatTemplateError, Message};
 use headwise_models::decoder::{Decoder, LoadError, Weights};
 use headwise_models::gguf::Gguf;
-use headwise_models::tokenizer::{Encode, Tokenizer, TokenizerError};
+use headwise_models::tokenizer::{Encode, TokenKind, Tokenizer, TokenizerError};
 
 use crate::{Engine, EngineError};
 
@@ -25,7 +26,7 @@ pub enum TextError {
         /// Why.
         source: TokenizerError,
     },
-    /// A text could not be encoded.
+    /// A tokenizer's own file cannot be read, or a text could not be encoded.
     #[error(transparent)]
     Encode(#[from] TokenizerError),
     /// The tokenizer belongs to another model.
@@ -49,13 +50,21 @@ pub struct TextModel {
     pub tokenizer: Tokenizer,
     /// Its chat template; base models have none.
     pub template: Option<ChatTemplate>,
-    /// The file's name.
+    /// The name of the file or directory.
     pub name: String,
 }
 
 impl TextModel {
-    /// Opens a GGUF file.
+    /// Opens a GGUF file, or a Hugging Face directory (`config.json`, safetensors files, `tokenizer.json`).
     pub fn open(path: &Path, weights: Weights, threads: usize) -> Result<Self, TextError> {
+        if path.is_dir() {
+            Self::open_directory(path, weights, threads)
+        } else {
+            Self::open_gguf(path, weights, threads)
+        }
+    }
+
+    fn open_gguf(path: &Path, weights: Weights, threads: usize) -> Result<Self, TextError> {
         let gguf = Gguf::open(path).map_err(|error| EngineError::Load(LoadError::from(error)))?;
         let wrong = |source| TextError::Tokenizer { path: path.into(), source };
         let tokenizer = Tokenizer::from_gguf(gguf.metadata()).map_err(wrong)?;
@@ -64,11 +73,36 @@ impl TextModel {
             false => None,
         };
         let model = Decoder::from_gguf(&gguf, weights, &Device::flex()).map_err(EngineError::from)?;
-        let vocabulary = model.spec().vocabulary;
-        if tokenizer.vocab_size() > vocabulary {
-            return Err(TextError::WrongTokenizer { tokens: tokenizer.vocab_size(), vocabulary });
+        Self::new(model, tokenizer, template, path.file_stem(), threads)
+    }
+
+    fn open_directory(path: &Path, weights: Weights, threads: usize) -> Result<Self, TextError> {
+        // The model first: what is wrong with a directory that is none is said best by its reader.
+        let model = Decoder::from_hf(path, weights, &Device::flex()).map_err(EngineError::from)?;
+        // The error names the file itself.
+        let tokenizer = Tokenizer::from_file(path)?;
+        let template = match ChatTemplate::from_directory(path, &tokenizer) {
+            Err(ChatTemplateError::Missing { .. }) => None,
+            template => Some(template?),
+        };
+        Self::new(model, tokenizer, template, path.file_name(), threads)
+    }
+
+    fn new(
+        model: Decoder,
+        tokenizer: Tokenizer,
+        template: Option<ChatTemplate>,
+        name: Option<&OsStr>,
+        threads: usize,
+    ) -> Result<Self, TextError> {
+        let (tokens, vocabulary) = (tokenizer.vocab_size(), model.spec().vocabulary);
+        // Control tokens beyond the embedding are of no harm: Gemma's tokenizer has one for images, which text models
+        // share, and the engine refuses a text that uses it.
+        let word = |id| matches!(tokenizer.token_kind(id), Some(TokenKind::Normal | TokenKind::Byte));
+        if (vocabulary..tokens).any(|id| word(id as u32)) {
+            return Err(TextError::WrongTokenizer { tokens, vocabulary });
         }
-        let name = path.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
+        let name = name.map_or_else(String::new, |name| name.to_string_lossy().into_owned());
         Ok(Self { engine: Engine::new(model, threads)?, tokenizer, template, name })
     }
 

@@ -2,7 +2,7 @@
 
 mod small;
 
-use headwise_engine::{Chunk, Logits, Sequence, SharedPrefill, Wanted};
+use headwise_engine::{Chunk, Logits, Sequence, Wanted};
 use small::*;
 
 /// A sequence, the prompt it has left, and the tokens to write after it.
@@ -101,24 +101,5 @@ fn threads_change_nothing() {
         let (found, also_kept) = run(&two, &text, &prompt, &steps);
         assert!(found == expected, "{text}");
         assert_eq!(positions(&also_kept), positions(&kept), "{text}");
-    }
-}
-
-#[test]
-fn a_shared_prefill_equals_a_prefill_alone() {
-    let engine = engine(2);
-    let (prompt, steps) = (ids(7, 600), ids(8, 12));
-    let texts = EVICTING.map(|name| with(name, "budget=40"));
-    let policies: Vec<_> = texts.iter().map(|text| policy(text)).collect();
-    let mut shared = SharedPrefill::new(&engine, &policies.iter().collect::<Vec<_>>()).unwrap();
-    let whole = shared.read(&prompt, |_| {}).unwrap();
-    for policy in &policies {
-        let mut alone = engine.sequence(policy).unwrap();
-        let logits = engine.prefill(&mut alone, &prompt, |_| {}).unwrap();
-        assert!(logits.last() == whole.logits(), "{policy}");
-        let mut fork = whole.under(policy);
-        assert_eq!(positions(&fork), positions(&alone), "{policy}");
-        assert_eq!((fork.bytes(), fork.peak_bytes()), (alone.bytes(), alone.peak_bytes()), "{policy}");
-        assert!(continued(&engine, &mut fork, &steps) == continued(&engine, &mut alone, &steps), "{policy}");
     }
 }

@@ -6,3 +6,4 @@ pub mod report;
 pub mod rows;
 pub mod table;
 pub mod bench;
+pub mod inspect;

@@ -36,9 +36,11 @@ fn check<const D: usize>(gate: &Tensor<D>, up: &Tensor<D>) {
 struct Gated {
     /// From `gate` and `up` to `y`.
     value: fn(&[f32], &[f32], &mut [f32]),
-    /// From `gate`, `up` and `dy` to `d_gate` and `d_up`.
-    gradients: fn(&[f32], &[f32], &[f32], &mut [f32], &mut [f32]),
+    gradients: Gradients,
 }
+
+/// From `gate`, `up` and `dy` to `d_gate` and `d_up`.
+type Gradients = fn(&[f32], &[f32], &[f32], &mut [f32], &mut [f32]);
 
 impl KernelOp<2> for Gated {
     type Saved = [FlexTensor; 2];

@@ -1,6 +1,6 @@
 //! Tensors as plain slices and back, without a copy on the Flex backend.
 
-use burn::backend::{DType, Flex, TensorMetadata, flex::FlexTensor};
+use burn::backend::{DType, Flex, flex::FlexTensor};
 use burn::tensor::{Device, Tensor, TensorData};
 
 use crate::flex;

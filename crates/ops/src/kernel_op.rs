@@ -174,3 +174,20 @@ impl<O: KernelOp<N>, const N: usize> Backward<Flex, N> for Node<O> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::tensor::Device;
+
+    #[test]
+    fn kernels_serve_f32_on_the_cpu_backend() {
+        for device in [Device::flex(), Device::flex().autodiff(), Device::flex().autodiff().gradient_checkpointing()] {
+            let zeros = |dtype| Tensor::<1>::zeros([1], (&device, dtype));
+            assert!(kernels_serve(&zeros(DType::F32)));
+            for other in [DType::F64, DType::F16, DType::BF16] {
+                assert!(!kernels_serve(&zeros(other)), "{other:?}");
+            }
+        }
+    }
+}

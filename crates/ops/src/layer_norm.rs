@@ -9,12 +9,7 @@ use crate::flex::{contiguous, elements, new_like, own};
 use crate::kernel_op::{KernelOp, Upstream, kernels_serve, output};
 
 /// `(x - mean(x)) / √(var(x) + epsilon) · weight + bias` over the last dimension; `weight` and `bias` `[dim]`.
-pub fn layer_norm<const D: usize>(
-    x: Tensor<D>,
-    weight: Tensor<1>,
-    bias: Option<Tensor<1>>,
-    epsilon: f32,
-) -> Tensor<D> {
+pub fn layer_norm<const D: usize>(x: Tensor<D>, weight: Tensor<1>, bias: Option<Tensor<1>>, epsilon: f32) -> Tensor<D> {
     assert_eq!(x.dims()[D - 1], weight.dims()[0], "a weight for each channel");
     if !kernels_serve(&x) {
         return composed(x, weight, bias, epsilon);

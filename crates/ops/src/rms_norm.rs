@@ -39,7 +39,14 @@ impl KernelOp<2> for RmsNorm {
         let dy = contiguous(upstream.gradient);
         let mut d_weight = vec![0.0; elements(&weight).len()];
         let d_x = new_like(&x, |d_x| {
-            kernels::rms_norm_backward(elements(&x), elements(&weight), self.epsilon, elements(&dy), d_x, &mut d_weight);
+            kernels::rms_norm_backward(
+                elements(&x),
+                elements(&weight),
+                self.epsilon,
+                elements(&dy),
+                d_x,
+                &mut d_weight,
+            );
         });
         [d_x, own(d_weight, weight.shape())].map(Some)
     }

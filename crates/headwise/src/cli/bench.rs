@@ -60,7 +60,8 @@ impl Bench {
             (None, Some(toy)) => toy,
             (None, None) => return Err("there are no threads to run on".into()),
         };
-        let bar = ProgressBar::new(plan.steps() as u64).with_style(style("{bar:30} {pos}/{len}  {elapsed} so far  {msg}"));
+        let bar =
+            ProgressBar::new(plan.steps() as u64).with_style(style("{bar:30} {pos}/{len}  {elapsed} so far  {msg}"));
         bar.set_message("peaks of this machine");
         let peaks = Peaks::measure(engine);
         let name = model.as_ref().map(|model| model.name.as_str());
@@ -90,7 +91,9 @@ impl Bench {
         match pull::resolve(DEFAULT_MODEL) {
             Ok(path) => self.run.open(&path.to_string_lossy()).map(Some),
             Err(_) => {
-                eprintln!("prefill and decode are left out: run `headwise pull {DEFAULT_MODEL}`, or name a model with --model");
+                eprintln!(
+                    "prefill and decode are left out: run `headwise pull {DEFAULT_MODEL}`, or name a model with --model"
+                );
                 Ok(None)
             }
         }

@@ -6,12 +6,12 @@
 use std::ops::Range;
 use std::sync::atomic::Ordering;
 
+use super::pass::{Decoding, Pass, Room, SCRATCH, Scratch, record_width};
 use super::plan::{Job, Plan, Unit};
 use super::rows::{Rows, RowsMut, Shape};
 use super::softmax::{empty_record, entropy, finish, log_sum_exp, merge_records, refill};
 use super::source::{KeyValueBlocks, Source};
 use super::spec::AttnSpec;
-use super::pass::{Decoding, Pass, Room, SCRATCH, Scratch, record_width};
 use super::tile::{Line, Tile, pack};
 use super::visible::{Visible, position};
 use crate::disjoint::Disjoint;

@@ -7,12 +7,12 @@
 use std::ops::Range;
 
 use super::attend::{Segment, Sequence, lines_of};
+use super::pass::{SCRATCH, SPLIT, Scratch};
 use super::product::ROWS;
 use super::rows::{Rows, Shape};
 use super::softmax::refill;
 use super::source::{BLOCK, KeyValueBlocks};
 use super::spec::AttnSpec;
-use super::pass::{SCRATCH, SPLIT, Scratch};
 use super::tile::{LINES, Tile};
 use crate::disjoint::Disjoint;
 use crate::parallel;

@@ -2,11 +2,11 @@
 
 use std::ops::Range;
 
+use super::pass::{Pass, SCRATCH, Scratch, record_width, visible_splits};
 use super::prepared::{Pair, Readable, Transposed};
 use super::rows::Shape;
 use super::softmax::{empty_record, finish, log_sum_exp, refill};
 use super::spec::AttnSpec;
-use super::pass::{Pass, SCRATCH, Scratch, record_width, visible_splits};
 use super::tile::{LINES, Line, Tile, pack};
 use super::view::{Dims, View4};
 use super::visible::Visible;
@@ -42,7 +42,8 @@ pub fn forward(spec: &AttnSpec, dims: &Dims, inputs: &Inputs<'_>, out: &mut [f32
     let tiles = dims.queries.div_ceil(step);
     let keys = Transposed::new(dims, inputs.key, dims.head_dim);
     let values = Readable::new(dims, inputs.value, dims.value_dim);
-    let call = Call { spec, dims, inputs, keys: &keys, values: &values, out: Disjoint::new(out), lse: Disjoint::new(lse) };
+    let call =
+        Call { spec, dims, inputs, keys: &keys, values: &values, out: Disjoint::new(out), lse: Disjoint::new(lse) };
     parallel::parts(dims.batch * dims.kv_heads * tiles, |part| {
         // Later tiles may see more keys, so they go first.
         let start = (tiles - 1 - part % tiles) * step;

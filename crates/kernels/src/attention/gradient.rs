@@ -97,7 +97,14 @@ impl GradientTile<'_> {
 
     /// Adds `Σ_j ds_ij · -|i - j|` to the slope gradient of each line.
     #[inline(always)]
-    pub fn add_slopes<S: Simd>(&self, s: S, lines: Range<usize>, block: usize, of: &BlockGradients, d_slope: &mut [f32]) {
+    pub fn add_slopes<S: Simd>(
+        &self,
+        s: S,
+        lines: Range<usize>,
+        block: usize,
+        of: &BlockGradients,
+        d_slope: &mut [f32],
+    ) {
         for line in lines {
             let position = s.splat(self.tile.lines[line].position);
             let mut sum = s.zero();
@@ -127,7 +134,14 @@ impl GradientTile<'_> {
 
     /// `dV += Pᵀ dO` and `dK += dsᵀ Q` for the rows of a block; the queries carry the scale.
     #[inline(always)]
-    pub fn add_to_keys<S: Simd>(&self, s: S, lines: Range<usize>, of: &BlockGradients, d_key: &mut [f32], d_value: &mut [f32]) {
+    pub fn add_to_keys<S: Simd>(
+        &self,
+        s: S,
+        lines: Range<usize>,
+        of: &BlockGradients,
+        d_key: &mut [f32],
+        d_value: &mut [f32],
+    ) {
         for (factors, vectors, width, out) in [
             (&of.weights, self.d_out, self.value_dim, d_value),
             (&of.d_scores, self.tile.query, self.tile.head_dim, d_key),

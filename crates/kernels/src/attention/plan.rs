@@ -4,9 +4,9 @@ use std::ops::Range;
 use std::sync::atomic::AtomicUsize;
 
 use super::attend::Sequence;
+use super::pass::{record_width, visible_splits};
 use super::rows::Shape;
 use super::spec::AttnSpec;
-use super::pass::{record_width, visible_splits};
 use super::tile::LINES;
 use super::visible::Visible;
 
@@ -72,7 +72,15 @@ impl Plan {
     }
 
     /// Adds a job, as one unit or, with `cut`, as one per split.
-    fn push(&mut self, shape: Shape, sequence: usize, kv_head: usize, rows: Range<usize>, splits: Vec<usize>, cut: bool) {
+    fn push(
+        &mut self,
+        shape: Shape,
+        sequence: usize,
+        kv_head: usize,
+        rows: Range<usize>,
+        splits: Vec<usize>,
+        cut: bool,
+    ) {
         let (job, count) = (self.jobs.len(), splits.len());
         let units = if cut && count > 1 { count } else { 1 };
         let remaining = AtomicUsize::new(units);

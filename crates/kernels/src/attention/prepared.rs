@@ -1,8 +1,8 @@
 //! Keys and values of whole tensors, brought into the form of blocks once for all query rows.
 
+use super::pass::{Block, BlockBuffer, Blocks};
 use super::product::Vectors;
 use super::source::{BLOCK, Strided};
-use super::pass::{Block, BlockBuffer, Blocks};
 use super::view::{Dims, View4};
 use crate::parallel;
 use crate::simd::{Kernel, LANES, Simd, dispatch};

@@ -185,7 +185,8 @@ mod tests {
                         dispatch_at(level, Product { size, a: a_view, b, start, out: &mut out });
                         for (i, &value) in out.iter().enumerate() {
                             let (row, column) = (i / columns, i % columns);
-                            let product: f32 = (0..steps).map(|k| a[row * steps + k] * b.data[k * columns + column]).sum();
+                            let product: f32 =
+                                (0..steps).map(|k| a[row * steps + k] * b.data[k * columns + column]).sum();
                             let factor = if kept == 2.0 { factors[row] } else { kept };
                             assert_eq!(value, factor * before[i] + product, "{level:?} {rows} {vectors} {steps} {i}");
                         }

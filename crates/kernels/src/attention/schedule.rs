@@ -54,7 +54,8 @@ impl Layout {
             return (0..self.pairs).map(|pair| vec![everything(pair)]).collect();
         }
         let pair = |pair| {
-            let tiles = (0..self.tiles).rev().map(move |tile| Unit { tiles: tile..tile + 1, keys: false, ..everything(pair) });
+            let tiles =
+                (0..self.tiles).rev().map(move |tile| Unit { tiles: tile..tile + 1, keys: false, ..everything(pair) });
             let blocks = (0..self.blocks).step_by(OWNED_BLOCKS).map(move |start| Unit {
                 blocks: start..(start + OWNED_BLOCKS).min(self.blocks),
                 queries: false,

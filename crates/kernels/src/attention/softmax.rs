@@ -163,7 +163,8 @@ fn fold<S: Simd>(s: S, total: &mut [f32], part: &[f32]) {
     let (kept, added) = (weight(old), weight(new));
     let moved = |m: f32| if m == f32::NEG_INFINITY { 0.0 } else { m - maximum };
     let (kept_factor, added_factor) = (s.to_array(kept)[0], s.to_array(added)[0]);
-    total[TILT] = (total[TILT] + moved(old) * total[SUM]) * kept_factor + (part[TILT] + moved(new) * part[SUM]) * added_factor;
+    total[TILT] =
+        (total[TILT] + moved(old) * total[SUM]) * kept_factor + (part[TILT] + moved(new) * part[SUM]) * added_factor;
     total[SUM] = total[SUM] * kept_factor + part[SUM] * added_factor;
     total[MAXIMUM] = maximum;
     for at in (RECORD_HEADER..total.len()).step_by(LANES) {

@@ -204,7 +204,8 @@ mod tests {
             let rows = Strided { data: &data, stride, rows: slots, width };
             for level in Level::available() {
                 for block in 0..slots.div_ceil(BLOCK) + 1 {
-                    let (keys, values) = dispatch_at(level, Both(Float { keys: rows, values: rows, positions: None }, block));
+                    let (keys, values) =
+                        dispatch_at(level, Both(Float { keys: rows, values: rows, positions: None }, block));
                     for slot in 0..BLOCK {
                         let at = block * BLOCK + slot;
                         for c in 0..width {

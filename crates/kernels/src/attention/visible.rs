@@ -56,11 +56,7 @@ impl Visible {
 
     /// The hull of both.
     pub fn union(self, other: Self) -> Self {
-        Self {
-            first: self.first.max(other.first),
-            begin: self.begin.min(other.begin),
-            end: self.end.max(other.end),
-        }
+        Self { first: self.first.max(other.first), begin: self.begin.min(other.begin), end: self.end.max(other.end) }
     }
 
     /// Whether `block` holds a visible slot.
@@ -99,15 +95,23 @@ mod tests {
     fn equals_the_definition() {
         let gaps: Vec<i32> = (0..150).map(|slot| slot * 2 + slot / 7).collect();
         for positions in [None, Some(&gaps[..])] {
-            for (causal, window, sinks) in
-                [(false, None, 0), (true, None, 3), (true, Some(9), 0), (true, Some(40), 5), (false, Some(70), 66), (true, Some(0), 2)]
-            {
+            for (causal, window, sinks) in [
+                (false, None, 0),
+                (true, None, 3),
+                (true, Some(9), 0),
+                (true, Some(40), 5),
+                (false, Some(70), 66),
+                (true, Some(0), 2),
+            ] {
                 let spec = spec(causal, window, sinks);
                 for index in -3..150 {
                     let visible = Visible::new(&spec, 150, index, positions);
                     for block in 0..3 {
-                        let columns: Vec<usize> =
-                            (0..BLOCK).filter(|column| block * BLOCK + column < 150 && sees(&spec, index, block * BLOCK + column, positions)).collect();
+                        let columns: Vec<usize> = (0..BLOCK)
+                            .filter(|column| {
+                                block * BLOCK + column < 150 && sees(&spec, index, block * BLOCK + column, positions)
+                            })
+                            .collect();
                         let hull = visible.columns(block);
                         assert_eq!(visible.touches(block), !columns.is_empty(), "{spec:?} {index} {block}");
                         assert_eq!(visible.covers(block), columns.len() == BLOCK, "{spec:?} {index} {block}");
@@ -115,8 +119,13 @@ mod tests {
                             assert_eq!(hull, first..last + 1, "{spec:?} {index} {block}");
                         }
                         let listed = (0..BLOCK).map(|column| block * BLOCK + column);
-                        let listed = listed.filter(|slot| *slot < visible.first || (visible.begin..visible.end).contains(slot));
-                        assert_eq!(listed.map(|slot| slot - block * BLOCK).collect::<Vec<_>>(), columns, "{spec:?} {index} {block}");
+                        let listed =
+                            listed.filter(|slot| *slot < visible.first || (visible.begin..visible.end).contains(slot));
+                        assert_eq!(
+                            listed.map(|slot| slot - block * BLOCK).collect::<Vec<_>>(),
+                            columns,
+                            "{spec:?} {index} {block}"
+                        );
                     }
                 }
             }

@@ -120,7 +120,11 @@ impl Problem {
             let bias = self.bias.as_ref().map(|bias| &bias.data[Self::bias_start(bias, batch, head, query)..][..keys]);
             let slot = (keys + query) as isize - queries as isize;
             let row = Row { spec: &self.spec, head, slot, positions: None, bias };
-            let mut result = row.attend(&self.row(&self.query, number, head_dim), &list(&self.key, head_dim), &list(&self.value, value_dim));
+            let mut result = row.attend(
+                &self.row(&self.query, number, head_dim),
+                &list(&self.key, head_dim),
+                &list(&self.value, value_dim),
+            );
             result.output.resize(value_dim, 0.0);
             result
         };

@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use headwise_kernels::attention::{
-    AttnSpec, Dims, Float, HeadSum, Inputs, Rows, Segment, Shape, Stats, Strided, Upstream, View4, backward, column_sums, forward,
+    AttnSpec, Dims, Float, HeadSum, Inputs, Rows, Segment, Shape, Stats, Strided, Upstream, View4, backward,
+    column_sums, forward,
 };
 use safetensors::SafeTensors;
 use serde_json::Value;
@@ -118,8 +119,9 @@ impl<'a> Case<'a> {
                 let range = head(data, head_index);
                 Strided { rows: keys, ..Strided::contiguous(&data[range], head_dim) }
             };
-            let sources: Vec<Float<'_>> =
-                (0..kv_heads).map(|h| Float { keys: rows(&key, h), values: rows(&value, h), positions: None }).collect();
+            let sources: Vec<Float<'_>> = (0..kv_heads)
+                .map(|h| Float { keys: rows(&key, h), values: rows(&value, h), positions: None })
+                .collect();
             let segment = Segment { rows: 0..queries, heads: &sources[..] };
             let (part, stats) = run(&self.spec, shape, &query, std::slice::from_ref(&segment));
             let mut part_sums = vec![vec![0.0; shape.group() * keys]; kv_heads];

@@ -16,7 +16,8 @@ fn narrower_instruction_sets_pass_too() {
         return;
     }
     for level in Level::available().into_iter().rev().skip(1) {
-        let run = std::process::Command::new(std::env::current_exe().unwrap()).env("HEADWISE_SIMD", level.name()).output();
+        let run =
+            std::process::Command::new(std::env::current_exe().unwrap()).env("HEADWISE_SIMD", level.name()).output();
         let run = run.unwrap();
         assert!(run.status.success(), "{}:\n{}", level.name(), String::from_utf8_lossy(&run.stdout));
     }

@@ -76,8 +76,14 @@ impl Row<'_> {
         let weight = |logit: f64| if logit == f64::NEG_INFINITY { 0.0 } else { (logit - lse).exp() };
         let weights: Vec<f64> = logits.iter().map(|&logit| weight(logit)).collect();
         let width = values.first().map_or(0, Vec::len);
-        let output = (0..width).map(|c| weights.iter().zip(values).map(|(weight, value)| weight * value[c]).sum()).collect();
-        let entropy = weights.iter().chain([&weight(sink)]).filter(|weight| **weight > 0.0).map(|weight| -weight * weight.ln()).sum();
+        let output =
+            (0..width).map(|c| weights.iter().zip(values).map(|(weight, value)| weight * value[c]).sum()).collect();
+        let entropy = weights
+            .iter()
+            .chain([&weight(sink)])
+            .filter(|weight| **weight > 0.0)
+            .map(|weight| -weight * weight.ln())
+            .sum();
         Result { output, lse, entropy, weights, capped }
     }
 }

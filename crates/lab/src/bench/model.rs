@@ -6,7 +6,7 @@ use headwise_models::decoder::Decoder;
 use headwise_nn::{Embedding, Linear};
 
 use super::plan::Run;
-use super::{BenchError, BenchRow, Params, Repeats, Times};
+use super::{BenchError, BenchRow, Params, Times};
 
 /// Tokens written after a prompt in one timed run.
 const STEPS: usize = 48;
@@ -65,9 +65,8 @@ fn attention_flops(model: &Decoder, before: usize, rows: usize) -> f64 {
         let seen = |row: usize| window.unwrap_or(usize::MAX).min(before + row + 1) as f64;
         (0..rows).map(seen).sum()
     };
-    let layer = |mixer: &headwise_nn::mixer::SoftmaxSpec| {
-        4.0 * (mixer.heads * mixer.head_dim) as f64 * pairs(mixer.window)
-    };
+    let layer =
+        |mixer: &headwise_nn::mixer::SoftmaxSpec| 4.0 * (mixer.heads * mixer.head_dim) as f64 * pairs(mixer.window);
     model.spec().layers.iter().map(|block| layer(&block.mixer)).sum()
 }
 
@@ -94,9 +93,8 @@ fn params(run: &Run<'_>, tokens: usize, model: &str) -> Params {
 pub(super) fn prefill(run: &Run<'_>, engine: &Engine, name: &str) -> Result<Vec<BenchRow>, BenchError> {
     let ([tokens], policy) = (run.shape.sides(), full()?);
     let ids = ids(tokens, engine.spec().vocabulary);
-    let times = Times::measure(run.repeats(3, 1.0), || {
-        engine.prefill(&mut engine.sequence(&policy)?, &ids, |_| {}).map(drop)
-    })?;
+    let times =
+        Times::measure(run.repeats(3, 1.0), || engine.prefill(&mut engine.sequence(&policy)?, &ids, |_| {}).map(drop))?;
     let size = weights(engine.model());
     let products = 2.0 * (size.layers as f64 * tokens as f64 + size.head as f64);
     let flops = products + attention_flops(engine.model(), 0, tokens);

@@ -30,11 +30,15 @@ pub enum Benchmark {
     Decode,
 }
 
-const ATTENTION: Form = Form { sides: "batch x heads x tokens x head_dim", count: Some(4), example: "1x8x2048x64" };
-const CACHE: Form = Form { sides: "batch x heads x keys x head_dim", count: Some(4), example: "1x9x8192x64" };
-const VECTORS: Form = Form { sides: "any sides, the last one the width", count: None, example: "8x512x256" };
-const PRODUCT: Form = Form { sides: "rows x inputs x outputs", count: Some(3), example: "64x4096x4096" };
-const TOKENS: Form = Form { sides: "the tokens of the prompt", count: Some(1), example: "1744" };
+const ATTENTION: Form = tensor("batch x heads x tokens x head_dim", Some(4), "1x8x2048x64");
+const CACHE: Form = tensor("batch x heads x keys x head_dim", Some(4), "1x9x8192x64");
+const VECTORS: Form = tensor("any sides, the last one the width", None, "8x512x256");
+const PRODUCT: Form = Form { matrices: true, ..tensor("rows x inputs x outputs", Some(3), "64x4096x4096") };
+const TOKENS: Form = tensor("the tokens of the prompt", Some(1), "1744");
+
+const fn tensor(sides: &'static str, count: Option<usize>, example: &'static str) -> Form {
+    Form { sides, count, matrices: false, example }
+}
 
 impl Benchmark {
     /// Every benchmark, in the order they run.

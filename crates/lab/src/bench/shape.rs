@@ -15,11 +15,27 @@ pub struct Form {
     pub sides: &'static str,
     /// How many there are; `None`: any number.
     pub count: Option<usize>,
+    /// Whether every two sides make a matrix, instead of all sides one tensor.
+    pub matrices: bool,
     /// A shape of this form.
     pub example: &'static str,
 }
 
-/// Elements of the largest shape: a gibibyte of 32-bit floats.
+impl Form {
+    /// Elements of the largest tensor.
+    fn elements(self, sides: &[usize]) -> u128 {
+        let product = |sides: &[usize]| sides.iter().fold(1u128, |product, &side| product.saturating_mul(side as u128));
+        if self.matrices {
+            let mut largest = sides.to_vec();
+            largest.sort_unstable();
+            product(&largest[largest.len().saturating_sub(2)..])
+        } else {
+            product(sides)
+        }
+    }
+}
+
+/// Elements of the largest tensor: a gibibyte of 32-bit floats.
 const MOST: usize = 1 << 28;
 
 impl Shape {
@@ -32,7 +48,7 @@ impl Shape {
         if form.count.is_some_and(|count| count != sides.len()) {
             return Err(BenchError::WrongSides { benchmark, text: text.to_owned(), form: form.sides, example });
         }
-        let elements = sides.iter().fold(1u128, |elements, &side| elements.saturating_mul(side as u128));
+        let elements = form.elements(&sides);
         if elements > MOST as u128 {
             return Err(BenchError::TooLarge { text: text.to_owned(), elements, most: MOST });
         }
@@ -68,7 +84,12 @@ impl fmt::Display for Shape {
 mod tests {
     use super::*;
 
-    const ATTENTION: Form = Form { sides: "batch x heads x tokens x head_dim", count: Some(4), example: "1x8x2048x64" };
+    const ATTENTION: Form = Form {
+        sides: "batch x heads x tokens x head_dim",
+        count: Some(4),
+        matrices: false,
+        example: "1x8x2048x64",
+    };
 
     #[test]
     fn text_and_sides_agree() {
@@ -89,5 +110,13 @@ mod tests {
         );
         assert!(error("1x8x1000000x64").contains("at most 268435456"));
         assert!(error("18446744073709551615x18446744073709551615x18446744073709551615x2").contains("at most"));
+    }
+
+    #[test]
+    fn a_product_has_three_matrices_and_no_larger_tensor() {
+        let form = Form { sides: "rows x inputs x outputs", count: Some(3), matrices: true, example: "1x32x32" };
+        let parse = |text| Shape::parse(text, "quant_matmul", form);
+        assert!(parse("512x16384x16384").is_ok());
+        assert!(parse("1x16384x16385").is_err() && parse("16385x1x16384").is_err());
     }
 }

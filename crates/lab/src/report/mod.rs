@@ -7,21 +7,21 @@ mod answer;
 mod chart;
 mod heat_map;
 mod labels;
-mod markup;
+pub(crate) mod markup;
+pub(crate) mod page;
 mod pareto;
 mod series;
 mod speed;
-mod tables;
+pub(crate) mod tables;
 mod tradeoff;
 mod wording;
 
-use std::collections::BTreeSet;
-
-use crate::rows::quantity::{bytes, count};
+use crate::rows::quantity::count;
 use crate::rows::summary::summarise;
 use crate::rows::{CacheRow, Envelope};
 pub use answer::{PERPLEXITY_ADDED, RECALL_KEPT, answer};
 pub use markup::{Prose, escape};
+use page::{distinct, section};
 pub use pareto::{dominates, front};
 
 /// What a report is made from.
@@ -37,8 +37,6 @@ pub struct ReportInput<'a> {
     /// there.
     pub notes: &'a [String],
 }
-
-const STYLE: &str = include_str!("style.css");
 
 /// The page.
 pub fn html(input: &ReportInput) -> String {
@@ -64,19 +62,8 @@ pub fn html(input: &ReportInput) -> String {
         section("What the words mean", "words", &tables::definitions()),
         section("What was run", "run", &run(input, &checksums)),
     ];
-    format!(
-        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <meta name=\"color-scheme\" content=\"light dark\">\n<title>{title}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n\
-         <header><h1>{title}</h1><p class=\"lead\">{lead}</p></header>\n{notes}{sections}</main>\n</body>\n</html>\n",
-        title = escape(input.title),
-        lead = lead(input, summaries.len()),
-        notes = note_block(&notes),
-        sections = sections.concat(),
-    )
-}
-
-fn section(title: &str, id: &str, content: &str) -> String {
-    format!("<section aria-labelledby=\"{id}\"><h2 id=\"{id}\">{title}</h2>{content}</section>\n")
+    let (title, lead) = (input.title, lead(input, summaries.len()));
+    page::page(title, &lead, &format!("{}{}", note_block(&notes), sections.concat()))
 }
 
 fn answer_section(rows: &[CacheRow]) -> String {
@@ -95,7 +82,7 @@ fn answer_section(rows: &[CacheRow]) -> String {
 fn lead(input: &ReportInput, policies: usize) -> String {
     let models = distinct(&input.envelope.rows, |row| row.model.clone()).join(", ");
     let plural = if policies == 1 { "policy" } else { "policies" };
-    escape(&format!("{models} · {policies} cache {plural} · {} · {}", input.date, input.envelope.machine.cpu))
+    format!("{models} · {policies} cache {plural} · {} · {}", input.date, input.envelope.machine.cpu)
 }
 
 fn note_block(notes: &[&String]) -> String {
@@ -108,8 +95,7 @@ fn note_block(notes: &[&String]) -> String {
 
 /// What was run, where, and the command to run it again.
 fn run(input: &ReportInput, checksums: &[&String]) -> String {
-    let (envelope, machine) = (input.envelope, &input.envelope.machine);
-    let memory = machine.memory_bytes.map_or_else(String::new, |memory| format!(", {} of memory", bytes(memory)));
+    let envelope = input.envelope;
     let lengths = distinct(&envelope.rows, |row| row.t).into_iter().map(count).collect::<Vec<_>>().join(", ");
     let mut facts = vec![("model", distinct(&envelope.rows, |row| row.model.clone()).join(", "))];
     facts.extend(checksums.iter().map(|checksum| ("checksum", (*checksum).clone())));
@@ -117,24 +103,8 @@ fn run(input: &ReportInput, checksums: &[&String]) -> String {
         ("tasks", distinct(&envelope.rows, |row| row.task.clone()).join(", ")),
         ("lengths", format!("{lengths} tokens")),
         ("seeds", distinct(&envelope.rows, |row| row.seed).iter().map(u64::to_string).collect::<Vec<_>>().join(", ")),
-        (
-            "machine",
-            format!("{}, {} of {} cores, {}{memory}", machine.cpu, machine.threads, machine.cores, machine.simd),
-        ),
-        ("system", machine.os.clone()),
-        ("date", input.date.to_owned()),
-        ("version", envelope.version.clone()),
     ]);
-    let facts: String =
-        facts.iter().map(|(name, value)| format!("<dt>{name}</dt><dd>{}</dd>", escape(value))).collect();
-    format!(
-        "<dl class=\"facts\">{facts}</dl><p>To run it again:</p><pre tabindex=\"0\"><code>{}</code></pre>",
-        escape(&envelope.command)
-    )
-}
-
-fn distinct<T: Ord>(rows: &[CacheRow], value: impl Fn(&CacheRow) -> T) -> Vec<T> {
-    rows.iter().map(value).collect::<BTreeSet<T>>().into_iter().collect()
+    page::run(facts, envelope, input.date)
 }
 
 #[cfg(test)]

@@ -125,7 +125,7 @@ fn perplexity_change(perplexity: &Perplexity) -> String {
 }
 
 /// A table that scrolls sideways by itself; the first column stays. Cells are HTML already.
-fn table(caption: &str, head: &[String], rows: impl Iterator<Item = (String, Vec<String>)>) -> String {
+pub fn table(caption: &str, head: &[String], rows: impl Iterator<Item = (String, Vec<String>)>) -> String {
     let head: String = head.iter().map(|name| format!(r#"<th scope="col">{}</th>"#, escape(name))).collect();
     let body: String = rows
         .map(|(name, cells)| {

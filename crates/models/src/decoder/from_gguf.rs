@@ -210,7 +210,9 @@ impl<'a> Reader<'a> {
         const PATTERN: &str = "attention.sliding_window_pattern";
         let window = self.optional("attention.sliding_window")?.filter(|&window| window > 0);
         let period = match self.optional(PATTERN)? {
-            Some(period) if period == 0 || !self.gemma3() => return Err(self.not_understood(PATTERN, period.to_string())),
+            Some(period) if period == 0 || !self.gemma3() => {
+                return Err(self.not_understood(PATTERN, period.to_string()));
+            }
             Some(period) => period,
             None => GEMMA3_PERIOD,
         };
@@ -241,7 +243,9 @@ impl<'a> Reader<'a> {
         match self.metadata.optional_string(&self.key("rope.scaling.type"))? {
             None | Some("linear") => Ok(factor),
             Some("none") => Ok(None),
-            Some(other) => Err(self.not_understood("rope.scaling.type", format!("`{other}` (supported: none, linear)"))),
+            Some(other) => {
+                Err(self.not_understood("rope.scaling.type", format!("`{other}` (supported: none, linear)")))
+            }
         }
     }
 }

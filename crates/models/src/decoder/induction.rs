@@ -280,7 +280,7 @@ mod tests {
             let at = 1 + rng.random_range(0..290);
             (ids[at], ids[at + 1]) = (a, b);
             ids.push(a);
-            let logits = model.forward(&ids, &device).into_data().into_vec::<f32>().unwrap();
+            let logits = model.forward(&ids, &device).into_data().try_into_vec::<f32>().unwrap();
             let p = probability(&logits[(ids.len() - 1) * VOCABULARY..], b);
             assert!(p > 0.999, "trial {trial}: p = {p} with the pair at {at}");
         }

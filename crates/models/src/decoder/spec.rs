@@ -47,7 +47,9 @@ pub enum SpecError {
         what: &'static str,
     },
     /// Query heads cannot be shared out evenly.
-    #[error("layer {layer}: {heads} query heads cannot share {kv_heads} key-value heads: {kv_heads} must divide {heads}")]
+    #[error(
+        "layer {layer}: {heads} query heads cannot share {kv_heads} key-value heads: {kv_heads} must divide {heads}"
+    )]
     Heads {
         /// Index of the layer.
         layer: usize,
@@ -57,7 +59,9 @@ pub enum SpecError {
         kv_heads: usize,
     },
     /// Rotary dimensions that do not fit a head.
-    #[error("layer {layer}: {dims} rotary channels do not fit a head of {head_dim}: they must be even, at least 2 and no more than the head has")]
+    #[error(
+        "layer {layer}: {dims} rotary channels do not fit a head of {head_dim}: they must be even, at least 2 and no more than the head has"
+    )]
     Rotary {
         /// Index of the layer.
         layer: usize,

@@ -82,9 +82,11 @@ impl<const N: usize> KernelOp<N> for Attention {
             // The gradient of a bias that repeats elements as a view has an element for each repetition.
             *bias = contiguous(bias.clone());
         }
-        let (d_output, d_lse) = match upstream.output {
-            OUTPUT => (rows_contiguous(upstream.gradient), None),
-            _ => (own(vec![0.0; dims.value_dim], [1, 1, 1, dims.value_dim]), Some(contiguous(upstream.gradient))),
+        let by_output = upstream.output == OUTPUT;
+        let (d_output, d_lse) = if by_output {
+            (rows_contiguous(upstream.gradient), None)
+        } else {
+            (own(vec![0.0; dims.value_dim], [1, 1, 1, dims.value_dim]), Some(contiguous(upstream.gradient)))
         };
         let upstream = kernels::Upstream {
             out: elements(&saved.output),
@@ -93,7 +95,9 @@ impl<const N: usize> KernelOp<N> for Attention {
             d_lse: d_lse.as_ref().map(elements),
         };
         let found = kernels::backward(&self.spec, dims, &views(&inputs), &upstream, bias_wanted);
-        let mut found = [Some(found.query), Some(found.key), Some(found.value), found.bias].into_iter();
+        // The log-sum-exp does not depend on the values.
+        let d_value = by_output.then_some(found.value);
+        let mut found = [Some(found.query), Some(found.key), d_value, found.bias].into_iter();
         inputs.map(|input| found.next().flatten().map(|gradient| own(gradient, input.shape())))
     }
 }

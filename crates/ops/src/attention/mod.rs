@@ -52,17 +52,19 @@ pub fn attention(
 }
 
 /// The sizes of all tensors, which must agree.
-fn dims_of(
-    query: &Tensor<4>,
-    key: &Tensor<4>,
-    value: &Tensor<4>,
-    bias: Option<&Tensor<4>>,
-    spec: &AttnSpec,
-) -> Dims {
+fn dims_of(query: &Tensor<4>, key: &Tensor<4>, value: &Tensor<4>, bias: Option<&Tensor<4>>, spec: &AttnSpec) -> Dims {
     let ([batch, heads, queries, head_dim], [_, kv_heads, keys, _]) = (query.dims(), key.dims());
     let value_dim = value.dims()[3];
-    assert_eq!(key.dims(), [batch, kv_heads, keys, head_dim], "key: [batch, kv_heads, keys, head_dim] to fit the query");
-    assert_eq!(value.dims(), [batch, kv_heads, keys, value_dim], "value: [batch, kv_heads, keys, value_dim] to fit the key");
+    assert_eq!(
+        key.dims(),
+        [batch, kv_heads, keys, head_dim],
+        "key: [batch, kv_heads, keys, head_dim] to fit the query"
+    );
+    assert_eq!(
+        value.dims(),
+        [batch, kv_heads, keys, value_dim],
+        "value: [batch, kv_heads, keys, value_dim] to fit the key"
+    );
     assert!(
         kv_heads > 0 && heads.is_multiple_of(kv_heads),
         "{heads} query heads do not divide into {kv_heads} key/value heads"

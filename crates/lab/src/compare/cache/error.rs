@@ -76,7 +76,9 @@ pub enum CompareError {
         needed: usize,
     },
     /// The chat template did not leave the user's turn as it is.
-    #[error("the chat template of {model} changes the user's text, so the end of the context cannot be found in the prompt")]
+    #[error(
+        "the chat template of {model} changes the user's text, so the end of the context cannot be found in the prompt"
+    )]
     TemplateChangesText {
         /// The model's name.
         model: String,

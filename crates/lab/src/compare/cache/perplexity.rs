@@ -1,7 +1,7 @@
 //! Perplexity of known tokens after a compressed context.
 
-use headwise_engine::cache::CachePolicy;
 use headwise_engine::EngineError;
+use headwise_engine::cache::CachePolicy;
 
 use super::answer::{Begun, read_on};
 use super::bootstrap;

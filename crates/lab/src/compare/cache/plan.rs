@@ -143,7 +143,8 @@ impl CacheComparison {
 
 fn items(contents: &Contents, lengths: &[usize]) -> Vec<Item> {
     let longest = &lengths[lengths.len() - 1..];
-    let recall = contents.tasks.iter().flat_map(|&task| lengths.iter().map(move |&length| Work::Recall { task, length }));
+    let recall =
+        contents.tasks.iter().flat_map(|&task| lengths.iter().map(move |&length| Work::Recall { task, length }));
     let perplexity = longest.iter().filter(|_| contents.segments > 0).map(|&length| Work::Perplexity { length });
     let timed = if contents.speed_at_all { lengths } else { longest };
     let speed = timed.iter().map(|&length| Work::Speed { length });

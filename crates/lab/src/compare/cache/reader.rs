@@ -55,7 +55,8 @@ impl Reader<'_> {
         match self {
             Self::Shared { policies, prefill, .. } => {
                 let read = prefill.read(ids, |_| {})?;
-                let begun = |policy: &&CachePolicy| Begun { sequence: read.under(policy), logits: read.logits().to_vec() };
+                let begun =
+                    |policy: &&CachePolicy| Begun { sequence: read.under(policy), logits: read.logits().to_vec() };
                 Ok(policies.iter().map(begun).collect())
             }
             Self::Alone { policy, engine, .. } => {

@@ -62,8 +62,7 @@ impl Recall<'_> {
                     let mut texts = reader.read(read)?;
                     let sizes: Vec<Size> = texts.iter().map(|text| Size::of(&text.sequence)).collect();
                     read_on(self.subject.engine(), &mut texts, rest)?;
-                    let answers =
-                        write(self.subject.engine(), &mut texts, prompt.answer_tokens, self.subject.stop())?;
+                    let answers = write(self.subject.engine(), &mut texts, prompt.answer_tokens, self.subject.stop())?;
                     for ((&policy, ids), size) in reader.places().iter().zip(&answers).zip(sizes) {
                         let score = prompt.score(&self.subject, ids);
                         let cell = &mut cells[self.index(policy, setting, *depth)];

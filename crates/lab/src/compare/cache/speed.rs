@@ -58,8 +58,7 @@ impl Speed<'_> {
                     full_runs.0.push(decode(engine, &mut beside)?);
                 }
             }
-            let mut row =
-                CacheRow::new(&policy.to_string(), self.subject.name(), "speed", self.length, self.seed);
+            let mut row = CacheRow::new(&policy.to_string(), self.subject.name(), "speed", self.length, self.seed);
             size.describe(&mut row, full_size);
             row.prefill_tok_s = Some(prompt.len() as f64 / prefill.as_secs_f64().max(1e-9));
             row.tok_s = own_runs.tokens_per_second();

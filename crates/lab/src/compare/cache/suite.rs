@@ -55,7 +55,8 @@ impl Suite {
     }
 
     pub(super) fn contents(self) -> Contents {
-        let named = |names: &[&str]| names.iter().filter_map(|name| headwise_tasks::find(name).ok().map(Task::Text)).collect();
+        let named =
+            |names: &[&str]| names.iter().filter_map(|name| headwise_tasks::find(name).ok().map(Task::Text)).collect();
         let quick = Contents {
             tasks: named(&["needle_single_1"]),
             lengths: &[2048, 4096],

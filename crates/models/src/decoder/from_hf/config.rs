@@ -1,5 +1,8 @@
 //! `config.json` to the description of a decoder.
 
+#[cfg(test)]
+mod tests;
+
 use headwise_nn::block::{BlockSpec, Norms};
 use headwise_nn::channel::{Gate, GatedSpec};
 use headwise_nn::mixer::SoftmaxSpec;
@@ -144,9 +147,7 @@ fn layer_types(keys: &mut Keys, layers: usize) -> Result<Option<Vec<bool>>, Load
     let slides = |name: &String| match name.as_str() {
         "full_attention" => Ok(false),
         "sliding_attention" => Ok(true),
-        other => {
-            Err(keys.not_understood(KEY, format!("\"{other}\" (supported: full_attention, sliding_attention)")))
-        }
+        other => Err(keys.not_understood(KEY, format!("\"{other}\" (supported: full_attention, sliding_attention)"))),
     };
     types.iter().map(slides).collect::<Result<_, _>>().map(Some)
 }

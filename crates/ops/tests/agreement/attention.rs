@@ -1,8 +1,6 @@
 //! Attention: the kernel against the composed form.
 
-mod agreement;
-
-use agreement::{check, check_half, values};
+use crate::check::{check, check_half, values};
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use headwise_kernels::attention::{AttnSpec, Stats};
 use headwise_ops::{Attended, attention};
@@ -33,7 +31,11 @@ impl Case {
         let Self { batch, kv_heads, queries, keys, head_dim, value_dim, .. } = *self;
         let full = [batch, self.heads(), queries, keys];
         let bias = self.bias.map(|once| std::array::from_fn(|i| if once[i] { 1 } else { full[i] }));
-        let inputs = [[batch, self.heads(), queries, head_dim], [batch, kv_heads, keys, head_dim], [batch, kv_heads, keys, value_dim]];
+        let inputs = [
+            [batch, self.heads(), queries, head_dim],
+            [batch, kv_heads, keys, head_dim],
+            [batch, kv_heads, keys, value_dim],
+        ];
         inputs.into_iter().chain(bias).collect()
     }
 
@@ -46,7 +48,11 @@ impl Case {
         let mut tensors = inputs.into_iter().zip(self.shapes()).enumerate().map(|(i, (x, shape))| {
             let [batch, heads, tokens, width] = shape;
             // A bias stays as it is.
-            if self.by_token && i < 3 { x.reshape([batch, tokens, heads, width]).swap_dims(1, 2) } else { x.reshape(shape) }
+            if self.by_token && i < 3 {
+                x.reshape([batch, tokens, heads, width]).swap_dims(1, 2)
+            } else {
+                x.reshape(shape)
+            }
         });
         let mut next = || tensors.next();
         let [query, key, value] = [next(), next(), next()].map(|tensor| tensor.expect("three inputs"));
@@ -117,9 +123,26 @@ const SMALL: Case = Case {
 #[test]
 fn the_log_sum_exp_alone_has_a_gradient() {
     let case = Case { bias: Some([false; 4]), ..SMALL };
-    // Without the value: it has no influence, so no gradient but zero.
-    let inputs = case.inputs(3);
-    check(&|x| vec![finite(case.attend(x, &AttnSpec::causal(4)).lse).reshape([-1])], &inputs);
+    let operation = |x: Vec<Tensor<1>>| {
+        let value = Tensor::<1>::zeros([36], (&x[0].device(), x[0].dtype()));
+        let inputs = vec![x[0].clone(), x[1].clone(), value, x[2].clone()];
+        vec![finite(case.attend(inputs, &AttnSpec::causal(4)).lse).reshape([-1])]
+    };
+    let mut inputs = case.inputs(3);
+    inputs.remove(2);
+    check(&operation, &inputs);
+}
+
+#[test]
+fn query_key_and_value_may_be_parts_of_one_projection() {
+    let (batch, tokens, heads, width) = (2, 5, 3, 4);
+    let operation = |x: Vec<Tensor<1>>| {
+        let projected = x[0].clone().reshape([batch, tokens, 3, heads, width]);
+        let part = |i| projected.clone().narrow(2, i, 1).squeeze_dim::<4>(2).swap_dims(1, 2);
+        let Attended { output, lse, .. } = attention(part(0), part(1), part(2), None, &AttnSpec::causal(width));
+        vec![output.reshape([-1]), lse.reshape([-1])]
+    };
+    check(&operation, &[values(17, batch * tokens * 3 * heads * width, 1.0)]);
 }
 
 #[test]
@@ -178,7 +201,7 @@ fn entropy_and_column_sums_are_those_of_the_weights() {
     let inputs: Vec<_> = inputs.collect();
     // With the identity as values, the output is the weights.
     let identity = |x: &[Tensor<1>]| {
-        let eye = Tensor::<2>::eye(3, (&device, DType::F32)).reshape([1, 1, 3, 3]).expand([1, 2, 3, 3]);
+        let eye = Tensor::<2>::eye(3, &device).reshape([1, 1, 3, 3]).expand([1, 2, 3, 3]);
         let [query, key] = [0, 1].map(|i| x[i].clone().reshape(case.shapes()[i]));
         attention(query, key, eye, None, &AttnSpec { want, ..AttnSpec::causal(4) })
     };
@@ -211,5 +234,11 @@ fn halves_are_composed() {
 fn a_bias_of_another_shape_is_named() {
     let device = Device::flex();
     let zeros = |shape: [usize; 4]| Tensor::<4>::zeros(shape, &device);
-    attention(zeros([1, 4, 5, 4]), zeros([1, 2, 3, 4]), zeros([1, 2, 3, 4]), Some(zeros([1, 4, 3, 3])), &AttnSpec::full(4));
+    attention(
+        zeros([1, 4, 5, 4]),
+        zeros([1, 2, 3, 4]),
+        zeros([1, 2, 3, 4]),
+        Some(zeros([1, 4, 3, 3])),
+        &AttnSpec::full(4),
+    );
 }

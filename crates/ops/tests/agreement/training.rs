@@ -1,8 +1,6 @@
 //! The operations together: two blocks of attention and a gated layer learn.
 
-mod agreement;
-
-use agreement::values;
+use crate::check::values;
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use headwise_kernels::attention::AttnSpec;
 use headwise_kernels::rope::{Rope, Scaling, inverse_frequencies};
@@ -38,7 +36,10 @@ fn two_blocks_learn() {
     let device = Device::flex().autodiff();
     let turn = Rope::new(inverse_frequencies(HEAD_DIM, 10_000.0, Scaling::None), 1.0, false);
     let tensor = |seed, rows: usize, columns: usize, scale| {
-        Tensor::<2>::from_data(TensorData::new(values(seed, rows * columns, scale), [rows, columns]), (&device, DType::F32))
+        Tensor::<2>::from_data(
+            TensorData::new(values(seed, rows * columns, scale), [rows, columns]),
+            (&device, DType::F32),
+        )
     };
     let x = tensor(1, 4 * TOKENS, DIM, 1.0).reshape([4, TOKENS, DIM]);
     // The token before: only attention can know it.

@@ -1,8 +1,6 @@
 //! Rotary encoding: kernels against the composed form.
 
-mod agreement;
-
-use agreement::{check, check_half, values};
+use crate::check::{check, check_half, values};
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use headwise_kernels::rope::{Rope, Scaling, inverse_frequencies};
 use headwise_ops::rope;
@@ -51,7 +49,8 @@ fn a_shared_tensor_is_not_overwritten_and_a_lone_one_is() {
 #[test]
 fn halves_are_composed() {
     let embedding = Rope::new(inverse_frequencies(4, 10_000.0, Scaling::None), 1.0, false);
-    let operation = |x: Vec<Tensor<1>>| vec![rope(x[0].clone().reshape([1, 2, 3, 5]), &[0, 1, 7], &embedding).reshape([-1])];
+    let operation =
+        |x: Vec<Tensor<1>>| vec![rope(x[0].clone().reshape([1, 2, 3, 5]), &[0, 1, 7], &embedding).reshape([-1])];
     for (dtype, tolerance) in [(DType::F16, 1e-2), (DType::BF16, 5e-2)] {
         check_half(&operation, &[values(9, 30, 1.0)], dtype, tolerance);
     }

@@ -1,12 +1,8 @@
 //! Activations, softmax and norms: kernels against the composed form.
 
-mod agreement;
-
-use agreement::{check, check_half, values};
+use crate::check::{check, check_half, values};
 use burn::tensor::{DType, Device, Tensor, TensorData};
-use headwise_ops::{
-    geglu_tanh, gelu, gelu_tanh, layer_norm, log_softmax, rms_norm, silu, softmax, swiglu,
-};
+use headwise_ops::{geglu_tanh, gelu, gelu_tanh, layer_norm, log_softmax, rms_norm, silu, softmax, swiglu};
 use proptest::prelude::*;
 
 type Unary = fn(Tensor<2>) -> Tensor<2>;

@@ -1,0 +1,96 @@
+//! `headwise inspect`
+
+use std::path::PathBuf;
+
+use clap::Args;
+use headwise::kernels::simd::Level;
+use headwise::lab::inspect::{self, InspectReport, PageInput, inspect};
+use headwise::lab::rows::{Envelope, Machine};
+use headwise::tasks::DEFAULT_TEXT;
+use indicatif::ProgressBar;
+
+use super::Outcome;
+use super::compare::command;
+use super::model::Run;
+use super::output::Output;
+use super::progress::style;
+
+/// Where the heads of a model look: attention sinks, entropy and distance, as a report.
+#[derive(Debug, Args)]
+pub struct Inspect {
+    /// A model file, or a name that `pull` knows
+    model: String,
+    /// The text to read; a long speech if not given
+    #[arg(long)]
+    text: Option<PathBuf>,
+    /// Use so many tokens of the text
+    #[arg(long, default_value_t = 1024)]
+    tokens: usize,
+    /// Write the rows as JSON; `-` is standard output
+    #[arg(long)]
+    json: Option<String>,
+    /// Write the report; `-` is standard output
+    #[arg(long, default_value = "headwise-inspect.html")]
+    html: String,
+    #[command(flatten)]
+    run: Run,
+}
+
+/// Tokens listed by the attention they draw.
+const TOKENS_LISTED: usize = 12;
+
+impl Inspect {
+    /// Runs the command.
+    pub fn run(self) -> Outcome {
+        if self.tokens == 0 {
+            return Err("--tokens is 0: it must be at least 1".into());
+        }
+        let read = self.text.as_deref().map(super::read_text).transpose()?;
+        let text = read.as_deref().unwrap_or(DEFAULT_TEXT);
+        let html = Output::open(&self.html)?;
+        let json = self.json.as_deref().map(Output::open).transpose()?;
+        let json_on_stdout = json.as_ref().is_some_and(Output::is_stdout);
+        if html.is_stdout() && json_on_stdout {
+            return Err("--html - and --json - cannot both be standard output".into());
+        }
+        let model = self.run.open(&self.model)?;
+        let mut ids = model.encode(text)?;
+        ids.truncate(self.tokens);
+        let bar = ProgressBar::new(model.engine.spec().layers.len() as u64)
+            .with_style(style("reading {bar:30} layer {pos} of {len}, {eta} left"));
+        let inspection = inspect(&model.engine, &model.name, &ids, |layers| bar.set_position(layers as u64))?;
+        bar.finish_and_clear();
+        let tokens = inspection.tokens(&ids, TOKENS_LISTED, |id| model.tokenizer.decode(&[id], false));
+        let envelope = Envelope {
+            version: env!("CARGO_PKG_VERSION").into(),
+            machine: Machine::detect(model.engine.threads(), Level::current().name()),
+            command: command(),
+            rows: inspection.heads,
+        };
+        let report = InspectReport { envelope, tokens };
+        let summary = inspect::table(&report.envelope.rows);
+        if html.is_stdout() || json_on_stdout {
+            eprint!("{summary}");
+        } else {
+            print!("{summary}");
+        }
+        if let Some(json) = json {
+            json.write(&(serde_json::to_string_pretty(&report)? + "\n"))?;
+        }
+        let written = (!html.is_stdout()).then(|| format!("report: {}", self.html));
+        let page = PageInput {
+            title: &format!("Where the heads of {} look", model.name),
+            report: &report,
+            text: &self
+                .text
+                .as_ref()
+                .map_or_else(|| "the built-in speech".to_owned(), |path| path.display().to_string()),
+            date: &jiff::Zoned::now().strftime("%Y-%m-%d %H:%M").to_string(),
+        };
+        html.write(&inspect::html(&page))?;
+        if let Some(written) = written {
+            eprintln!("{written}");
+        }
+        Ok(())
+    }
+}

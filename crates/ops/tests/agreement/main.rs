@@ -1,0 +1,7 @@
+//! Operations against their composed form, and together.
+
+mod attention;
+mod check;
+mod element_wise;
+mod rope;
+mod training;
