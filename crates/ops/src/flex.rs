@@ -34,11 +34,9 @@ pub(crate) fn new_like(like: &FlexTensor, write: impl FnOnce(&mut [f32])) -> Fle
 
 /// Changes the elements of a [`contiguous`] tensor, in place if nobody else holds them.
 pub(crate) fn update(mut tensor: FlexTensor, change: impl FnOnce(&mut [f32])) -> FlexTensor {
-    if !tensor.is_unique() {
-        tensor = own(elements(&tensor).to_vec(), tensor.shape());
-    }
     let start = tensor.layout().start_offset();
     let length = tensor.shape().num_elements();
+    // A buffer that is shared is copied here.
     change(&mut tensor.storage_mut::<f32>()[start..][..length]);
     tensor
 }

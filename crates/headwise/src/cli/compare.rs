@@ -17,7 +17,7 @@ use super::output::Output;
 use super::progress::Comparison;
 
 /// The model of a comparison that names none.
-const DEFAULT_MODEL: &str = "smollm2-135m";
+pub(super) const DEFAULT_MODEL: &str = "smollm2-135m";
 
 /// Methods side by side: what each costs and gains.
 #[derive(Debug, Args)]
@@ -168,7 +168,7 @@ impl Cache {
 }
 
 /// The command line to run this again, as a shell takes it.
-fn command() -> String {
+pub(super) fn command() -> String {
     let quoted = |argument: String| {
         let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=,:@%+".contains(c);
         if !argument.is_empty() && argument.chars().all(plain) { argument } else { format!("'{}'", argument.replace('\'', r"'\''")) }

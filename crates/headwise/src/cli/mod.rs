@@ -1,8 +1,10 @@
 //! The commands, one file each.
 
+mod bench;
 mod chat;
 mod compare;
 mod generate;
+mod inspect;
 mod list;
 mod model;
 mod output;
@@ -42,6 +44,10 @@ enum Command {
     Chat(chat::Chat),
     /// How well a model predicts a text under a cache policy
     Perplexity(perplexity::Measure),
+    /// What every attention head of a model does, as a report
+    Inspect(inspect::Inspect),
+    /// Speed of the kernels and of a model against this machine's own peaks
+    Bench(bench::Bench),
 }
 
 impl Cli {
@@ -55,6 +61,8 @@ impl Cli {
             Command::Generate(command) => command.run(),
             Command::Chat(command) => command.run(),
             Command::Perplexity(command) => command.run(),
+            Command::Inspect(command) => command.run(),
+            Command::Bench(command) => command.run(),
         }
     }
 }

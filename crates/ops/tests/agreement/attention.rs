@@ -137,8 +137,8 @@ fn the_log_sum_exp_alone_has_a_gradient() {
 fn query_key_and_value_may_be_parts_of_one_projection() {
     let (batch, tokens, heads, width) = (2, 5, 3, 4);
     let operation = |x: Vec<Tensor<1>>| {
-        let projected = x[0].clone().reshape([batch, tokens, 3, heads, width]);
-        let part = |i| projected.clone().narrow(2, i, 1).squeeze_dim::<4>(2).swap_dims(1, 2);
+        let projected = x[0].clone().reshape([batch, tokens, 3 * heads, width]);
+        let part = |i| projected.clone().narrow(2, i * heads, heads).swap_dims(1, 2);
         let Attended { output, lse, .. } = attention(part(0), part(1), part(2), None, &AttnSpec::causal(width));
         vec![output.reshape([-1]), lse.reshape([-1])]
     };
