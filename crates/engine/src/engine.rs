@@ -6,8 +6,8 @@ use burn::tensor::Device;
 use headwise_models::decoder::{Decoder, DecoderSpec, LoadError, Weights};
 use headwise_models::gguf::Gguf;
 
-use crate::cache::{CachePolicy, PolicyError};
 use crate::Sequence;
+use crate::cache::{CachePolicy, PolicyError};
 
 /// Why the engine cannot do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -36,7 +36,9 @@ pub enum EngineError {
     #[error("the prompt is empty: it must have at least one token")]
     EmptyPrompt,
     /// A token the model does not have.
-    #[error("token {id} is not in the model's vocabulary of {vocabulary}: was the text encoded with another tokenizer?")]
+    #[error(
+        "token {id} is not in the model's vocabulary of {vocabulary}: was the text encoded with another tokenizer?"
+    )]
     UnknownToken {
         /// The token.
         id: u32,

@@ -193,8 +193,13 @@ struct Batch {
 
 impl Batch {
     fn new(chunks: &[Chunk<'_>]) -> Self {
-        let mut batch =
-            Self { ids: Vec::new(), positions: Vec::new(), segments: Vec::new(), wanted: Vec::new(), counts: Vec::new() };
+        let mut batch = Self {
+            ids: Vec::new(),
+            positions: Vec::new(),
+            segments: Vec::new(),
+            wanted: Vec::new(),
+            counts: Vec::new(),
+        };
         for (sequence, chunk) in chunks.iter().enumerate() {
             let start = batch.ids.len();
             batch.ids.extend(chunk.ids);

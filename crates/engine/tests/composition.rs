@@ -178,13 +178,19 @@ fn the_answer_lives_in_one_slot_of_one_head() {
             engine.prefill(&mut sequence, &text, |_| {}).unwrap();
             probability(engine.step(&mut sequence, a).unwrap().last(), b)
         };
-        let killed = asked(|layer, head, answer| {
-            if (layer, head) == (Induction::MATCH_LAYER, Induction::MATCH_HEAD) { answer } else { answer + 5 }
-        });
+        let killed =
+            asked(
+                |layer, head, answer| {
+                    if (layer, head) == (Induction::MATCH_LAYER, Induction::MATCH_HEAD) { answer } else { answer + 5 }
+                },
+            );
         assert!(killed < 0.01, "p = {killed} without the slot of the answer at {at}");
-        let elsewhere = asked(|layer, head, answer| {
-            if (layer, head) == (Induction::MATCH_LAYER, Induction::MATCH_HEAD) { answer + 5 } else { answer }
-        });
+        let elsewhere =
+            asked(
+                |layer, head, answer| {
+                    if (layer, head) == (Induction::MATCH_LAYER, Induction::MATCH_HEAD) { answer + 5 } else { answer }
+                },
+            );
         assert!(elsewhere > 0.999, "p = {elsewhere} without that token in all other heads, at {at}");
     }
 }
@@ -213,7 +219,6 @@ fn attention_keeps_what_a_stream_forgets() {
         }
         for text in ["snapkv(keep=0.25, window=8)", "h2o(keep=0.25)"] {
             let found = recalled(&engine, text, at);
-            println!("{text} {at} {found} {full}");
             assert!(found > 0.45, "{text}, from {at}: p = {found}");
         }
     }

@@ -29,11 +29,13 @@ fn texts() -> Vec<Text> {
 fn sequences_in_one_forward_equal_each_alone() {
     let engine = engine(2);
     let texts = texts();
-    let alone: Vec<Vec<Vec<f32>>> = texts.iter().map(|text| run(&engine, &text.policy, &text.prompt, &text.steps).0).collect();
+    let alone: Vec<Vec<Vec<f32>>> =
+        texts.iter().map(|text| run(&engine, &text.policy, &text.prompt, &text.steps).0).collect();
 
     // Chunks of different sizes, so that some sequences already write while others still read.
     let sizes = [16, 33, 29];
-    let mut sequences: Vec<Sequence> = texts.iter().map(|text| engine.sequence(&policy(&text.policy)).unwrap()).collect();
+    let mut sequences: Vec<Sequence> =
+        texts.iter().map(|text| engine.sequence(&policy(&text.policy)).unwrap()).collect();
     let mut together: Vec<Vec<Vec<f32>>> = vec![Vec::new(); texts.len()];
     let mut mixed = false;
     loop {

@@ -1,6 +1,7 @@
 //! What there is: the families of methods, and the published systems they belong to.
 
 use headwise_engine::cache::CacheMethod;
+use headwise_lab::components::{Mixer, Op};
 use headwise_spec::{Family, Signature};
 use serde::Deserialize;
 
@@ -14,7 +15,7 @@ pub struct FamilyEntry {
 
 /// Every family.
 pub fn families() -> Vec<FamilyEntry> {
-    vec![entry::<CacheMethod>()]
+    vec![entry::<CacheMethod>(), entry::<Mixer>(), entry::<Op>()]
 }
 
 fn entry<F: Family>() -> FamilyEntry {

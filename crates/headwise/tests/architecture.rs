@@ -21,7 +21,8 @@ fn arrows_run_one_way() {
     let place: HashMap<&str, usize> = ORDER.into_iter().enumerate().map(|(place, name)| (name, place)).collect();
     let mut seen = 0;
     for package in &metadata.packages {
-        let from = *place.get(package.name.as_str()).unwrap_or_else(|| panic!("{} has no place in ORDER", package.name));
+        let from =
+            *place.get(package.name.as_str()).unwrap_or_else(|| panic!("{} has no place in ORDER", package.name));
         seen += 1;
         for dependency in &package.dependencies {
             if let Some(&to) = place.get(dependency.name.as_str()) {
@@ -33,7 +34,8 @@ fn arrows_run_one_way() {
     // The three foundations know nothing of each other.
     let foundations = &ORDER[..3];
     for package in metadata.packages.iter().filter(|package| foundations.contains(&package.name.as_str())) {
-        let uses: Vec<_> = package.dependencies.iter().filter(|other| place.contains_key(other.name.as_str())).collect();
+        let uses: Vec<_> =
+            package.dependencies.iter().filter(|other| place.contains_key(other.name.as_str())).collect();
         assert!(uses.is_empty(), "{} must stand alone", package.name);
     }
 }

@@ -5,13 +5,13 @@
 //! reaches other threads.
 
 pub mod activation;
-pub mod kv;
+pub mod attention;
 mod disjoint;
 #[cfg(test)]
 mod finite_differences;
+pub mod kv;
 pub mod matrix;
 pub mod norm;
-pub mod attention;
 pub mod parallel;
 pub mod rope;
 pub mod simd;

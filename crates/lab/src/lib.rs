@@ -1,9 +1,10 @@
 //! Comparisons, diagnostics, experiments and reports.
 
+pub mod bench;
 pub mod compare;
+pub mod components;
+pub mod inspect;
 pub mod perplexity;
 pub mod report;
 pub mod rows;
 pub mod table;
-pub mod bench;
-pub mod inspect;

@@ -59,6 +59,7 @@ pub(super) fn evict(evictor: &dyn Evictor, limits: &Limits, store: &mut LayerSto
     }
     let target = if decoding { budget - limits.slack.min(budget / 8) } else { budget };
     let protected = evictor.protected(target);
+    store.gather();
     let scores = evictor.score(store);
     let keep: Vec<Vec<u32>> = scores.iter().map(|scores| select(scores, target, protected)).collect();
     store.compact(&keep);

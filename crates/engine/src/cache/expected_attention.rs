@@ -9,6 +9,7 @@ use headwise_kernels::matrix::PackedMatrix;
 use headwise_kernels::rope::Rope;
 
 use super::limits::evicting;
+use super::read::read;
 use super::{Evictor, LayerStore, Limits, Needs, Protected, knorm};
 
 evicting! {
@@ -51,7 +52,7 @@ impl Evictor for ExpectedAttention {
         let heads = store.pairs().iter().zip(futures.chunks_exact(group));
         heads
             .map(|(pairs, futures)| {
-                let (keys, values) = super::read(pairs, width);
+                let (keys, values) = read(pairs, width);
                 score(&keys, &values, futures, spec.scale, self.sinks)
             })
             .collect()

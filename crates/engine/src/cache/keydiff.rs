@@ -3,6 +3,7 @@
 //! `score_j = -cos(k_j, a)` with the anchor `a = mean_j k_j / ‖k_j‖` over the keys held. Park et al. 2025, arXiv:2504.15364.
 
 use super::limits::evicting;
+use super::read::read;
 use super::{Evictor, LayerStore, Limits, knorm};
 
 evicting! {
@@ -21,7 +22,7 @@ impl Evictor for KeyDiff {
 
     fn score(&self, store: &LayerStore) -> Vec<Vec<f32>> {
         let width = store.shape().head_dim;
-        store.pairs().iter().map(|pairs| score(&super::read(pairs, width).0, width)).collect()
+        store.pairs().iter().map(|pairs| score(&read(pairs, width).0, width)).collect()
     }
 }
 

@@ -78,7 +78,15 @@ impl Limits {
 
 /// Reads `"32MiB"`: a number and one of B, KiB, MiB, GiB, kB, MB, GB.
 fn parse_bytes(text: &str) -> Result<u64, String> {
-    let units = [("KiB", 1u64 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("kB", 1000), ("MB", 1_000_000), ("GB", 1_000_000_000), ("B", 1)];
+    let units = [
+        ("KiB", 1u64 << 10),
+        ("MiB", 1 << 20),
+        ("GiB", 1 << 30),
+        ("kB", 1000),
+        ("MB", 1_000_000),
+        ("GB", 1_000_000_000),
+        ("B", 1),
+    ];
     let wrong = || format!("bytes=\"{text}\" is not a size: write a number and a unit, for example \"32MiB\"");
     let (unit, factor) = units.iter().find(|(unit, _)| text.ends_with(unit)).ok_or_else(wrong)?;
     let number: f64 = text[..text.len() - unit.len()].trim().parse().map_err(|_| wrong())?;

@@ -18,6 +18,7 @@ pub mod pyramidkv;
 mod query_moments;
 mod query_window;
 pub mod random;
+mod read;
 mod received;
 pub mod snapkv;
 mod statistics;
@@ -27,7 +28,7 @@ pub mod tova;
 
 use std::sync::Arc;
 
-use headwise_kernels::kv::{Codec, KeyValues};
+use headwise_kernels::kv::Codec;
 
 pub use codecs::{Bf16, F16, F32, Int4, Int8, Kivi2, Kivi4};
 pub use error::PolicyError;
@@ -112,12 +113,4 @@ impl Part {
     fn evictor<E: Evictor + Clone + 'static>(policy: &E) -> Self {
         Self::Evictor(Arc::new(policy.clone()))
     }
-}
-
-/// The keys and values of a head, `[slots, head_dim]` each, for scores that look at all of them.
-fn read(pairs: &KeyValues, head_dim: usize) -> (Vec<f32>, Vec<f32>) {
-    let (mut keys, mut values) = (vec![0.0; pairs.len() * head_dim], vec![0.0; pairs.len() * head_dim]);
-    let rows = keys.chunks_exact_mut(head_dim).zip(values.chunks_exact_mut(head_dim));
-    rows.enumerate().for_each(|(slot, (key, value))| pairs.read(slot, key, value));
-    (keys, values)
 }

@@ -8,9 +8,7 @@ use headwise_models::decoder::DecoderSpec;
 use headwise_spec::Family;
 
 use super::evict::evict;
-use super::{
-    CacheMethod, Evictor, LayerStore, Limit, Limits, Needs, Part, Plan, PolicyError, StoreShape, When,
-};
+use super::{CacheMethod, Evictor, LayerStore, Limit, Limits, Needs, Part, Plan, PolicyError, StoreShape, When};
 
 /// One evicting policy with its shared parameters.
 #[derive(Clone, Debug)]
@@ -119,10 +117,13 @@ impl CachePolicy {
 
     /// The share of pairs that is kept, where the policy states one.
     pub fn keep(&self) -> Option<f64> {
-        self.steps.iter().filter_map(|step| match step.limits.limit {
-            Limit::Share(share) => Some(share),
-            _ => None,
-        }).reduce(f64::min)
+        self.steps
+            .iter()
+            .filter_map(|step| match step.limits.limit {
+                Limit::Share(share) => Some(share),
+                _ => None,
+            })
+            .reduce(f64::min)
     }
 
     /// Checks the policy against a context of `context` tokens.

@@ -80,12 +80,15 @@ mod tests {
 
     #[test]
     fn the_mean_over_layers_is_the_budget() {
-        for (budget, tokens, layers, window, beta) in
-            [(512, 1024, 30, 64, 20), (300, 4000, 7, 8, 20), (301, 700, 12, 16, 3), (64, 2000, 30, 64, 20), (77, 500, 2, 8, 9)]
-        {
-            let budgets: Vec<usize> = (0..layers)
-                .map(|layer| layer_budget(budget as f64, tokens, layer, layers, window, beta))
-                .collect();
+        for (budget, tokens, layers, window, beta) in [
+            (512, 1024, 30, 64, 20),
+            (300, 4000, 7, 8, 20),
+            (301, 700, 12, 16, 3),
+            (64, 2000, 30, 64, 20),
+            (77, 500, 2, 8, 9),
+        ] {
+            let budgets: Vec<usize> =
+                (0..layers).map(|layer| layer_budget(budget as f64, tokens, layer, layers, window, beta)).collect();
             assert_eq!(budgets.iter().sum::<usize>(), budget * layers, "{budgets:?}");
             assert!(budgets.is_sorted_by(|a, b| a >= b), "{budgets:?}");
         }

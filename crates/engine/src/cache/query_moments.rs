@@ -79,7 +79,8 @@ mod tests {
 
     #[test]
     fn equals_the_definition() {
-        let rows: Vec<[f32; 3]> = (0..50).map(|i| [100.0 + (i as f32).sin(), i as f32 * 0.1, (i as f32 * 0.7).cos()]).collect();
+        let rows: Vec<[f32; 3]> =
+            (0..50).map(|i| [100.0 + (i as f32).sin(), i as f32 * 0.1, (i as f32 * 0.7).cos()]).collect();
         let mut moments = QueryMoments::new(3);
         rows.iter().for_each(|row| moments.add(row));
         let mean: Vec<f64> = (0..3).map(|c| rows.iter().map(|row| f64::from(row[c])).sum::<f64>() / 50.0).collect();

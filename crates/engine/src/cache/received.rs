@@ -1,6 +1,6 @@
 //! Attention that slots have received: from all rows, or from the last queries.
 
-use headwise_kernels::attention::{AttnSpec, HeadSum, Rows, RowsMut, Segment, Shape, StatsOut, attend, column_sums as sum_columns};
+use headwise_kernels::attention::{self, AttnSpec, HeadSum, Rows, RowsMut, Segment, Shape, StatsOut, attend};
 use headwise_kernels::kv::KeyValues;
 
 use super::{LayerStore, StoreShape};
@@ -12,7 +12,7 @@ impl LayerStore {
         let query = self.queries.last(rows);
         let count = query.len() / (self.shape().heads * self.shape().head_dim);
         let mut sums = match self.attention() {
-            Some((spec, _)) if self.holds_last(count) => column_sums(self.shape(), self.pairs(), &query, &[], spec),
+            Some((spec, _)) if self.holds_last(count) => sums_of(self.shape(), self.pairs(), &query, spec),
             Some((spec, _)) => self.column_sums_by_position(&query, spec),
             None => zeros(self.pairs()),
         };
@@ -40,7 +40,7 @@ impl LayerStore {
             for pairs in &mut visible {
                 pairs.truncate(pairs.positions().partition_point(|&at| at as usize <= position));
             }
-            for (total, sums) in total.iter_mut().zip(column_sums(self.shape(), &visible, row, &[], spec)) {
+            for (total, sums) in total.iter_mut().zip(sums_of(self.shape(), &visible, row, spec)) {
                 total.iter_mut().zip(sums).for_each(|(total, sum)| *total += sum);
             }
         }
@@ -48,34 +48,75 @@ impl LayerStore {
     }
 }
 
-/// Attention that every slot of `pairs` receives from `query` `[rows, heads · head_dim]`, the last rows of the text:
-/// `[kv_heads][slots]`, summed over rows and the query heads of a group. `lse` of the rows, or empty to compute it.
-pub(super) fn column_sums(
+/// Rows whose attention is not in the column sums yet: rows that come one by one are added together, because most of the
+/// work is to read the keys.
+#[derive(Clone, Debug, Default)]
+pub(super) struct WaitingRows {
+    query: Vec<f32>,
+    lse: Vec<f32>,
+}
+
+impl WaitingRows {
+    /// Adds rows of `query` `[rows, heads · head_dim]` with their `lse` `[rows, heads]`.
+    pub fn extend(&mut self, query: &[f32], lse: &[f32]) {
+        self.query.extend(query);
+        self.lse.extend(lse);
+    }
+
+    /// Query heads of all rows.
+    pub fn len(&self) -> usize {
+        self.lse.len()
+    }
+
+    /// The attention that every slot of `pairs` received from the rows, which are the last of the text; none wait then.
+    pub fn take_sums(&mut self, shape: StoreShape, pairs: &[KeyValues], spec: &AttnSpec) -> Vec<Vec<f32>> {
+        let sums = column_sums(shape, pairs, &self.query, &self.lse, spec);
+        (self.query, self.lse) = Default::default();
+        sums
+    }
+
+    /// Memory held.
+    pub fn bytes(&self) -> usize {
+        size_of_val(&self.query[..]) + size_of_val(&self.lse[..])
+    }
+}
+
+/// [`column_sums`] without a known log-sum-exp.
+fn sums_of(shape: StoreShape, pairs: &[KeyValues], query: &[f32], spec: &AttnSpec) -> Vec<Vec<f32>> {
+    column_sums(shape, pairs, query, &log_sum_exp(shape, pairs, query, spec), spec)
+}
+
+/// Log-sum-exp of the scores of `query` `[rows, heads · head_dim]`, the last rows of the text: `[rows, heads]`.
+pub(super) fn log_sum_exp(shape: StoreShape, pairs: &[KeyValues], query: &[f32], spec: &AttnSpec) -> Vec<f32> {
+    let (shape, rows, segment) = request(shape, pairs, query);
+    let mut spec = spec.clone();
+    spec.want.lse = true;
+    let mut stats = StatsOut::default();
+    let mut out = vec![0.0; query.len()];
+    let out = RowsMut { data: &mut out, stride: rows.stride };
+    attend(&spec, shape, rows, &[segment], out, &mut stats);
+    stats.lse
+}
+
+/// Attention that every slot of `pairs` receives from `query` `[rows, heads · head_dim]`, the last rows of the text, given
+/// their `lse`: `[kv_heads][slots]`, summed over rows and the query heads of a group.
+fn column_sums(shape: StoreShape, pairs: &[KeyValues], query: &[f32], lse: &[f32], spec: &AttnSpec) -> Vec<Vec<f32>> {
+    let (shape, rows, segment) = request(shape, pairs, query);
+    let mut sums = zeros(pairs);
+    attention::column_sums(spec, shape, rows, &segment, lse, HeadSum::Group, &mut sums);
+    sums
+}
+
+/// `query` over `pairs` as the kernels take them.
+fn request<'a>(
     shape: StoreShape,
-    pairs: &[KeyValues],
-    query: &[f32],
-    lse: &[f32],
-    spec: &AttnSpec,
-) -> Vec<Vec<f32>> {
+    pairs: &'a [KeyValues],
+    query: &'a [f32],
+) -> (Shape, Rows<'a>, Segment<'a, KeyValues>) {
     let StoreShape { heads, kv_heads, head_dim, .. } = shape;
     let width = heads * head_dim;
-    let shape = Shape { heads, kv_heads, head_dim, value_dim: head_dim };
-    let rows = Rows { data: query, stride: width };
     let segment = Segment { rows: 0..query.len() / width, heads: pairs };
-    let mut stats = StatsOut::default();
-    let lse = if lse.is_empty() {
-        let mut spec = spec.clone();
-        spec.want.lse = true;
-        let mut out = vec![0.0; query.len()];
-        let out = RowsMut { data: &mut out, stride: width };
-        attend(&spec, shape, rows, std::slice::from_ref(&segment), out, &mut stats);
-        &stats.lse
-    } else {
-        lse
-    };
-    let mut sums = zeros(pairs);
-    sum_columns(spec, shape, rows, &segment, lse, HeadSum::Group, &mut sums);
-    sums
+    (Shape { heads, kv_heads, head_dim, value_dim: head_dim }, Rows { data: query, stride: width }, segment)
 }
 
 fn zeros(pairs: &[KeyValues]) -> Vec<Vec<f32>> {

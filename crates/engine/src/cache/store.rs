@@ -9,6 +9,7 @@ use headwise_kernels::parallel;
 use headwise_kernels::rope::Rope;
 
 use super::query_moments::FIRST_QUERIES;
+use super::received::{WaitingRows, log_sum_exp};
 use super::statistics::LayerStatistics;
 use super::{HeadStatistics, Needs, QueryMoments, QueryWindow};
 
@@ -65,6 +66,7 @@ pub struct LayerStore {
     pairs: Vec<KeyValues>,
     statistics: LayerStatistics,
     pub(super) queries: QueryWindow,
+    waiting: WaitingRows,
     /// Unrotated keys of the first slots, from which they are moved without loss: `[kv_heads][slots][head_dim]`.
     first_keys: Vec<Vec<Vec<f32>>>,
     /// How the layer attends, from its first forward.
@@ -75,6 +77,9 @@ pub struct LayerStore {
 
 /// First tokens whose unrotated keys are kept when keys are moved.
 const FIRST_KEYS: usize = 16;
+
+/// Rows that may wait to be added to the column sums.
+const WAITING_ROWS: usize = 32;
 
 impl LayerStore {
     /// An empty store for layer `layer` that gathers `needs`; with `reindex` it can move keys.
@@ -87,6 +92,7 @@ impl LayerStore {
             pairs: vec![KeyValues::new(codec, head_dim, head_dim); kv_heads],
             statistics: LayerStatistics::new(needs, heads, kv_heads, head_dim),
             queries: QueryWindow::new(needs.query_window, heads * head_dim),
+            waiting: WaitingRows::default(),
             first_keys: if reindex { vec![Vec::new(); kv_heads] } else { Vec::new() },
             attention: None,
             tokens: 0,
@@ -114,7 +120,7 @@ impl LayerStore {
         &self.pairs
     }
 
-    /// The statistics of every key-value head.
+    /// The statistics of every key-value head, complete after [`LayerStore::gather`].
     pub fn statistics(&self) -> &[HeadStatistics] {
         &self.statistics.heads
     }
@@ -154,7 +160,7 @@ impl LayerStore {
         let mut bytes = StoreBytes::default();
         self.pairs.iter().for_each(|pairs| bytes += pairs.bytes());
         let first: usize = self.first_keys.iter().flatten().map(|key| size_of_val(&key[..])).sum();
-        bytes.statistics += self.queries.bytes() + first + self.statistics.bytes();
+        bytes.statistics += self.queries.bytes() + self.waiting.bytes() + first + self.statistics.bytes();
         bytes
     }
 
@@ -163,6 +169,7 @@ impl LayerStore {
         self.pairs.clone_from(&other.pairs);
         self.queries = QueryWindow::new(self.needs.query_window, self.shape.heads * self.shape.head_dim);
         self.queries.extend(&other.queries.last(self.needs.query_window));
+        self.waiting = if self.needs.column_sums { other.waiting.clone() } else { WaitingRows::default() };
         self.statistics = other.statistics.only(self.needs);
         if !self.first_keys.is_empty() {
             self.first_keys.clone_from(&other.first_keys);
@@ -202,10 +209,26 @@ impl LayerStore {
         self.queries.extend(rows.query);
         self.gather_moments(rows.raw_query);
         if self.needs.column_sums {
-            let sums = super::received::column_sums(self.shape, &self.pairs, rows.query, rows.lse, spec);
-            self.statistics.heads.iter_mut().zip(sums).for_each(|(head, sums)| head.add_column_sums(&sums));
+            let computed = match rows.lse {
+                [] => log_sum_exp(self.shape, &self.pairs, rows.query, spec),
+                _ => Vec::new(),
+            };
+            self.waiting.extend(rows.query, if rows.lse.is_empty() { &computed } else { rows.lse });
+            // Keys that are about to be coded have to be seen as the rows have seen them.
+            let coded = self.pairs.iter().any(|pairs| pairs.codec().full_precision_window().is_some());
+            if coded || self.waiting.len() >= WAITING_ROWS * self.shape.heads {
+                self.gather();
+            }
         }
         self.pairs.iter_mut().for_each(KeyValues::settle);
+    }
+
+    /// Brings the statistics up to date with all rows observed.
+    pub fn gather(&mut self) {
+        if let (1.., Some((spec, _))) = (self.waiting.len(), &self.attention) {
+            let sums = self.waiting.take_sums(self.shape, &self.pairs, spec);
+            self.statistics.heads.iter_mut().zip(sums).for_each(|(head, sums)| head.add_column_sums(&sums));
+        }
     }
 
     fn gather_moments(&mut self, raw_query: &[f32]) {
@@ -240,6 +263,7 @@ impl LayerStore {
 
     /// Keeps the slots `keep` of every head, ascending.
     pub fn compact(&mut self, keep: &[Vec<u32>]) {
+        self.gather();
         for (first, keep) in self.first_keys.iter_mut().zip(keep) {
             let in_place = keep.iter().enumerate().take_while(|(slot, kept)| *slot == **kept as usize).count();
             first.truncate(in_place);

@@ -135,7 +135,11 @@ pub fn continued(engine: &Engine, sequence: &mut Sequence, steps: &[u32]) -> Vec
 
 /// The positions held, of every layer and head.
 pub fn positions(sequence: &Sequence) -> Vec<Vec<Vec<i32>>> {
-    sequence.layers().iter().map(|layer| layer.pairs().iter().map(|pairs| pairs.positions().to_vec()).collect()).collect()
+    sequence
+        .layers()
+        .iter()
+        .map(|layer| layer.pairs().iter().map(|pairs| pairs.positions().to_vec()).collect())
+        .collect()
 }
 
 /// Pairs held, of every layer and head.

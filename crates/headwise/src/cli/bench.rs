@@ -60,6 +60,7 @@ impl Bench {
             (None, Some(toy)) => toy,
             (None, None) => return Err("there are no threads to run on".into()),
         };
+        let load = bench::load();
         let bar =
             ProgressBar::new(plan.steps() as u64).with_style(style("{bar:30} {pos}/{len}  {elapsed} so far  {msg}"));
         bar.set_message("peaks of this machine");
@@ -70,10 +71,12 @@ impl Bench {
             bar.set_position(done as u64);
             bar.set_message(next.to_owned());
         })?;
+        bar.set_message("peaks of this machine");
+        let peaks = peaks.or_better(Peaks::measure(engine));
         bar.finish_and_clear();
         let machine = Machine::detect(engine.threads(), Level::current().name());
         let envelope = Envelope { version: env!("CARGO_PKG_VERSION").into(), machine, command: command(), rows };
-        let report = BenchReport { envelope, peaks };
+        let report = BenchReport { envelope, peaks, load };
         if !json.as_ref().is_some_and(Output::is_stdout) {
             print!("{}", bench::table(&report));
         }

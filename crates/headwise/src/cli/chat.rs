@@ -40,10 +40,10 @@ impl Chat {
     pub fn run(self) -> Outcome {
         let policy = CachePolicy::parse(&self.cache)?;
         let model = self.run.open(&self.model)?;
-        let template = model.template.as_ref().ok_or("this model has no chat template: use `headwise generate --raw`")?;
+        let template =
+            model.template.as_ref().ok_or("this model has no chat template: use `headwise generate --raw`")?;
         let mut sequence = model.engine.sequence(&policy)?;
-        let generation =
-            Generation { tokens: self.tokens, stop: model.tokenizer.end_of_generation_ids().to_vec() };
+        let generation = Generation { tokens: self.tokens, stop: model.tokenizer.end_of_generation_ids().to_vec() };
         let mut sampler = Sampler::new(self.temperature, 0, 1.0, self.seed);
         let mut messages: Vec<Message> = self.system.iter().map(Message::system).collect();
         // What the cache has read already is never read again: only the text after it is encoded.
@@ -65,7 +65,9 @@ impl Chat {
             }
             messages.push(Message::user(line));
             let text = template.render(&messages, true)?;
-            let new = text.strip_prefix(&read).ok_or("this model's chat template rewrites earlier turns, which a running cache cannot follow")?;
+            let new = text
+                .strip_prefix(&read)
+                .ok_or("this model's chat template rewrites earlier turns, which a running cache cannot follow")?;
             let ids = model.tokenizer.encode(new, Encode::TEMPLATE)?;
             let mut decoder = model.tokenizer.decoder();
             let mut answer = String::new();

@@ -124,7 +124,8 @@ impl Cache {
         let date = jiff::Zoned::now().strftime("%Y-%m-%d %H:%M").to_string();
         let title = format!("Cache policies on {}", subject.name());
         let page = report::html(&ReportInput { title: &title, envelope: &envelope, date: &date, notes: &notes });
-        let summary = format!("{}\n{}\n", table::cache(&envelope.rows, table::DEFAULT_WIDTH), report::answer(&envelope.rows));
+        let summary =
+            format!("{}\n{}\n", table::cache(&envelope.rows, table::DEFAULT_WIDTH), report::answer(&envelope.rows));
         if html.is_stdout() || json.as_ref().is_some_and(Output::is_stdout) {
             eprint!("{summary}");
         } else {
@@ -142,7 +143,11 @@ impl Cache {
     }
 
     /// The model to compare on; none stands for the built-in one, and `notes` then says why.
-    fn model(&self, comparison: &mut CacheComparison, notes: &mut Vec<String>) -> Result<Option<TextModel>, Box<dyn Error>> {
+    fn model(
+        &self,
+        comparison: &mut CacheComparison,
+        notes: &mut Vec<String>,
+    ) -> Result<Option<TextModel>, Box<dyn Error>> {
         if comparison.suite == Suite::Toy && self.model.is_none() {
             notes.push(TOY_NOTE.into());
             return Ok(None);
@@ -171,7 +176,11 @@ impl Cache {
 pub(super) fn command() -> String {
     let quoted = |argument: String| {
         let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=,:@%+".contains(c);
-        if !argument.is_empty() && argument.chars().all(plain) { argument } else { format!("'{}'", argument.replace('\'', r"'\''")) }
+        if !argument.is_empty() && argument.chars().all(plain) {
+            argument
+        } else {
+            format!("'{}'", argument.replace('\'', r"'\''"))
+        }
     };
     let arguments: Vec<String> = std::env::args().skip(1).map(quoted).collect();
     format!("headwise {}", arguments.join(" "))

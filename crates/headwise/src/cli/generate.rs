@@ -63,8 +63,7 @@ impl Generate {
         let model = self.run.open(&self.model)?;
         let ids = if self.raw { model.encode(&prompt)? } else { model.encode_turn(&prompt, "")? };
         let mut sequence = model.engine.sequence(&policy)?;
-        let generation =
-            Generation { tokens: self.tokens, stop: model.tokenizer.end_of_generation_ids().to_vec() };
+        let generation = Generation { tokens: self.tokens, stop: model.tokenizer.end_of_generation_ids().to_vec() };
         let mut sampler = Sampler::new(self.temperature, self.top_k, self.top_p, self.seed);
         let mut decoder = model.tokenizer.decoder();
         let mut out = std::io::stdout().lock();

@@ -67,7 +67,13 @@ impl Explain {
         let names: Vec<String> =
             families.iter().flat_map(|family| &family.methods).map(|method| method.name.to_string()).collect();
         let ids: Vec<&str> = systems.iter().map(|system| system.id.as_str()).collect();
-        Err(format!("nothing is called `{}`: methods are {}; systems are {}", self.name, names.join(", "), ids.join(", ")).into())
+        Err(format!(
+            "nothing is called `{}`: methods are {}; systems are {}",
+            self.name,
+            names.join(", "),
+            ids.join(", ")
+        )
+        .into())
     }
 }
 
@@ -86,7 +92,8 @@ fn print_method(method: &Signature, family: &str, systems: &[System]) {
         println!("\nparameters");
     }
     for parameter in &method.parameters {
-        let default = parameter.default.as_ref().map_or_else(|| "no default".to_owned(), |value| format!("default {value}"));
+        let default =
+            parameter.default.as_ref().map_or_else(|| "no default".to_owned(), |value| format!("default {value}"));
         println!("  {:<10} {} ({}; {default})", parameter.name, parameter.doc.trim(), parameter.type_name);
     }
     for system in systems.iter().filter(|system| system.methods.iter().any(|name| *name == method.name)) {

@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+mod apply;
 mod bench;
 mod chat;
 mod compare;
@@ -37,7 +38,7 @@ enum Command {
     /// A method or a system: what it is, its parameters, its paper
     Explain(list::Explain),
     /// Methods side by side: what each costs and gains
-    Compare(compare::Compare),
+    Compare(Box<compare::Compare>),
     /// Continue a prompt with any cache policy
     Generate(generate::Generate),
     /// Talk with a model under any cache policy
@@ -46,6 +47,10 @@ enum Command {
     Perplexity(perplexity::Measure),
     /// What every attention head of a model does, as a report
     Inspect(inspect::Inspect),
+    /// The inputs, parameters and outputs of one component
+    Params(apply::Params),
+    /// Run one component on tensors from a file
+    Apply(apply::Apply),
     /// Speed of the kernels and of a model against this machine's own peaks
     Bench(bench::Bench),
 }
@@ -62,6 +67,8 @@ impl Cli {
             Command::Chat(command) => command.run(),
             Command::Perplexity(command) => command.run(),
             Command::Inspect(command) => command.run(),
+            Command::Params(command) => command.run(),
+            Command::Apply(command) => command.run(),
             Command::Bench(command) => command.run(),
         }
     }

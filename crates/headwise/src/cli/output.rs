@@ -37,14 +37,14 @@ impl Output {
     }
 
     /// Writes everything.
-    pub fn write(mut self, text: &str) -> io::Result<()> {
+    pub fn write(mut self, contents: impl AsRef<[u8]>) -> io::Result<()> {
         match self.target.take() {
             Some(Target { path, part, mut file }) => {
-                file.write_all(text.as_bytes())?;
+                file.write_all(contents.as_ref())?;
                 file.sync_all()?;
                 fs::rename(part, path)
             }
-            None => io::stdout().lock().write_all(text.as_bytes()),
+            None => io::stdout().lock().write_all(contents.as_ref()),
         }
     }
 }

@@ -39,7 +39,8 @@ impl Measure {
         let model = self.run.open(&self.model)?;
         let mut ids = model.encode(&text)?;
         ids.truncate(self.tokens);
-        let bar = ProgressBar::new(ids.len() as u64).with_style(style("reading {bar:30} {pos}/{len} tokens, {eta} left"));
+        let bar =
+            ProgressBar::new(ids.len() as u64).with_style(style("reading {bar:30} {pos}/{len} tokens, {eta} left"));
         let Perplexity { value, tokens, bytes } =
             perplexity::measure(&model.engine, &policy, &ids, self.context, |read| bar.set_position(read as u64))?;
         bar.finish_and_clear();

@@ -13,7 +13,8 @@ pub struct Downloads {
 impl Progress for Downloads {
     fn start(&mut self, what: &str, total: Option<u64>) {
         let bar = match total {
-            Some(total) => ProgressBar::new(total).with_style(style("{msg} {bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta} left")),
+            Some(total) => ProgressBar::new(total)
+                .with_style(style("{msg} {bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta} left")),
             None => ProgressBar::new_spinner().with_style(style("{spinner} {msg} {bytes}")),
         };
         self.bar = Some(bar.with_message(what.to_owned()));

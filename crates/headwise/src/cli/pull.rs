@@ -25,7 +25,13 @@ impl Pull {
     pub fn run(self) -> Outcome {
         if self.list {
             for model in pull::known() {
-                println!("{:<16} {:>6} MB  {:<12} {}", model.name, model.bytes / 1_000_000, model.licence, model.description);
+                println!(
+                    "{:<16} {:>6} MB  {:<12} {}",
+                    model.name,
+                    model.bytes / 1_000_000,
+                    model.licence,
+                    model.description
+                );
             }
             return Ok(());
         }

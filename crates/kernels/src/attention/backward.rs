@@ -60,6 +60,8 @@ pub fn backward(
 ) -> Gradients {
     dims.shape().check();
     spec.check(dims.heads);
+    inputs.check(dims);
+    upstream.d_out.check("d_out", [dims.batch, dims.heads, dims.queries], dims.value_dim);
     assert_eq!(upstream.out.len(), dims.output(), "elements of the output");
     assert_eq!(upstream.lse.len(), dims.lse(), "elements of the log-sum-exp");
     assert_eq!(upstream.d_lse.map_or(dims.lse(), <[f32]>::len), dims.lse(), "elements of the log-sum-exp's gradient");

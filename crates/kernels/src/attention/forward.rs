@@ -26,6 +26,19 @@ pub struct Inputs<'a> {
     pub bias: Option<View4<'a>>,
 }
 
+impl Inputs<'_> {
+    /// Panics unless the tensors have the sizes that `dims` states.
+    pub(super) fn check(&self, dims: &Dims) {
+        let Dims { batch, heads, kv_heads, queries, keys, head_dim, value_dim } = *dims;
+        self.query.check("query", [batch, heads, queries], head_dim);
+        self.key.check("key", [batch, kv_heads, keys], head_dim);
+        self.value.check("value", [batch, kv_heads, keys], value_dim);
+        if let Some(bias) = &self.bias {
+            bias.check("bias", [batch, heads, queries], keys);
+        }
+    }
+}
+
 /// Writes `out [batch, heads, queries, value_dim]` and `lse [batch, heads, queries]`, both contiguous.
 ///
 /// A row that sees no key becomes zero, with an `lse` of −∞.
@@ -36,6 +49,7 @@ pub fn forward(spec: &AttnSpec, dims: &Dims, inputs: &Inputs<'_>, out: &mut [f32
     let shape = dims.shape();
     shape.check();
     spec.check(dims.heads);
+    inputs.check(dims);
     assert_eq!(out.len(), dims.output(), "elements of the output");
     assert_eq!(lse.len(), dims.lse(), "elements of the log-sum-exp");
     let step = (LINES / shape.group()).max(1);

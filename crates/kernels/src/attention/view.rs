@@ -27,6 +27,16 @@ impl<'a> View4<'a> {
         &self.data[batch * batches + head * heads + token * tokens..][..width]
     }
 
+    /// Panics unless all rows of `sizes`, `[batch, heads, tokens]`, are inside the slice.
+    pub(super) fn check(&self, name: &str, sizes: [usize; 3], width: usize) {
+        if sizes.contains(&0) {
+            return;
+        }
+        let last: usize = sizes.iter().zip(self.strides).map(|(size, stride)| (size - 1) * stride).sum();
+        let (needed, there) = (last + width, self.data.len());
+        assert!(needed <= there, "{name} {sizes:?} of width {width} needs {needed} elements, there are {there}");
+    }
+
     /// The rows of one head.
     pub(super) fn head(&self, batch: usize, head: usize, tokens: usize, width: usize) -> Strided<'a> {
         let start = (batch * self.strides[0] + head * self.strides[1]).min(self.data.len());

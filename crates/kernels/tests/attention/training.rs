@@ -216,3 +216,15 @@ fn threads_do_not_change_a_bit() {
         }
     }
 }
+
+#[test]
+#[should_panic(expected = "value [1, 2, 4] of width 16 needs 128 elements, there are 127")]
+fn a_short_tensor_is_refused() {
+    let mut problem = Problem::new(AttnSpec::causal(16), dims(1, [2, 2], [4, 4], [16, 16]), None, 3);
+    let dims = problem.dims;
+    problem.value.pop();
+    let view = |data| View4::contiguous(data, 2, 4, 16);
+    let inputs =
+        Inputs { query: view(&problem.query), key: view(&problem.key), value: view(&problem.value), bias: None };
+    forward(&problem.spec, &dims, &inputs, &mut vec![0.0; dims.output()], &mut vec![0.0; dims.lse()]);
+}

@@ -22,7 +22,7 @@ mod table;
 mod timing;
 
 pub use model::weights;
-pub use peaks::Peaks;
+pub use peaks::{Peaks, load};
 pub use plan::{Benchmark, Plan, Setup};
 pub use row::{BenchReport, BenchRow, Params};
 pub use shape::{Form, Shape};

@@ -84,4 +84,6 @@ pub struct BenchReport {
     pub envelope: Envelope<BenchRow>,
     /// The machine's limits, measured in the same run.
     pub peaks: Peaks,
+    /// Load of the machine in the minute before, where the system tells it: above a few tenths, other work disturbs.
+    pub load: Option<f64>,
 }

@@ -84,12 +84,8 @@ impl fmt::Display for Shape {
 mod tests {
     use super::*;
 
-    const ATTENTION: Form = Form {
-        sides: "batch x heads x tokens x head_dim",
-        count: Some(4),
-        matrices: false,
-        example: "1x8x2048x64",
-    };
+    const ATTENTION: Form =
+        Form { sides: "batch x heads x tokens x head_dim", count: Some(4), matrices: false, example: "1x8x2048x64" };
 
     #[test]
     fn text_and_sides_agree() {

@@ -5,11 +5,15 @@ use comfy_table::{Cell, CellAlignment, ContentArrangement, LineStyle, Table, Tab
 use super::{BenchReport, BenchRow, Params};
 use crate::rows::quantity::{ABSENT, or_absent, rate};
 
+/// A load from which on other work disturbs the figures.
+const BUSY: f64 = 0.5;
+
 /// One line per row, and what the machine can do below.
 pub fn table(report: &BenchReport) -> String {
     let peaks = report.peaks;
     let mut table = Table::new();
-    table.load_style(TableStyle::new()).set_content_arrangement(ContentArrangement::Disabled);
+    let header_line = TableStyle::new().header_separator(LineStyle::new('─', '─', '─', '─'));
+    table.load_style(header_line).set_content_arrangement(ContentArrangement::Disabled);
     let header = ["benchmark", "on", "median ms", "min – max", "GFLOP/s", "of peak", "GB/s", "of peak", "tokens/s"];
     table.set_header(header);
     for row in &report.envelope.rows {
@@ -26,8 +30,14 @@ pub fn table(report: &BenchReport) -> String {
         }));
     }
     let lines: Vec<String> = table.lines().map(|line| line.trim_end().to_owned()).collect();
+    let busy = match report.load {
+        Some(load) if load > BUSY => {
+            format!("The machine was busy before (load {load:.1}): these figures say little.\n")
+        }
+        _ => String::new(),
+    };
     format!(
-        "{}\n\nThis machine, measured in the same run on {} threads: f32 matrix product {} GFLOP/s, reading memory {} GB/s.\n",
+        "{}\n\nThis machine, measured in the same run on {} threads: f32 matrix product {} GFLOP/s, reading memory {} GB/s.\n{busy}",
         lines.join("\n"),
         report.envelope.machine.threads,
         rate(peaks.matrix_product_gflops),

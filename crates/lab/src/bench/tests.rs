@@ -92,10 +92,11 @@ fn rows_are_what_peers_are_compared_by() {
     let rows = run("attention_forward", "1x2x8x16").expect("it runs");
     let machine = Machine::detect(2, "scalar");
     let envelope = Envelope { version: "0".into(), machine, command: "headwise bench".into(), rows };
-    let report = BenchReport { envelope, peaks: Peaks { matrix_product_gflops: 100.0, read_gbs: 10.0 } };
+    let report =
+        BenchReport { envelope, peaks: Peaks { matrix_product_gflops: 100.0, read_gbs: 10.0 }, load: Some(1.5) };
     let json = serde_json::to_value(&report).expect("a report serialises");
     let keys = |value: &serde_json::Value| value.as_object().expect("an object").keys().cloned().collect::<Vec<_>>();
-    assert_eq!(keys(&json), ["version", "machine", "command", "rows", "peaks"]);
+    assert_eq!(keys(&json), ["version", "machine", "command", "rows", "peaks", "load"]);
     let row = &json["rows"][0];
     assert_eq!(keys(row), ["name", "params", "median_ms", "min_ms", "max_ms", "gflops", "gbs"]);
     assert_eq!(row["params"], serde_json::json!({ "shape": "1x2x8x16", "dtype": "f32", "threads": 2 }));
@@ -103,6 +104,7 @@ fn rows_are_what_peers_are_compared_by() {
     assert_eq!(serde_json::from_value::<BenchReport>(json).expect("a report reads back"), report);
     let table = table(&report);
     assert!(table.contains("attention_forward") && table.contains("1x2x8x16 f32"), "{table}");
+    assert!(table.contains("busy before (load 1.5)"), "{table}");
 }
 
 #[test]

@@ -60,7 +60,9 @@ impl Application {
         if let Some(upstream) = &self.upstream {
             found.extend(gradients(&tensors, &outputs, upstream)?);
         }
-        found.extend(outputs.into_iter().map(|(name, output)| (name.to_owned(), download(output.elements, output.shape))));
+        found.extend(
+            outputs.into_iter().map(|(name, output)| (name.to_owned(), download(output.elements, output.shape))),
+        );
         Ok(found)
     }
 }

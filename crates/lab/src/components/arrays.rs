@@ -72,7 +72,9 @@ pub(super) fn array(view: &TensorView, element_type: ElementType) -> Result<Arra
         }
         (ElementType::I32, Dtype::I64) => {
             let wide = bytes.as_chunks().0.iter().map(|chunk| i64::from_le_bytes(*chunk));
-            Values::Int(wide.map(i32::try_from).collect::<Result<_, _>>().map_err(|_| wrong("whole numbers of 32 bits"))?)
+            Values::Int(
+                wide.map(i32::try_from).collect::<Result<_, _>>().map_err(|_| wrong("whole numbers of 32 bits"))?,
+            )
         }
         (ElementType::I32, _) => return Err(wrong("I32 or I64")),
     };

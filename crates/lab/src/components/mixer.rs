@@ -100,6 +100,10 @@ impl SoftmaxMixer {
         match self.head_dim {
             Some(head_dim) => Length::Known(times * head_dim),
             None if times == self.heads => Length::Symbol("dim"),
+            // `run` checks that all heads divide `dim`.
+            None if self.heads.is_multiple_of(times) => {
+                Length::Share { symbol: "dim", times: 1, parts: self.heads / times }
+            }
             None => Length::Share { symbol: "dim", times, parts: self.heads },
         }
     }

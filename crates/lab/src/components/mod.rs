@@ -44,7 +44,12 @@ impl Component {
             () if named(Op::NAMES) => Self::Op(headwise_spec::from_text(text)?),
             () if named(Mixer::NAMES) => Self::Mixer(headwise_spec::from_text(text)?),
             () if named(CacheMethod::NAMES) => Self::Cache(headwise_spec::from_text(text)?),
-            () => return Err(ComponentError::Unknown { name, valid: [Op::NAMES, Mixer::NAMES, CacheMethod::NAMES].concat() }),
+            () => {
+                return Err(ComponentError::Unknown {
+                    name,
+                    valid: [Op::NAMES, Mixer::NAMES, CacheMethod::NAMES].concat(),
+                });
+            }
         };
         match &component {
             Self::Op(op) => op.check()?,

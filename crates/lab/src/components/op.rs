@@ -110,7 +110,8 @@ headwise_spec::family! {
 impl Op {
     /// Checks the parameters.
     pub(super) fn check(&self) -> Result<(), ComponentError> {
-        let wrong = |text: String| Err(ComponentError::Parameter(format!("`{}`: {text}", headwise_spec::Family::name(self))));
+        let wrong =
+            |text: String| Err(ComponentError::Parameter(format!("`{}`: {text}", headwise_spec::Family::name(self))));
         match self {
             Self::Attention(Attention { window: Some(0), .. }) => {
                 wrong("window=0 hides every key: it must be at least 1".into())
@@ -124,7 +125,9 @@ impl Op {
             Self::RmsNorm(RmsNorm { epsilon }) | Self::LayerNorm(LayerNorm { epsilon }) if *epsilon < 0.0 => {
                 wrong(format!("epsilon={epsilon}: it must not be negative"))
             }
-            Self::Rotation(Rotation { theta, .. }) if *theta <= 0.0 => wrong(format!("theta={theta}: it must be above 0")),
+            Self::Rotation(Rotation { theta, .. }) if *theta <= 0.0 => {
+                wrong(format!("theta={theta}: it must be above 0"))
+            }
             Self::Rotation(Rotation { dims: Some(dims), .. }) if *dims == 0 || dims % 2 == 1 => {
                 wrong(format!("dims={dims}: channels turn in pairs, it must be even"))
             }
@@ -147,8 +150,13 @@ impl Op {
             Self::SwiGlu(_) | Self::GeGluTanh(_) => elementwise(&["gate", "up"], &[]),
             Self::Rotation(_) => {
                 let heads = |name| TensorSpec::symbolic(name, ["batch", "heads", "tokens", "head_dim"]);
-                let positions = TensorSpec { element_type: ElementType::I32, ..TensorSpec::symbolic("positions", ["tokens"]) };
-                Interface { inputs: vec![heads("x"), positions.or_none()], outputs: vec![heads("output")], ..Interface::default() }
+                let positions =
+                    TensorSpec { element_type: ElementType::I32, ..TensorSpec::symbolic("positions", ["tokens"]) };
+                Interface {
+                    inputs: vec![heads("x"), positions.or_none()],
+                    outputs: vec![heads("output")],
+                    ..Interface::default()
+                }
             }
             Self::Gelu(_) | Self::GeluTanh(_) | Self::Silu(_) | Self::SoftmaxRows(_) | Self::LogSoftmaxRows(_) => {
                 elementwise(&["x"], &[])
@@ -184,7 +192,10 @@ fn reshaped(y: Tensor<2>, shape: Vec<usize>) -> Vec<(&'static str, Flat)> {
     vec![("output", Flat { shape, ..Flat::new(y) })]
 }
 
-fn gated(tensors: &Tensors, f: fn(Tensor<2>, Tensor<2>) -> Tensor<2>) -> Result<Vec<(&'static str, Flat)>, ComponentError> {
+fn gated(
+    tensors: &Tensors,
+    f: fn(Tensor<2>, Tensor<2>) -> Tensor<2>,
+) -> Result<Vec<(&'static str, Flat)>, ComponentError> {
     let ((gate, shape), (up, up_shape)) = (tensors.rows("gate"), tensors.rows("up"));
     if up_shape != shape {
         let wanted = format!("{shape:?}, the shape of `gate`");
@@ -235,7 +246,9 @@ pub(super) fn check_groups(heads: usize, kv_heads: usize) -> Result<(), Componen
     if heads.is_multiple_of(kv_heads) {
         return Ok(());
     }
-    Err(ComponentError::Lengths(format!("heads = {heads} of `query` must be a multiple of kv_heads = {kv_heads} of `key`")))
+    Err(ComponentError::Lengths(format!(
+        "heads = {heads} of `query` must be a multiple of kv_heads = {kv_heads} of `key`"
+    )))
 }
 
 impl Rotation {
@@ -244,7 +257,9 @@ impl Rotation {
         let [_, _, tokens, head_dim] = x.dims();
         let dims = self.dims.unwrap_or(head_dim);
         if dims > head_dim || dims % 2 == 1 {
-            let text = format!("`rope`: {dims} channels of head_dim = {head_dim} cannot turn: it takes an even number, at most {head_dim}");
+            let text = format!(
+                "`rope`: {dims} channels of head_dim = {head_dim} cannot turn: it takes an even number, at most {head_dim}"
+            );
             return Err(ComponentError::Parameter(text));
         }
         let rope = Rope::new(inverse_frequencies(dims, self.theta, Scaling::None), 1.0, self.interleaved);

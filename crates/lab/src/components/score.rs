@@ -33,7 +33,8 @@ pub(super) fn evictor(method: &CacheMethod) -> Result<std::sync::Arc<dyn Evictor
 /// `method` with some limit: a score does not depend on it, but the other parameters are checked together with it.
 fn limited(method: &CacheMethod) -> Result<CacheMethod, ComponentError> {
     let mut call: Call = method.to_call()?;
-    let given = ["budget", "keep", "bytes"].iter().any(|name| call.args.get(*name).is_some_and(|value| *value != Value::None));
+    let given =
+        ["budget", "keep", "bytes"].iter().any(|name| call.args.get(*name).is_some_and(|value| *value != Value::None));
     if call.args.contains_key("keep") && !given {
         call = call.with("keep", 0.5);
     }

@@ -69,7 +69,7 @@ const MAPS: [Map; 4] = [
     },
     Map {
         title: "Mean distance, tokens",
-        scale: "dark: 1 or less, bright: the mean distance of the first token; logarithmic",
+        scale: "dark: 0, bright: half the text, the mean distance of the first token",
         share: |row| Some(distance_share(row, row.distance)),
         text: |row| whole(row.distance),
     },
@@ -88,10 +88,9 @@ fn whole(value: f64) -> String {
     if value < 9.95 { format!("{value:.1}") } else { format!("{value:.0}") }
 }
 
-/// A distance on a logarithmic scale from 1 to half the text, the mean distance of the first token.
+/// A distance on a scale from 0 to half the text, the mean distance of the first token.
 fn distance_share(row: &HeadRow, distance: f64) -> f64 {
-    let most = (0.5 * row.tokens as f64).max(2.0);
-    distance.max(1.0).ln() / most.ln()
+    distance / (0.5 * row.tokens as f64).max(1.0)
 }
 
 fn maps(rows: &[HeadRow]) -> String {
@@ -151,7 +150,9 @@ const LISTED: usize = 10;
 fn farthest(rows: &[HeadRow]) -> String {
     let mut far: Vec<(&HeadRow, f64)> =
         rows.iter().filter_map(|row| row.distance_of_rest.map(|distance| (row, distance))).collect();
-    far.sort_by(|a, b| b.1.total_cmp(&a.1));
+    // A distance counts as much as there is attention at it.
+    let reach = |(row, distance): &(&HeadRow, f64)| (1.0 - row.sink) * distance;
+    far.sort_by(|a, b| reach(b).total_cmp(&reach(a)));
     far.truncate(LISTED);
     let head = ["head", "distance of the rest", "first token", "first four", "entropy", "keys"].map(str::to_owned);
     let line = |(row, distance): (&HeadRow, f64)| {
@@ -165,7 +166,7 @@ fn farthest(rows: &[HeadRow]) -> String {
         ];
         (format!("layer {}, head {}", row.layer, row.head), cells)
     };
-    tables::table("By the distance of what is not on the first token", &head, far.into_iter().map(line))
+    tables::table("By the distance of what is not on the first token times its share", &head, far.into_iter().map(line))
 }
 
 fn drawing(report: &InspectReport) -> String {
@@ -175,7 +176,10 @@ fn drawing(report: &InspectReport) -> String {
         let cells = vec![count(token.position), format!("{:.2} %", 100.0 * token.share), rate(token.times_even)];
         (format!("<code>“{}”</code>", escape(&shown)), cells)
     });
-    tables::table("Share of the attention of all heads, layers and queries", &head, lines)
+    let table = tables::table("Share of the attention of all heads, layers and queries", &head, lines);
+    format!(
+        "<p>A token that draws many times its even share wherever it stands is an attention sink too, even if it is not the first.</p>{table}"
+    )
 }
 
 /// Every figure in one line.

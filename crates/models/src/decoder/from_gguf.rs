@@ -193,7 +193,7 @@ impl<'a> Reader<'a> {
     fn head_dim(&self, dim: usize, heads: usize) -> Result<usize, LoadError> {
         let head_dim = match self.optional("attention.key_length")? {
             Some(head_dim) => head_dim,
-            None if heads > 0 && dim % heads == 0 => dim / heads,
+            None if heads > 0 && dim.is_multiple_of(heads) => dim / heads,
             None => return Err(LoadError::HeadDim { dim, heads }),
         };
         match self.optional("attention.value_length")? {
@@ -216,7 +216,7 @@ impl<'a> Reader<'a> {
             Some(period) => period,
             None => GEMMA3_PERIOD,
         };
-        Ok(window.filter(|_| !self.gemma3() || (layer + 1) % period != 0))
+        Ok(window.filter(|_| !self.gemma3() || !(layer + 1).is_multiple_of(period)))
     }
 
     fn rope(&self, gguf: &Gguf, head_dim: usize) -> Result<RopeSpec, LoadError> {

@@ -145,7 +145,7 @@ fn check_block(layer: usize, block: &BlockSpec) -> Result<(), SpecError> {
 
 fn check_rope(layer: usize, rope: &RopeSpec, head_dim: usize) -> Result<(), SpecError> {
     let dims = rope.dims.unwrap_or(head_dim);
-    if dims == 0 || dims % 2 != 0 || dims > head_dim {
+    if dims == 0 || !dims.is_multiple_of(2) || dims > head_dim {
         return Err(SpecError::Rotary { layer, dims, head_dim });
     }
     number("rope theta", Some(rope.theta))?;

@@ -11,9 +11,9 @@ use headwise_ops::host::{self, Host};
 use serde::{Deserialize, Serialize};
 
 use super::{MixContext, Projected};
+use crate::Linear;
 use crate::norm::RmsNorm;
 use crate::position::RopeSpec;
-use crate::Linear;
 
 /// How to build a [`Softmax`] mixer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -59,12 +59,14 @@ impl RopeSpec {
         let scaling = match &self.scaling {
             None | Some(RopeScaling::Divisors { .. }) => Scaling::None,
             Some(RopeScaling::Linear { factor }) => Scaling::Linear { factor: *factor },
-            Some(RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_context }) => Scaling::Llama3 {
-                factor: *factor,
-                low_freq_factor: *low_freq_factor,
-                high_freq_factor: *high_freq_factor,
-                original_max: *original_context as f64,
-            },
+            Some(RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_context }) => {
+                Scaling::Llama3 {
+                    factor: *factor,
+                    low_freq_factor: *low_freq_factor,
+                    high_freq_factor: *high_freq_factor,
+                    original_max: *original_context as f64,
+                }
+            }
         };
         let mut frequencies = inverse_frequencies(dims, self.theta, scaling);
         if let Some(RopeScaling::Divisors { divisors }) = &self.scaling {

@@ -6,7 +6,7 @@ use headwise_engine::cache::CachePolicy;
 use super::answer::{Begun, read_on};
 use super::bootstrap;
 use super::progress::Clock;
-use super::reader::readers;
+use super::reader::{Reader, readers};
 use super::size::Size;
 use super::{CompareError, Subject};
 use crate::perplexity::nll;
@@ -44,12 +44,13 @@ impl Perplexity<'_> {
         let mut losses = vec![Vec::new(); self.policies.len()];
         let mut sizes = vec![Size::default(); self.policies.len()];
         let mut readers = readers(self.subject.engine(), self.policies);
-        let (steps, mut step) = ((readers.len() * self.segments) as f64, 0.0);
+        let all = readers.iter().map(Reader::weight).sum::<f64>() * self.segments as f64;
+        let mut done = 0.0;
         for segment in 0..self.segments {
             let (context, scored) = self.piece(segment);
             for reader in &mut readers {
-                clock.at(step / steps, &format!("perplexity after {} tokens", self.length));
-                step += 1.0;
+                clock.at(done / all, &format!("perplexity after {} tokens", self.length));
+                done += reader.weight();
                 let mut texts = reader.read(&context)?;
                 for (&policy, text) in reader.places().iter().zip(&texts) {
                     sizes[policy].add(Size::of(&text.sequence));

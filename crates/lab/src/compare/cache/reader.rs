@@ -50,6 +50,12 @@ impl Reader<'_> {
         }
     }
 
+    /// How long a prompt takes, against the other readers: about six policies' share of compressing and answering goes
+    /// into reading it.
+    pub fn weight(&self) -> f64 {
+        6.0 + self.places().len() as f64
+    }
+
     /// The prompt `ids`, read and ended under every policy.
     pub fn read(&mut self, ids: &[u32]) -> Result<Vec<Begun>, EngineError> {
         match self {

@@ -5,7 +5,7 @@ use headwise_engine::cache::CachePolicy;
 use super::answer::{read_on, write};
 use super::progress::Clock;
 use super::prompt::Prompt;
-use super::reader::readers;
+use super::reader::{Reader, readers};
 use super::size::Size;
 use super::{Answer, CompareError, Subject, Task};
 use crate::rows::{CacheRow, Setting};
@@ -35,6 +35,21 @@ struct Cell {
     size: Size,
 }
 
+impl Cell {
+    fn add(&mut self, score: f64, answers: usize, size: Size) {
+        self.found += score * answers as f64;
+        self.answers += answers;
+        self.size.add(size);
+    }
+}
+
+/// What the policy at place `policy` answered, and the size of its cache at the end of the prompt.
+struct Answered {
+    policy: usize,
+    ids: Vec<u32>,
+    size: Size,
+}
+
 /// A prompt and the index of its depth.
 struct Asked {
     depth: usize,
@@ -48,36 +63,27 @@ impl Recall<'_> {
         let mut cells = vec![Cell::default(); names.len() * SETTINGS.len() * self.depths.len()];
         let asked = self.prompts()?;
         let mut readers = readers(self.subject.engine(), self.policies);
-        let steps = (readers.len() * asked.len() * SETTINGS.len()) as f64;
-        let mut step = 0.0;
+        let all: f64 = readers.iter().map(Reader::weight).sum::<f64>() * (asked.len() * SETTINGS.len()) as f64;
+        let mut done = 0.0;
         for reader in &mut readers {
-            for Asked { depth, prompt } in &asked {
+            for asked in &asked {
                 for setting in SETTINGS {
-                    clock.at(step / steps, &self.doing(*depth));
-                    step += 1.0;
-                    let (read, rest) = match setting {
-                        Setting::Agnostic => prompt.ids.split_at(prompt.context),
-                        Setting::Aware => (&prompt.ids[..], &[][..]),
-                    };
-                    let mut texts = reader.read(read)?;
-                    let sizes: Vec<Size> = texts.iter().map(|text| Size::of(&text.sequence)).collect();
-                    read_on(self.subject.engine(), &mut texts, rest)?;
-                    let answers = write(self.subject.engine(), &mut texts, prompt.answer_tokens, self.subject.stop())?;
-                    for ((&policy, ids), size) in reader.places().iter().zip(&answers).zip(sizes) {
-                        let score = prompt.score(&self.subject, ids);
-                        let cell = &mut cells[self.index(policy, setting, *depth)];
-                        cell.found += score * prompt.answers() as f64;
-                        cell.answers += prompt.answers();
-                        cell.size.add(size);
+                    clock.at(done / all, &self.doing(asked.depth));
+                    done += reader.weight();
+                    for answered in self.ask(reader, &asked.prompt, setting)? {
+                        let Answered { policy, ids, size } = answered;
+                        let prompt = &asked.prompt;
+                        let score = prompt.score(&self.subject, &ids);
+                        cells[self.index(policy, setting, asked.depth)].add(score, prompt.answers(), size);
                         clock.answered(&Answer {
                             policy: &names[policy],
                             task: self.task.name(),
                             setting,
                             length: self.length,
-                            depth: self.depths[*depth],
+                            depth: self.depths[asked.depth],
                             prompt: &prompt.ids,
                             context: prompt.context,
-                            ids,
+                            ids: &ids,
                             score,
                         });
                     }
@@ -85,6 +91,21 @@ impl Recall<'_> {
             }
         }
         Ok(self.rows(&names, &cells))
+    }
+
+    /// Lets every policy of `reader` answer `prompt`.
+    fn ask(&self, reader: &mut Reader<'_>, prompt: &Prompt, setting: Setting) -> Result<Vec<Answered>, CompareError> {
+        let engine = self.subject.engine();
+        let (read, rest) = match setting {
+            Setting::Agnostic => prompt.ids.split_at(prompt.context),
+            Setting::Aware => (&prompt.ids[..], &[][..]),
+        };
+        let mut texts = reader.read(read)?;
+        let sizes: Vec<Size> = texts.iter().map(|text| Size::of(&text.sequence)).collect();
+        read_on(engine, &mut texts, rest)?;
+        let answers = write(engine, &mut texts, prompt.answer_tokens, self.subject.stop())?;
+        let answered = reader.places().iter().zip(answers).zip(sizes);
+        Ok(answered.map(|((&policy, ids), size)| Answered { policy, ids, size }).collect())
     }
 
     /// All prompts. Within a sample the deepest comes first: it shares its beginning with all others.

@@ -67,7 +67,7 @@ fn mixer(keys: &mut Keys, architecture: &Architecture, dim: usize) -> Result<Sof
     let kv_heads = keys.take_stated("num_key_value_heads")?.unwrap_or(architecture.kv_heads).unwrap_or(heads);
     let head_dim = match keys.take("head_dim")?.or(architecture.head_dim) {
         Some(head_dim) => head_dim,
-        None if heads > 0 && dim % heads == 0 => dim / heads,
+        None if heads > 0 && dim.is_multiple_of(heads) => dim / heads,
         None => return Err(LoadError::HeadDim { dim, heads }),
     };
     let (mut scale, mut cap) = (None, None);
@@ -127,7 +127,7 @@ fn windows(keys: &mut Keys, rule: Windows, layers: usize) -> Result<Vec<Option<u
             if period == 0 {
                 return Err(keys.wrong("sliding_window_pattern", period, "at least 1"));
             }
-            layer_types(keys, layers)?.unwrap_or_else(|| default(&|layer| (layer + 1) % period != 0))
+            layer_types(keys, layers)?.unwrap_or_else(|| default(&|layer| !(layer + 1).is_multiple_of(period)))
         }
     };
     if rule != Windows::Always && window.is_none() && slides.contains(&true) {
