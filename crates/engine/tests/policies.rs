@@ -189,8 +189,8 @@ fn bytes_are_what_the_formats_cost() {
             let slots: usize = lengths(&sequence).iter().flatten().sum();
             let statistics = match name {
                 "knorm" => slots * 4,
-                // And the row written since the last eviction: its queries, and their log-sum-exp.
-                "h2o" => slots * 4 + heads * (HEAD_DIM + 1) * 4,
+                // The row written since the last eviction waits: its queries and their log-sum-exp.
+                "h2o" => (slots - stores) * 4 + heads * (HEAD_DIM + 1) * 4,
                 "tova" => heads * HEAD_DIM * 4,
                 "snapkv(window=8)" => 8 * heads * HEAD_DIM * 4,
                 _ => 0,

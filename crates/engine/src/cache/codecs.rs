@@ -34,7 +34,8 @@ headwise_spec::method! {
 headwise_spec::method! {
     /// Stores keys in 4 bits per channel and values in 4 bits per token; the last 128 pairs stay in half precision.
     ///
-    /// Keys have outlier channels, so they are quantised along the tokens, in groups of 32; values along 32 channels.
+    /// Keys have outlier channels, so they are quantised along the tokens, in groups of 32; values along 32 channels. Pairs
+    /// are coded after the chunk of the prompt that brought them has been read, so the size of chunks matters a little.
     /// Liu et al. 2024, arXiv:2402.02750.
     pub struct Kivi4 {}
 }
