@@ -87,7 +87,7 @@ impl Inspect {
                 .map_or_else(|| "the built-in speech".to_owned(), |path| path.display().to_string()),
             date: &jiff::Zoned::now().strftime("%Y-%m-%d %H:%M").to_string(),
         };
-        html.write(&inspect::html(&page))?;
+        html.write(inspect::html(&page))?;
         if let Some(written) = written {
             eprintln!("{written}");
         }
