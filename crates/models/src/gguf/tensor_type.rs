@@ -6,7 +6,7 @@ use std::fmt;
 ///
 /// A quantised row is a sequence of blocks of [`block_size`](Self::block_size) elements and
 /// [`block_bytes`](Self::block_bytes) bytes; plain types are blocks of one. The layout of each block is documented in
-/// [`dequantise`](super::dequantise).
+/// [`dequantise`](super::dequantise()).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[allow(non_camel_case_types, missing_docs)]
 pub enum TensorType {
