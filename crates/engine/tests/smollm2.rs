@@ -79,7 +79,7 @@ fn prompts_encode_as_llama_cpp_does() {
 }
 
 /// Over 4096 tokens of prose: f32 has transformers' perplexity; the quantised path is within 1 % of it and agrees on the
-/// likeliest token in most places. Rounding activations to 8 bits costs 3 % of them (llama.cpp on this file: 2.5 % of 512).
+/// likeliest token in at least 98 % of the places. (llama.cpp on this file: 97.5 % of 512.)
 #[test]
 fn the_quantised_path_stays_close_to_f32() {
     let Some(path) = model() else { return };
@@ -109,5 +109,5 @@ fn the_quantised_path_stays_close_to_f32() {
     let published = golden["perplexity"].as_f64().unwrap();
     assert!((exact / published - 1.0).abs() < 1e-4, "perplexity {exact}, transformers {published}");
     assert!((stored / exact - 1.0).abs() < 0.01, "perplexity {stored} quantised, {exact} in f32");
-    assert!(agreement >= 0.96, "the same likeliest token in {agreement}");
+    assert!(agreement >= 0.98, "the same likeliest token in {agreement}");
 }

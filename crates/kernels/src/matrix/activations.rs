@@ -1,7 +1,12 @@
 //! Activations rounded to signed bytes, per row and block of 32 inputs.
 //!
-//! `scale = max |x| / 127`, `code = round(x / scale)`: symmetric, so zero stays zero, and a function of nothing but the
-//! block itself. A block with a value that is not finite has a scale of NaN, so its row's results are NaN.
+//! A block has the scale `max |x| / 127` and one digit per value, `round(x / scale)`: symmetric, so zero stays zero. Most of the
+//! rounding error of a row comes from its few blocks with an outlier, whose scale is coarse. Such a block (its largest
+//! magnitude is more than [`OUTLIER`] times the root mean square of the row) has two digits per value,
+//! `round(256 x / scale) = 256 high + low`: it costs a second dot product, and there are few of them.
+//!
+//! Everything depends on nothing but the row. A block with a value that is not finite has a scale of NaN, so its row's
+//! results are NaN.
 
 use super::blocks::BLOCK;
 use super::schedule::{Rows, Tile};
@@ -12,19 +17,47 @@ use crate::simd::{Kernel, LANES, Level, Simd, dispatch_at};
 /// Words of four codes in a block.
 pub(super) const WORDS: usize = BLOCK / 4;
 
-/// Below this magnitude the reciprocal of a scale overflows, and the block counts as zero.
-const SMALLEST: f32 = 1e-36;
+/// What a high digit counts when there is a low one.
+pub(super) const BASE: f32 = 256.0;
+
+/// Blocks with a value beyond so many times the row's root mean square have two digits. On SmolLM2-135M (4-bit weights, 4096
+/// tokens of prose) 4 brings the agreement on the likeliest token with exact arithmetic from 96.9 to 99.1 %, at a seventh of
+/// the prefill's speed; two digits everywhere give 99.9 % for a quarter of it.
+const OUTLIER: f32 = 4.0;
+
+/// Below this magnitude a block counts as zero: above it no product of scales is subnormal, even after division by [`BASE`].
+const SMALLEST: f32 = 1e-26;
 
 /// Rows in the order the kernel reads them: tile after tile, and in a tile `[block][row]`.
 pub(super) struct Activations {
-    /// `[block][row][8]` words of four codes each.
-    pub words: Vec<i32>,
-    /// `[block][row]` scales.
+    /// The digits of blocks that have one, the high digits of the others.
+    pub high: Digits,
+    /// The low digits; zero in blocks that have one digit.
+    pub low: Digits,
+    /// `[block][row]`; at the first row of a tile: whether any of its rows has two digits there.
+    pub two_digits: Vec<bool>,
+    /// `[block][row]` scales of the high digits.
     pub scales: Vec<f32>,
-    /// `[block][row]`: the sum of the codes times minus the offset of the weights' codes.
-    pub starts: Vec<i32>,
     /// `[block][row]`: the sum of the codes times the scale, which multiplies the weights' minimum.
     pub sums: Vec<f32>,
+}
+
+/// Signed bytes.
+pub(super) struct Digits {
+    /// `[block][row][8]` words of four digits each.
+    pub words: Vec<i32>,
+    /// `[block][row]`: the sum of the digits times minus the offset of the weights' codes.
+    pub starts: Vec<i32>,
+}
+
+impl Digits {
+    fn zeros(blocks: usize) -> Self {
+        Self { words: vec![0; blocks * WORDS], starts: vec![0; blocks] }
+    }
+
+    fn shared(&mut self) -> SharedDigits<'_> {
+        SharedDigits { words: Disjoint::new(&mut self.words), starts: Disjoint::new(&mut self.starts) }
+    }
 }
 
 impl Activations {
@@ -32,18 +65,20 @@ impl Activations {
     pub fn quantise(level: Level, x: Rows<'_>, blocks: usize, tiles: &[Tile], offset: i32) -> Self {
         let count = x.count * blocks;
         let mut all = Self {
-            words: vec![0; count * WORDS],
+            high: Digits::zeros(count),
+            low: Digits::zeros(count),
+            two_digits: vec![false; count],
             scales: vec![0.0; count],
-            starts: vec![0; count],
             sums: vec![0.0; count],
         };
         /// Values worth handing to a thread.
         const PART: usize = 1 << 15;
         let together = PART.div_ceil(tiles[0].height * blocks.max(1) * BLOCK);
-        let target = Quantised {
-            words: Disjoint::new(&mut all.words),
+        let target = Shared {
+            high: all.high.shared(),
+            low: all.low.shared(),
+            two_digits: Disjoint::new(&mut all.two_digits),
             scales: Disjoint::new(&mut all.scales),
-            starts: Disjoint::new(&mut all.starts),
             sums: Disjoint::new(&mut all.sums),
         };
         parallel::parts(tiles.len().div_ceil(together), |part| {
@@ -56,11 +91,40 @@ impl Activations {
 }
 
 /// The fields of [`Activations`] while workers fill them.
-struct Quantised<'a> {
-    words: Disjoint<'a, i32>,
+struct Shared<'a> {
+    high: SharedDigits<'a>,
+    low: SharedDigits<'a>,
+    two_digits: Disjoint<'a, bool>,
     scales: Disjoint<'a, f32>,
-    starts: Disjoint<'a, i32>,
     sums: Disjoint<'a, f32>,
+}
+
+struct SharedDigits<'a> {
+    words: Disjoint<'a, i32>,
+    starts: Disjoint<'a, i32>,
+}
+
+impl SharedDigits<'_> {
+    /// Stores a block's digits and returns their sum.
+    ///
+    /// # Safety
+    /// Block `at` must exist and belong to the caller.
+    #[inline(always)]
+    unsafe fn put<S: Simd>(&self, s: S, at: usize, [a, b]: [S::F; 2], offset: i32) -> f32 {
+        let mut codes = [0; BLOCK];
+        // SAFETY: `codes` has 32 elements; the caller owns the block.
+        let (words, starts) = unsafe {
+            s.store_i8(&mut codes, 0, a);
+            s.store_i8(&mut codes, LANES, b);
+            (self.words.range(at * WORDS, WORDS), self.starts.range(at, 1))
+        };
+        for (word, codes) in words.iter_mut().zip(codes.as_chunks::<4>().0) {
+            *word = i32::from_le_bytes(codes.map(|code| code as u8));
+        }
+        let sum = s.sum(s.add(a, b));
+        starts[0] = -offset * sum as i32;
+        sum
+    }
 }
 
 struct QuantiseTile<'a> {
@@ -68,7 +132,7 @@ struct QuantiseTile<'a> {
     blocks: usize,
     tile: Tile,
     offset: i32,
-    target: &'a Quantised<'a>,
+    target: &'a Shared<'a>,
 }
 
 impl Kernel for QuantiseTile<'_> {
@@ -76,44 +140,70 @@ impl Kernel for QuantiseTile<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Tile { first, height } = self.tile;
-        let (start, count) = (first * self.blocks, height * self.blocks);
-        // SAFETY: a tile owns the blocks of its rows, and each tile is quantised by one worker.
-        let (words, scales) =
-            unsafe { (self.target.words.range(start * WORDS, count * WORDS), self.target.scales.range(start, count)) };
-        // SAFETY: as above.
-        let (starts, sums) = unsafe { (self.target.starts.range(start, count), self.target.sums.range(start, count)) };
+        let Self { x, blocks, tile: Tile { first, height }, offset, target } = self;
         for r in 0..height {
-            let row = self.x.row(first + r, self.blocks * BLOCK);
-            for (block, values) in row.chunks_exact(BLOCK).enumerate() {
-                let at = block * height + r;
-                let (codes, scale, sum) = quantise(s, values);
-                for (word, codes) in words[at * WORDS..][..WORDS].iter_mut().zip(codes.as_chunks::<4>().0) {
-                    *word = i32::from_le_bytes(codes.map(|code| code as u8));
-                }
-                (scales[at], starts[at], sums[at]) = (scale, -self.offset * sum as i32, scale * sum);
+            let row = x.row(first + r, blocks * BLOCK);
+            let limit = OUTLIER * root_mean_square(s, row);
+            for (block, values) in row.as_chunks::<BLOCK>().0.iter().enumerate() {
+                let at = first * blocks + block * height + r;
+                // SAFETY: a tile owns the blocks of its rows, and each tile is quantised by one worker.
+                unsafe { quantise(s, values, limit, offset, target, at, at - r) };
             }
         }
     }
 }
 
-/// The codes of 32 values, their scale, and the sum of the codes (a whole number, or NaN when a value is not finite).
+/// `√(Σ x² / n)` of a row of whole blocks.
 #[inline(always)]
-fn quantise<S: Simd>(s: S, values: &[f32]) -> ([i8; BLOCK], f32, f32) {
-    assert_eq!(values.len(), BLOCK);
+fn root_mean_square<S: Simd>(s: S, row: &[f32]) -> f32 {
+    let mut sum = s.zero();
+    for values in row.as_chunks::<LANES>().0 {
+        let x = s.from_array(*values);
+        sum = s.fma(x, x, sum);
+    }
+    (s.sum(sum) / row.len() as f32).sqrt()
+}
+
+/// Rounds a block into place `at` of `target`; the first row of its tile has its block at `of_tile`.
+///
+/// # Safety
+/// Both blocks must exist and belong to the caller.
+#[inline(always)]
+unsafe fn quantise<S: Simd>(
+    s: S,
+    values: &[f32; BLOCK],
+    limit: f32,
+    offset: i32,
+    target: &Shared<'_>,
+    at: usize,
+    of_tile: usize,
+) {
     // SAFETY: `values` has 32 elements.
-    let (a, b) = unsafe { (s.load(values, 0), s.load(values, LANES)) };
+    let [a, b] = unsafe { [s.load(values, 0), s.load(values, LANES)] };
     let largest = s.largest(s.max(s.abs(a), s.abs(b)));
     let (scale, inverse) = if largest < SMALLEST { (0.0, 0.0) } else { (largest / 127.0, 127.0 / largest) };
-    let inverse = s.splat(inverse);
-    let (a, b) = (s.round(s.mul(a, inverse)), s.round(s.mul(b, inverse)));
-    let mut codes = [0; BLOCK];
-    // SAFETY: `codes` has 32 elements.
-    unsafe {
-        s.store_i8(&mut codes, 0, a);
-        s.store_i8(&mut codes, LANES, b);
-    }
+    // SAFETY: the caller owns the blocks.
+    let (sum, scales, sums) = unsafe {
+        let sum = if scale > 0.0 && largest > limit {
+            let digits = [a, b].map(|x| two_digits(s, s.mul(x, s.splat(inverse * BASE))));
+            target.two_digits.range(of_tile, 1)[0] = true;
+            target.high.put(s, at, digits.map(|[high, _]| high), offset)
+                + target.low.put(s, at, digits.map(|[_, low]| low), offset) / BASE
+        } else {
+            target.high.put(s, at, [a, b].map(|x| s.round(s.mul(x, s.splat(inverse)))), offset)
+        };
+        (sum, target.scales.range(at, 1), target.sums.range(at, 1))
+    };
     // An infinite value times the inverse 0 is NaN, and so is any sum with a NaN.
-    let sum = s.sum(s.add(a, b));
-    (codes, if sum.is_nan() { f32::NAN } else { scale }, sum)
+    scales[0] = if sum.is_nan() { f32::NAN } else { scale };
+    sums[0] = scale * sum;
+}
+
+/// `round(x) = 256 high + low` with `high` in ±127 and `low` in -128..=127, for `|x|` up to `256 · 127`.
+#[inline(always)]
+fn two_digits<S: Simd>(s: S, x: S::F) -> [S::F; 2] {
+    let x = s.round(x);
+    // The quarter settles ties upwards, so that `low` is never +128.
+    let high = s.round(s.mul(s.add(x, s.splat(0.25)), s.splat(1.0 / BASE)));
+    [high, s.fma(high, s.splat(-BASE), x)]
 }

@@ -251,6 +251,12 @@ impl Simd for Avx2 {
         unsafe { Pair(_mm256_cvtepi32_ps(a.0), _mm256_cvtepi32_ps(a.1)) }
     }
     #[inline(always)]
+    fn append_byte(self, a: Self::I, b: Self::I) -> Self::I {
+        // SAFETY: AVX2 exists; registers only.
+        let half = |a, b| unsafe { _mm256_add_epi32(_mm256_slli_epi32::<8>(a), b) };
+        IntegerPair(half(a.0, b.0), half(a.1, b.1))
+    }
+    #[inline(always)]
     fn dot_u8i8(self, sums: Self::I, bytes: Self::B, codes: i32) -> Self::I {
         // The byte product `maddubs` saturates its 16-bit sums, so even and odd bytes are widened and multiplied apart.
         // SAFETY: AVX2 exists; registers only.

@@ -203,6 +203,10 @@ impl Simd for Avx512 {
         lanes!(_mm512_cvtepi32_ps(a))
     }
     #[inline(always)]
+    fn append_byte(self, a: Self::I, b: Self::I) -> Self::I {
+        lanes!(_mm512_add_epi32(_mm512_slli_epi32::<8>(a), b))
+    }
+    #[inline(always)]
     fn dot_u8i8(self, sums: Self::I, bytes: Self::B, codes: i32) -> Self::I {
         lanes!(_mm512_dpbusd_epi32(sums, bytes, _mm512_set1_epi32(codes)))
     }

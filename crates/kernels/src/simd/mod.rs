@@ -248,6 +248,8 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn splat_i32(self, value: i32) -> Self::I;
     /// Converts sixteen integers.
     fn to_float(self, a: Self::I) -> Self::F;
+    /// `256 · a + b` in each lane, wrapping.
+    fn append_byte(self, a: Self::I, b: Self::I) -> Self::I;
     /// `sums[l] + Σ_j bytes[4 l + j] · codes[j]` with `codes` the four signed bytes of a little-endian word; exact.
     fn dot_u8i8(self, sums: Self::I, bytes: Self::B, codes: i32) -> Self::I;
 
@@ -408,7 +410,9 @@ mod tests {
             for codes in [[127i8, 127, 127, 127], [-127, 127, -1, 0], [-128, -128, -128, -128], [3, -7, 50, -100]] {
                 let codes = i32::from_le_bytes(codes.map(|code| code as u8));
                 for operand in [bytes, s.low_nibbles(bytes), s.high_nibbles(bytes)] {
-                    out.extend(s.to_array(s.to_float(s.dot_u8i8(s.splat_i32(-77), operand, codes))));
+                    let dots = s.dot_u8i8(s.splat_i32(-77), operand, codes);
+                    out.extend(s.to_array(s.to_float(dots)));
+                    out.extend(s.to_array(s.to_float(s.append_byte(dots, s.splat_i32(-3)))));
                 }
             }
         }
@@ -423,6 +427,7 @@ mod tests {
         for (lane, &sum) in sums.iter().enumerate() {
             let exact: i32 = (0..4).map(|j| i32::from(bytes[4 * lane + j]) * i32::from(codes[j])).sum();
             assert_eq!(sum, 9 + exact);
+            assert_eq!(Scalar.append_byte(sums, Scalar.splat_i32(-5))[lane], 256 * (9 + exact) - 5);
         }
     }
 

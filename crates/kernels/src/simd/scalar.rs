@@ -175,6 +175,10 @@ impl Simd for Scalar {
         a.map(|value| value as f32)
     }
     #[inline(always)]
+    fn append_byte(self, a: Self::I, b: Self::I) -> Self::I {
+        std::array::from_fn(|lane| a[lane].wrapping_shl(8).wrapping_add(b[lane]))
+    }
+    #[inline(always)]
     fn dot_u8i8(self, sums: Self::I, bytes: Self::B, codes: i32) -> Self::I {
         let codes = codes.to_le_bytes().map(|code| i32::from(code as i8));
         std::array::from_fn(|lane| (0..4).fold(sums[lane], |sum, j| sum + i32::from(bytes[4 * lane + j]) * codes[j]))
