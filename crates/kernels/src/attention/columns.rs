@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use super::attend::{Segment, Sequence, lines_of};
 use super::pass::{SCRATCH, SPLIT, Scratch};
-use super::product::ROWS;
+use super::product::{ROWS, Vectors};
 use super::rows::{Rows, Shape};
 use super::softmax::refill;
 use super::source::{BLOCK, KeyValueBlocks};
@@ -27,7 +27,8 @@ pub enum HeadSum {
     Each,
 }
 
-/// Adds to `out[kv_head]` the weight that each slot received from the segment's rows.
+/// Adds to `out[kv_head]` the weight that each slot received from the segment's rows, row after row: calls over parts of a
+/// text give the bits of one call over all of it.
 ///
 /// `query` and `lse` `[rows, heads]` are indexed by the segment's rows, which are the last of the text, as in
 /// [`attend`](super::attend).
@@ -87,6 +88,7 @@ impl Call<'_> {
         let (height, block_keys) = (self.height(), shape.head_dim * BLOCK);
         let Scratch { query, sums, keys, .. } = scratch;
         refill(sums, blocks.len() * height * BLOCK, 0.0);
+        self.copy(kv_head, blocks.clone(), source.slots(), sums, |sum, out| *sum = *out);
         refill(keys, blocks.len() * block_keys, 0.0);
         for (block, keys) in blocks.clone().zip(keys.chunks_exact_mut(block_keys)) {
             source.decode(block, keys, &mut []);
@@ -104,7 +106,7 @@ impl Call<'_> {
                 }
             }
         }
-        self.write(kv_head, blocks, source.slots(), sums);
+        self.copy(kv_head, blocks, source.slots(), sums, |sum, out| *out = *sum);
     }
 
     /// Rows of the sums: of a group, or one.
@@ -120,17 +122,22 @@ impl Call<'_> {
         lse.map(|&lse| if lse == f32::NEG_INFINITY { 0.0 } else { lse }).collect()
     }
 
-    /// Adds the sums of a split's blocks to the output.
-    fn write(&self, kv_head: usize, blocks: Range<usize>, slots: usize, sums: &[f32]) {
+    /// Calls `copy` on every sum of a split's blocks and its place in the output.
+    fn copy(
+        &self,
+        kv_head: usize,
+        blocks: Range<usize>,
+        slots: usize,
+        sums: &mut [f32],
+        copy: impl Fn(&mut f32, &mut f32),
+    ) {
         let height = self.height();
-        for (block, sums) in blocks.zip(sums.chunks_exact(height * BLOCK)) {
+        for (block, sums) in blocks.zip(sums.chunks_exact_mut(height * BLOCK)) {
             let (start, count) = (block * BLOCK, BLOCK.min(slots - block * BLOCK));
-            for (row, sums) in sums.chunks_exact(BLOCK).enumerate() {
+            for (row, sums) in sums.chunks_exact_mut(BLOCK).enumerate() {
                 // SAFETY: these columns belong to this unit, and `out` has `height` rows of `slots`.
                 let out = unsafe { self.out[kv_head].range(row * slots + start, count) };
-                for (out, sum) in out.iter_mut().zip(sums) {
-                    *out += sum;
-                }
+                sums.iter_mut().zip(out).for_each(|(sum, out)| copy(sum, out));
             }
         }
     }
@@ -158,7 +165,7 @@ impl Kernel for AddBlock<'_> {
                 continue;
             }
             let lines = first..(first + ROWS).min(tile.lines.len());
-            tile.scores(s, lines.clone(), block, keys, &mut scores, None);
+            tile.scores(s, lines.clone(), block, Vectors { data: keys, stride: BLOCK }, &mut scores, None);
             for (line, scores) in lines.zip(scores.chunks_exact(BLOCK)) {
                 let (lse, sums) = (s.splat(lse[line]), &mut sums[line % height * BLOCK..][..BLOCK]);
                 for at in (0..BLOCK).step_by(LANES) {

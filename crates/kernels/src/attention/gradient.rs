@@ -74,7 +74,8 @@ impl GradientTile<'_> {
         out.capped.resize(if self.tile.softcap.is_some() { length } else { 0 }, 0.0);
         let at = lines.start * BLOCK;
         let capped = self.tile.softcap.map(|_| &mut out.capped[at..]);
-        self.tile.scores(s, lines.clone(), block, keys, &mut out.weights[at..], capped);
+        let columns = Vectors { data: keys, stride: BLOCK };
+        self.tile.scores(s, lines.clone(), block, columns, &mut out.weights[at..], capped);
         let size = Size { rows: lines.len(), vectors: BLOCK / LANES, steps: self.value_dim };
         let stride = self.value_dim.next_multiple_of(LANES);
         let a = Factors { data: &self.d_out[lines.start * stride..], row_stride: stride, step_stride: 1 };

@@ -37,6 +37,6 @@ pub use forward::{Inputs, forward};
 pub use pass::SPLIT;
 pub use rows::{Rows, RowsMut, Shape};
 pub use softmax::merge;
-pub use source::{BLOCK, Float, KeyValueBlocks, Strided};
+pub use source::{BLOCK, Columns, Float, KeyValueBlocks, StoredReader, Strided};
 pub use spec::{AttnSpec, Stats};
 pub use view::{Dims, View4};

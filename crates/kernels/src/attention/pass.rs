@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::product::{ROWS, Vectors};
 use super::softmax::{RECORD_HEADER, Running, merge_records, refill};
-use super::source::{BLOCK, Source};
+use super::source::{BLOCK, Columns, Source};
 use super::tile::Tile;
 use super::visible::Visible;
 use crate::simd::{Kernel, LANES, Simd, dispatch};
@@ -21,10 +21,14 @@ pub(super) struct Block<'a> {
     pub values: Vectors<'a>,
 }
 
-/// Where decoded blocks come from.
+/// Where blocks come from.
 pub(super) trait Blocks {
     /// The block, in `buffer` if it has to be decoded.
     fn fetch<'a>(&'a self, block: usize, buffer: &'a mut BlockBuffer) -> Block<'a>;
+    /// Lets the tile take in the whole block without decoding it first; false if that is not possible.
+    fn absorb_stored(&self, _tile: &Tile<'_>, _block: usize, _running: &mut Running) -> bool {
+        false
+    }
 }
 
 /// Room for one decoded block.
@@ -48,6 +52,13 @@ impl Blocks for Decoding<'_> {
         buffer.values.resize(BLOCK * self.value_dim + LANES, 0.0);
         self.source.decode(block, &mut buffer.keys, &mut buffer.values[..BLOCK * self.value_dim]);
         Block { keys: &buffer.keys, values: Vectors { data: &buffer.values, stride: self.value_dim } }
+    }
+
+    fn absorb_stored(&self, tile: &Tile<'_>, block: usize, running: &mut Running) -> bool {
+        // More lines share the work of decoding.
+        tile.lines.len() <= ROWS
+            && tile.lines.iter().all(|line| line.visible.covers(block))
+            && self.source.absorb_stored(tile, block, running)
     }
 }
 
@@ -112,8 +123,12 @@ impl Pass<'_> {
         for split in splits {
             room.running.reset(self.tile.lines.len(), self.value_dim.div_ceil(LANES), self.entropy);
             for block in blocks_of(split).filter(|&block| self.tile.visible.touches(block)) {
-                let decoded = self.blocks.fetch(block, &mut room.buffer);
-                dispatch(Absorb { tile: &self.tile, block, decoded, running: &mut room.running });
+                if self.blocks.absorb_stored(&self.tile, block, &mut room.running) {
+                    continue;
+                }
+                let Block { keys, values } = self.blocks.fetch(block, &mut room.buffer);
+                let keys = Vectors { data: keys, stride: BLOCK };
+                dispatch(Absorb { tile: &self.tile, block, keys, values, running: &mut room.running });
             }
             room.running.record(&mut room.part);
             merge_records(&mut room.total, &room.part, width);
@@ -122,19 +137,20 @@ impl Pass<'_> {
 }
 
 /// A tile takes in one block, a register tile of lines at a time.
-struct Absorb<'a> {
-    tile: &'a Tile<'a>,
-    block: usize,
-    decoded: Block<'a>,
-    running: &'a mut Running,
+pub(super) struct Absorb<'a, K, V> {
+    pub tile: &'a Tile<'a>,
+    pub block: usize,
+    pub keys: K,
+    pub values: V,
+    pub running: &'a mut Running,
 }
 
-impl Kernel for Absorb<'_> {
+impl<K: Columns, V: Columns> Kernel for Absorb<'_, K, V> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { tile, block, decoded, running } = self;
+        let Self { tile, block, keys, values, running } = self;
         let mut scores = [0.0; ROWS * BLOCK];
         let mut shrink = [0.0; ROWS];
         for (strip, line) in tile.strips.iter().zip((0..tile.lines.len()).step_by(ROWS)) {
@@ -144,9 +160,9 @@ impl Kernel for Absorb<'_> {
             }
             let lines = line..(line + ROWS).min(tile.lines.len());
             let shrink = &mut shrink[..lines.len()];
-            tile.scores(s, lines, block, decoded.keys, &mut scores, None);
+            tile.scores(s, lines, block, keys, &mut scores, None);
             running.weigh(s, line, &mut scores, shrink);
-            running.add(s, line, shrink, &scores, decoded.values, columns);
+            running.add(s, line, shrink, &scores, values, columns);
         }
     }
 }

@@ -3,6 +3,7 @@
 //! `A` is read one factor at a time and broadcast, `B` by vectors. Each element of `C` is a sequential chain of fused
 //! multiply-adds over the steps, so it does not depend on how rows and columns are cut into tiles.
 
+use super::source::Columns;
 use crate::simd::{LANES, Level, Simd, check};
 
 /// Rows that a full register tile holds; with four vectors of columns that is 24 of the 32 AVX-512 registers.
@@ -21,6 +22,14 @@ pub(super) struct Factors<'a> {
 pub(super) struct Vectors<'a> {
     pub data: &'a [f32],
     pub stride: usize,
+}
+
+impl Columns for Vectors<'_> {
+    #[inline(always)]
+    unsafe fn load<S: Simd>(self, s: S, step: usize, vector: usize) -> S::F {
+        // SAFETY: the caller keeps to vectors that exist.
+        unsafe { s.load(self.data, step * self.stride + vector * LANES) }
+    }
 }
 
 /// What a row of the result starts from.
@@ -48,7 +57,7 @@ pub(super) fn multiply<S: Simd>(
     s: S,
     size: Size,
     a: Factors<'_>,
-    b: Vectors<'_>,
+    b: impl Columns,
     start: Start<'_>,
     out: &mut [f32],
     out_stride: usize,
@@ -65,40 +74,41 @@ pub(super) fn multiply<S: Simd>(
 }
 
 /// Some rows of the product, over all its columns.
-struct Strip<'a> {
+struct Strip<'a, B> {
     size: Size,
     a: Factors<'a>,
-    b: Vectors<'a>,
+    b: B,
     start: Start<'a>,
     row: usize,
     out_stride: usize,
 }
 
-impl Strip<'_> {
+impl<B: Columns> Strip<'_, B> {
     /// Multiplies `R` rows; returns `R`.
     #[inline(always)]
     fn run<S: Simd, const R: usize>(&self, s: S, out: &mut [f32]) -> usize {
         let mut vector = 0;
         if matches!(S::LEVEL, Level::Avx512) {
             while vector + 4 <= self.size.vectors {
-                self.tile::<S, R, 4>(s, vector * LANES, out);
+                self.tile::<S, R, 4>(s, vector, out);
                 vector += 4;
             }
             if vector + 2 <= self.size.vectors {
-                self.tile::<S, R, 2>(s, vector * LANES, out);
+                self.tile::<S, R, 2>(s, vector, out);
                 vector += 2;
             }
         }
         while vector < self.size.vectors {
-            self.tile::<S, R, 1>(s, vector * LANES, out);
+            self.tile::<S, R, 1>(s, vector, out);
             vector += 1;
         }
         R
     }
 
-    /// Multiplies `R` rows and `C` vectors of columns from `column`, all in registers.
+    /// Multiplies `R` rows and `C` vectors of columns from `first`, all in registers.
     #[inline(always)]
-    fn tile<S: Simd, const R: usize, const C: usize>(&self, s: S, column: usize, out: &mut [f32]) {
+    fn tile<S: Simd, const R: usize, const C: usize>(&self, s: S, first: usize, out: &mut [f32]) {
+        let column = first * LANES;
         let mut sums = [[s.zero(); C]; R];
         for (r, sums) in sums.iter_mut().enumerate() {
             let row = self.row + r;
@@ -114,10 +124,13 @@ impl Strip<'_> {
             }
         }
         for step in 0..self.size.steps {
+            if self.row == 0 && first == 0 {
+                self.b.ahead(step);
+            }
             let mut vectors = [s.zero(); C];
             for (c, vector) in vectors.iter_mut().enumerate() {
                 // SAFETY: the caller's vectors are readable in every step.
-                *vector = unsafe { s.load(self.b.data, step * self.b.stride + column + c * LANES) };
+                *vector = unsafe { self.b.load(s, step, first + c) };
             }
             for (r, sums) in sums.iter_mut().enumerate() {
                 let at = (self.row + r) * self.a.row_stride + step * self.a.step_stride;

@@ -4,8 +4,8 @@
 //! `t = Σ e^{s-m} (s - m)`. A new maximum rescales all of them. Keys that are not visible have `s = -∞` and change nothing.
 //! States over different keys merge, which is how splits of the keys are joined.
 
-use super::product::{Factors, Size, Start, Vectors, multiply};
-use super::source::BLOCK;
+use super::product::{Factors, Size, Start, multiply};
+use super::source::{BLOCK, Columns};
 use crate::simd::{Kernel, LANES, Simd, dispatch};
 
 /// The states of a tile's lines while the blocks of one split pass by; the sums are kept in sixteen lanes.
@@ -90,14 +90,21 @@ impl Running {
         line: usize,
         shrink: &[f32],
         weights: &[f32],
-        values: Vectors<'_>,
+        values: impl Columns,
         columns: std::ops::Range<usize>,
     ) {
         let size = Size { rows: shrink.len(), vectors: self.vectors, steps: columns.len() };
         let a = Factors { data: &weights[columns.start..], row_stride: BLOCK, step_stride: 1 };
-        let b = Vectors { data: &values.data[columns.start * values.stride..], stride: values.stride };
         let width = self.vectors * LANES;
-        multiply(s, size, a, b, Start::Scale(shrink), &mut self.acc[line * width..], width);
+        multiply(
+            s,
+            size,
+            a,
+            From { columns: values, step: columns.start },
+            Start::Scale(shrink),
+            &mut self.acc[line * width..],
+            width,
+        );
     }
 
     /// Writes the states as records.
@@ -109,6 +116,26 @@ impl Running {
             record[TILT] = if self.entropy { sum_lanes(&self.tilt[line * LANES..]) } else { 0.0 };
             record[RECORD_HEADER..].copy_from_slice(&self.acc[line * width..][..width]);
         }
+    }
+}
+
+/// The columns from a step on.
+#[derive(Clone, Copy)]
+struct From<C> {
+    columns: C,
+    step: usize,
+}
+
+impl<C: Columns> Columns for From<C> {
+    #[inline(always)]
+    unsafe fn load<S: Simd>(self, s: S, step: usize, vector: usize) -> S::F {
+        // SAFETY: the caller keeps to vectors that exist.
+        unsafe { self.columns.load(s, self.step + step, vector) }
+    }
+
+    #[inline(always)]
+    fn ahead(self, step: usize) {
+        self.columns.ahead(self.step + step);
     }
 }
 

@@ -2,6 +2,9 @@
 
 use std::ops::Range;
 
+use super::pass::Absorb;
+use super::softmax::Running;
+use super::tile::Tile;
 use crate::simd::{Kernel, LANES, Simd, dispatch};
 
 /// Slots decoded at a time; a multiple of every page size.
@@ -17,6 +20,42 @@ pub trait KeyValueBlocks: Sync {
     fn values<S: Simd>(&self, simd: S, block: usize, out: &mut [f32]);
     /// Text position of every slot, ascending; `None`: slot index = position.
     fn positions(&self) -> Option<&[i32]>;
+    /// Hands the keys and values of `block` to `reader` as they are stored, if they can be read there; otherwise they are
+    /// decoded.
+    fn stored<R: StoredReader>(&self, _block: usize, _reader: R) -> bool {
+        false
+    }
+}
+
+/// What a product reads: in every step, vectors of sixteen columns.
+pub trait Columns: Copy {
+    /// Vector `vector` of step `step`.
+    ///
+    /// # Safety
+    /// The vector must exist.
+    unsafe fn load<S: Simd>(self, s: S, step: usize, vector: usize) -> S::F;
+    /// Called once in every step: asks for what is needed after this product.
+    #[inline(always)]
+    fn ahead(self, _step: usize) {}
+}
+
+/// Reads the keys and values of a block where they are stored.
+pub trait StoredReader {
+    /// `keys` has `head_dim` steps of [`BLOCK`] columns, `values` a step of `value_dim` columns for every slot.
+    fn read(self, keys: impl Columns, values: impl Columns);
+}
+
+/// A tile takes in one block from where it is stored.
+struct AbsorbStored<'a> {
+    tile: &'a Tile<'a>,
+    block: usize,
+    running: &'a mut Running,
+}
+
+impl StoredReader for AbsorbStored<'_> {
+    fn read(self, keys: impl Columns, values: impl Columns) {
+        dispatch(Absorb { tile: self.tile, block: self.block, keys, values, running: self.running });
+    }
 }
 
 /// A source of any type: only decoding is compiled per type, everything else once.
@@ -25,6 +64,8 @@ pub(super) trait Source: Sync {
     fn slots(&self) -> usize;
     /// Text position of every slot.
     fn positions(&self) -> Option<&[i32]>;
+    /// Lets a tile of few lines take in `block` from where it is stored; false if the block has to be decoded first.
+    fn absorb_stored(&self, tile: &Tile<'_>, block: usize, running: &mut Running) -> bool;
     /// Decodes keys and values of `block`; either output may be empty.
     fn decode(&self, block: usize, keys: &mut [f32], values: &mut [f32]);
 }
@@ -36,6 +77,10 @@ impl<B: KeyValueBlocks> Source for B {
 
     fn positions(&self) -> Option<&[i32]> {
         KeyValueBlocks::positions(self)
+    }
+
+    fn absorb_stored(&self, tile: &Tile<'_>, block: usize, running: &mut Running) -> bool {
+        self.stored(block, AbsorbStored { tile, block, running })
     }
 
     fn decode(&self, block: usize, keys: &mut [f32], values: &mut [f32]) {

@@ -1,7 +1,7 @@
 //! Query rows that are worked on together, and the scores of some of them with one block of keys.
 
-use super::product::{Factors, ROWS, Size, Start, Vectors, multiply};
-use super::source::BLOCK;
+use super::product::{Factors, ROWS, Size, Start, multiply};
+use super::source::{BLOCK, Columns};
 use super::spec::AttnSpec;
 use super::visible::Visible;
 use crate::simd::{LANES, Simd};
@@ -79,14 +79,14 @@ impl<'a> Tile<'a> {
         s: S,
         lines: std::ops::Range<usize>,
         block: usize,
-        keys: &[f32],
+        keys: impl Columns,
         out: &mut [f32],
         capped: Option<&mut [f32]>,
     ) {
         let size = Size { rows: lines.len(), vectors: BLOCK / LANES, steps: self.head_dim };
         let stride = self.head_dim.next_multiple_of(LANES);
         let a = Factors { data: &self.query[lines.start * stride..], row_stride: stride, step_stride: 1 };
-        multiply(s, size, a, Vectors { data: keys, stride: BLOCK }, Start::Zero, out, BLOCK);
+        multiply(s, size, a, keys, Start::Zero, out, BLOCK);
         if let Some(cap) = self.softcap {
             for scores in out.chunks_exact_mut(BLOCK).take(size.rows) {
                 cap_scores(s, cap, scores);

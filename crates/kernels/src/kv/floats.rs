@@ -84,7 +84,9 @@ impl Floats {
                 s.store(out, at, lanes);
             }
         }
-        self.read(start + whole, 1, &mut out[whole..]);
+        if whole < length {
+            self.read(start + whole, 1, &mut out[whole..]);
+        }
     }
 
     fn len(&self) -> usize {

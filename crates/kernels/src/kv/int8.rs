@@ -46,6 +46,18 @@ impl Int8 {
         self.scales[slot..slot + count].copy_from_slice(&from.scales[source..source + count]);
     }
 
+    /// All codes.
+    #[inline(always)]
+    pub fn codes(&self) -> &[i8] {
+        &self.codes
+    }
+
+    /// The scale of every slot.
+    #[inline(always)]
+    pub fn scales(&self) -> &[f32] {
+        &self.scales[..]
+    }
+
     /// Decodes codes that lie as `[channels, PAGE]`, channel `c` to `out[c · stride..][..PAGE]`.
     #[inline(always)]
     pub fn decode_columns<S: Simd>(&self, s: S, out: &mut [f32], stride: usize) {

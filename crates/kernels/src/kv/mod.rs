@@ -21,6 +21,7 @@ mod keys;
 mod packed;
 mod page;
 mod row_groups;
+mod stored;
 #[cfg(test)]
 mod tests;
 mod values;
@@ -31,9 +32,9 @@ pub use bytes::StoreBytes;
 pub use codec::Codec;
 pub use page::Page;
 
-use crate::attention::{BLOCK, KeyValueBlocks};
+use crate::attention::{BLOCK, KeyValueBlocks, StoredReader};
 use crate::rope::{HeadLayout, Rope};
-use crate::simd::Simd;
+use crate::simd::{Simd, prefetch};
 
 /// Slots of one page; also the group of KIVI's keys.
 pub const PAGE: usize = 32;
@@ -265,5 +266,17 @@ impl KeyValueBlocks for KeyValues {
 
     fn positions(&self) -> Option<&[i32]> {
         Some(&self.positions)
+    }
+
+    fn stored<R: StoredReader>(&self, block: usize, reader: R) -> bool {
+        let first = block * BLOCK / PAGE;
+        let [a, b, rest @ ..] = &self.pages[first.min(self.pages.len())..] else { return false };
+        if self.slots < (block + 1) * BLOCK {
+            return false;
+        }
+        // What a page holds is found through the page itself, which has to be there first.
+        rest.iter().skip(2).take(2).for_each(|page| prefetch(std::slice::from_ref(&**page), 0, 1));
+        let next = if let [c, d, ..] = rest { [&**c, &**d] } else { [&**a, &**b] };
+        Page::stored([a, b], next, reader)
     }
 }

@@ -9,9 +9,9 @@ use crate::simd::Simd;
 #[derive(Clone, Debug)]
 pub struct Page {
     head_dim: usize,
-    value_dim: usize,
-    keys: Keys,
-    values: Values,
+    pub(super) value_dim: usize,
+    pub(super) keys: Keys,
+    pub(super) values: Values,
 }
 
 impl Page {

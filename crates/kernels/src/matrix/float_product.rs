@@ -7,55 +7,17 @@ use std::ops::Range;
 use super::aligned::{Aligned, Plain};
 use super::schedule::{self, Cost, Rows, Target, Tile, with_height};
 use crate::parallel;
+use crate::simd::float::Float;
 use crate::simd::{Kernel, LANES, Level, Simd, check, dispatch_at};
 
-/// A stored float type.
-pub(super) trait Float: Send + Sync {
-    /// What is stored.
-    type Stored: Plain + Send + Sync;
-    /// Sixteen numbers from `weights[at..]`.
-    ///
-    /// # Safety
-    /// The range must lie inside `weights`.
-    unsafe fn load<S: Simd>(s: S, weights: &[Self::Stored], at: usize) -> S::F;
-}
-
-/// Single precision.
-pub(super) struct F32;
-/// IEEE half precision.
-pub(super) struct F16;
-/// bfloat16.
-pub(super) struct Bf16;
-
-impl Float for F32 {
-    type Stored = f32;
-    #[inline(always)]
-    unsafe fn load<S: Simd>(s: S, weights: &[f32], at: usize) -> S::F {
-        // SAFETY: the caller keeps the range inside.
-        unsafe { s.load(weights, at) }
-    }
-}
-
-impl Float for F16 {
-    type Stored = u16;
-    #[inline(always)]
-    unsafe fn load<S: Simd>(s: S, weights: &[u16], at: usize) -> S::F {
-        // SAFETY: the caller keeps the range inside.
-        unsafe { s.load_f16(weights, at) }
-    }
-}
-
-impl Float for Bf16 {
-    type Stored = u16;
-    #[inline(always)]
-    unsafe fn load<S: Simd>(s: S, weights: &[u16], at: usize) -> S::F {
-        // SAFETY: the caller keeps the range inside.
-        unsafe { s.load_bf16(weights, at) }
-    }
-}
-
 /// Computes all rows of `y`.
-pub(super) fn run<W: Float>(level: Level, weights: &Aligned<W::Stored>, inputs: usize, x: Rows<'_>, y: &Target<'_>) {
+pub(super) fn run<W: Float<Stored: Plain>>(
+    level: Level,
+    weights: &Aligned<W::Stored>,
+    inputs: usize,
+    x: Rows<'_>,
+    y: &Target<'_>,
+) {
     let tiles = schedule::tiles(x.count, level);
     let activations = interleave(x, inputs, &tiles);
     let cost = Cost { panel_bytes: weights.bytes() / y.panels(), inputs, row_bytes: inputs * size_of::<f32>() };

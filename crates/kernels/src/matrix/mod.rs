@@ -19,7 +19,7 @@ mod schedule;
 
 use std::fmt;
 
-use crate::simd::{LANES, Level};
+use crate::simd::{LANES, Level, float};
 use aligned::{Aligned, Plain};
 use blocks::{BLOCK, Blocks};
 
@@ -223,9 +223,9 @@ impl PackedMatrix {
         let x = schedule::Rows { values: x, count: rows, stride: x_stride };
         let y = schedule::Target::new(y, y_stride, self.outputs, bias);
         match &self.storage {
-            Storage::F32(weights) => float_product::run::<float_product::F32>(level, weights, self.inputs, x, &y),
-            Storage::F16(weights) => float_product::run::<float_product::F16>(level, weights, self.inputs, x, &y),
-            Storage::Bf16(weights) => float_product::run::<float_product::Bf16>(level, weights, self.inputs, x, &y),
+            Storage::F32(weights) => float_product::run::<float::F32>(level, weights, self.inputs, x, &y),
+            Storage::F16(weights) => float_product::run::<float::F16>(level, weights, self.inputs, x, &y),
+            Storage::Bf16(weights) => float_product::run::<float::Bf16>(level, weights, self.inputs, x, &y),
             Storage::Blocks(blocks) => block_product::run(level, blocks, x, &y),
         }
     }

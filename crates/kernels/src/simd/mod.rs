@@ -11,6 +11,7 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+pub(crate) mod float;
 mod math;
 mod scalar;
 
@@ -131,6 +132,21 @@ pub(crate) fn check(at: usize, length: usize, total: usize) {
     assert!(at.checked_add(length).is_some_and(|end| end <= total), "{at} + {length} exceeds {total}");
     #[cfg(not(checked))]
     let _ = (at, length, total);
+}
+
+/// Asks the processor to bring `data[at..at + count]`, as far as it exists, near while something else is computed.
+#[inline(always)]
+pub(crate) fn prefetch<T>(data: &[T], at: usize, count: usize) {
+    /// Bytes that move together.
+    const LINE: usize = 64;
+    #[cfg(target_arch = "x86_64")]
+    for byte in (at * size_of::<T>()..(at + count) * size_of::<T>()).step_by(LINE) {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: a prefetch changes nothing but the caches, wherever the address points; every x86-64 processor has it.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(data.as_ptr().cast::<i8>().wrapping_add(byte)) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (data, at, count, LINE);
 }
 
 /// Sixteen `f32` lanes. Values exist only where the instructions do.

@@ -1,5 +1,6 @@
 //! `column_sums` and `merge` against the definition.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use headwise_kernels::attention::{AttnSpec, HeadSum, Rows, Segment, Shape, Stats, attend, column_sums, merge};
@@ -54,6 +55,31 @@ fn equals_the_definition() {
     let alibi = Some(Arc::from([0.5, 0.25, 0.125, 0.06, 0.03, 0.015]));
     let sink_logits = Some(Arc::from([0.5, -1.0, 2.0, 0.0, 1.0, 3.0]));
     check(&AttnSpec { alibi, sink_logits, causal: false, ..spec() }, &[64, 65], 40, 40);
+}
+
+/// A text read in parts gives the sums of the text read at once, bit for bit.
+#[test]
+fn sums_continue_where_they_were() {
+    let (rows, slots) = (90, [700, 130]);
+    let sequence = Sequence::new(SHAPE, &slots, true, 5);
+    let sources = sequence.sources(SHAPE, 0);
+    let stride = SHAPE.heads * SHAPE.head_dim;
+    let query = random(rows * stride, 6);
+    let (_, stats) = run(&spec(), SHAPE, &query, &[Segment { rows: 0..rows, heads: &sources }]);
+    let sums_of = |parts: &[Range<usize>]| {
+        let mut sums: Vec<Vec<f32>> = slots.iter().map(|&slots| vec![0.0; slots]).collect();
+        for rows in parts {
+            // The rows of a part are the last of its text: it ends where they end.
+            let hidden = 90 - rows.end;
+            let sources = sequence.sources(SHAPE, hidden);
+            let segment = Segment { rows: rows.clone(), heads: &sources[..] };
+            let mut part: Vec<Vec<f32>> = sums.iter().map(|sums| sums[..sums.len() - hidden].to_vec()).collect();
+            column_sums(&spec(), SHAPE, Rows { data: &query, stride }, &segment, &stats.lse, HeadSum::Group, &mut part);
+            sums.iter_mut().zip(part).for_each(|(sums, part)| sums[..part.len()].copy_from_slice(&part));
+        }
+        sums
+    };
+    assert_eq!(sums_of(std::slice::from_ref(&(0..90))), sums_of(&[0..17, 17..18, 18..19, 19..83, 83..90]));
 }
 
 #[test]
