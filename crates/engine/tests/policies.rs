@@ -3,6 +3,7 @@
 mod small;
 
 use burn::tensor::Device;
+use headwise_engine::Engine;
 use headwise_engine::cache::{CacheMethod, CachePolicy, pyramidkv};
 use headwise_kernels::kv::{Codec, PAGE};
 use headwise_spec::Family;
@@ -101,6 +102,27 @@ fn the_cache_changes_nothing() {
     let (found, _) = run(&engine, "f32", &prompt, &steps);
     for (step, (found, expected)) in found.iter().zip(expected).enumerate() {
         assert_near(found, expected, 1e-4, &format!("step {step}"));
+    }
+}
+
+#[test]
+fn layers_with_a_sliding_window_are_left_alone() {
+    let engine = Engine::new(decoder([None, Some(16), None]), 1).unwrap();
+    let (prompt, steps) = (ids(1, 120), ids(2, 50));
+    let text = [&prompt[..], &steps].concat();
+    let expected = engine.model().forward(&text, &Device::flex()).into_data().try_into_vec::<f32>().unwrap();
+    let expected: Vec<&[f32]> = expected.chunks_exact(VOCABULARY).skip(prompt.len() - 1).collect();
+    let (found, _) = run(&engine, "f32", &prompt, &steps);
+    found.iter().zip(expected).for_each(|(found, expected)| assert_near(found, expected, 1e-4, "f32"));
+    for name in EVICTING {
+        let (logits, sequence) = run(&engine, &with(name, "budget=40"), &prompt, &steps);
+        assert!(logits.iter().flatten().all(|x| x.is_finite()), "{name}");
+        for (layer, heads) in lengths(&sequence).into_iter().enumerate() {
+            let most = if layer == 1 { 16 + PAGE } else { 80 };
+            assert!(heads.iter().all(|pairs| (1..=most).contains(pairs)), "{name}: {heads:?} in layer {layer}");
+        }
+        let evicting: usize = [0, 2].map(|layer| lengths(&sequence)[layer][0]).iter().sum();
+        assert!(evicting <= 80, "{name}: {evicting} pairs in two layers");
     }
 }
 

@@ -68,11 +68,11 @@ impl WaitingRows {
         self.lse.len()
     }
 
-    /// The attention that every slot of `pairs` received from the rows, which are the last of the text; none wait then.
-    pub fn take_sums(&mut self, shape: StoreShape, pairs: &[KeyValues], spec: &AttnSpec) -> Vec<Vec<f32>> {
-        let sums = column_sums(shape, pairs, &self.query, &self.lse, spec);
+    /// Adds to `totals` the attention that every slot of `pairs` received from the rows, which are the last of the text; none
+    /// wait then.
+    pub fn add_to(&mut self, totals: &mut [Vec<f32>], shape: StoreShape, pairs: &[KeyValues], spec: &AttnSpec) {
+        add_column_sums(totals, shape, pairs, &self.query, &self.lse, spec);
         (self.query, self.lse) = Default::default();
-        sums
     }
 
     /// Memory held.
@@ -81,9 +81,11 @@ impl WaitingRows {
     }
 }
 
-/// [`column_sums`] without a known log-sum-exp.
+/// Attention that every slot of `pairs` receives from `query`, whose log-sum-exp is not known.
 fn sums_of(shape: StoreShape, pairs: &[KeyValues], query: &[f32], spec: &AttnSpec) -> Vec<Vec<f32>> {
-    column_sums(shape, pairs, query, &log_sum_exp(shape, pairs, query, spec), spec)
+    let mut sums = zeros(pairs);
+    add_column_sums(&mut sums, shape, pairs, query, &log_sum_exp(shape, pairs, query, spec), spec);
+    sums
 }
 
 /// Log-sum-exp of the scores of `query` `[rows, heads · head_dim]`, the last rows of the text: `[rows, heads]`.
@@ -98,13 +100,18 @@ pub(super) fn log_sum_exp(shape: StoreShape, pairs: &[KeyValues], query: &[f32],
     stats.lse
 }
 
-/// Attention that every slot of `pairs` receives from `query` `[rows, heads · head_dim]`, the last rows of the text, given
-/// their `lse`: `[kv_heads][slots]`, summed over rows and the query heads of a group.
-fn column_sums(shape: StoreShape, pairs: &[KeyValues], query: &[f32], lse: &[f32], spec: &AttnSpec) -> Vec<Vec<f32>> {
+/// Adds to `sums` `[kv_heads][slots]` the attention that every slot of `pairs` receives from `query` `[rows, heads ·
+/// head_dim]`, the last rows of the text, given their `lse`: summed over rows and the query heads of a group.
+fn add_column_sums(
+    sums: &mut [Vec<f32>],
+    shape: StoreShape,
+    pairs: &[KeyValues],
+    query: &[f32],
+    lse: &[f32],
+    spec: &AttnSpec,
+) {
     let (shape, rows, segment) = request(shape, pairs, query);
-    let mut sums = zeros(pairs);
-    attention::column_sums(spec, shape, rows, &segment, lse, HeadSum::Group, &mut sums);
-    sums
+    attention::column_sums(spec, shape, rows, &segment, lse, HeadSum::Group, sums);
 }
 
 /// `query` over `pairs` as the kernels take them.

@@ -32,6 +32,10 @@ impl Evictor for SnapKv {
     }
 
     fn score(&self, store: &LayerStore) -> Vec<Vec<f32>> {
+        if store.longest() <= self.window {
+            // All slots belong to the window: there is nothing to vote on.
+            return store.pairs().iter().map(|pairs| vec![0.0; pairs.len()]).collect();
+        }
         let attention = store.window_attention(self.window);
         attention.into_iter().map(|attention| vote(&attention, self.window, self.kernel)).collect()
     }

@@ -46,10 +46,11 @@ impl HeadStatistics {
         }
     }
 
-    /// Adds `sums`, one per slot; new slots start from zero.
-    pub(super) fn add_column_sums(&mut self, sums: &[f32]) {
-        self.column_sums.resize(sums.len(), 0.0);
-        self.column_sums.iter_mut().zip(sums).for_each(|(total, sum)| *total += sum);
+    /// Takes the column sums out, to be continued for `slots` slots; new ones start from zero.
+    pub(super) fn take_column_sums(&mut self, slots: usize) -> Vec<f32> {
+        let mut sums = std::mem::take(&mut self.column_sums);
+        sums.resize(slots, 0.0);
+        sums
     }
 
     /// Follows the pairs: keeps the slots `keep`.
@@ -101,13 +102,12 @@ mod tests {
 
     #[test]
     fn statistics_follow_their_slots() {
-        let mut head = HeadStatistics { key_norms: vec![1.0, 2.0, 3.0, 4.0], ..HeadStatistics::default() };
-        head.add_column_sums(&[10.0, 20.0, 30.0, 40.0]);
+        let mut head =
+            HeadStatistics { key_norms: vec![1.0, 2.0, 3.0, 4.0], column_sums: vec![10.0, 20.0, 30.0, 40.0] };
         head.compact(&[0, 2]);
         assert_eq!((&head.column_sums[..], &head.key_norms[..]), (&[10.0, 30.0][..], &[1.0, 3.0][..]));
-        head.add_column_sums(&[1.0, 1.0, 1.0]);
-        assert_eq!(head.column_sums, [11.0, 31.0, 1.0]);
-        assert_eq!(head.bytes(), 5 * 4);
+        assert_eq!(head.bytes(), 4 * 4);
+        assert_eq!(head.take_column_sums(3), [10.0, 30.0, 0.0]);
     }
 
     #[test]

@@ -226,8 +226,11 @@ impl LayerStore {
     /// Brings the statistics up to date with all rows observed.
     pub fn gather(&mut self) {
         if let (1.., Some((spec, _))) = (self.waiting.len(), &self.attention) {
-            let sums = self.waiting.take_sums(self.shape, &self.pairs, spec);
-            self.statistics.heads.iter_mut().zip(sums).for_each(|(head, sums)| head.add_column_sums(&sums));
+            let heads = &mut self.statistics.heads;
+            let mut totals: Vec<Vec<f32>> =
+                heads.iter_mut().zip(&self.pairs).map(|(head, pairs)| head.take_column_sums(pairs.len())).collect();
+            self.waiting.add_to(&mut totals, self.shape, &self.pairs, spec);
+            heads.iter_mut().zip(totals).for_each(|(head, totals)| head.column_sums = totals);
         }
     }
 

@@ -55,18 +55,18 @@ pub fn ids(seed: u64, count: usize) -> Vec<u32> {
 }
 
 pub fn engine(threads: usize) -> Engine {
-    Engine::new(decoder(), threads).unwrap()
+    Engine::new(decoder([None; LAYERS]), threads).unwrap()
 }
 
-/// The model, its weights packed, so that a row does not depend on other rows.
-pub fn decoder() -> Decoder {
-    let layer = BlockSpec {
+/// The model, its weights packed, so that a row does not depend on other rows; layers may have sliding windows.
+pub fn decoder(windows: [Option<usize>; LAYERS]) -> Decoder {
+    let layer = |window| BlockSpec {
         mixer: SoftmaxSpec {
             heads: HEADS,
             kv_heads: KV_HEADS,
             head_dim: HEAD_DIM,
             rope: Some(RopeSpec::new(10_000.0)),
-            window: None,
+            window,
             bias: false,
             qk_norm: false,
             scale: None,
@@ -84,7 +84,7 @@ pub fn decoder() -> Decoder {
         tied: false,
         final_norm: true,
         final_softcap: None,
-        layers: vec![layer; LAYERS],
+        layers: windows.map(layer).to_vec(),
     };
     let mut decoder = Decoder::random(spec, &Device::flex()).unwrap();
     let mut rng = ChaCha8Rng::seed_from_u64(11);
