@@ -30,6 +30,18 @@ fn spec(config: &Value) -> Result<DecoderSpec, String> {
     DecoderSpec::from_hf(&config.to_string()).map_err(|error| error.to_string())
 }
 
+#[test]
+fn specs_survive_toml_and_json() {
+    for model in MODELS {
+        let spec = spec(&config(model, "config.json")).unwrap();
+        let (toml, json) = (toml::to_string(&spec).unwrap(), serde_json::to_string(&spec).unwrap());
+        assert_eq!(toml::from_str::<DecoderSpec>(&toml).unwrap(), spec, "{model} in TOML:\n{toml}");
+        assert_eq!(serde_json::from_str::<DecoderSpec>(&json).unwrap(), spec, "{model} in JSON: {json}");
+        let error = toml::from_str::<DecoderSpec>(&format!("vocab = 3\n{toml}")).unwrap_err().to_string();
+        assert!(error.contains("line 1") && error.contains("`vocab`") && error.contains("`vocabulary`"), "{error}");
+    }
+}
+
 /// A copy of a model's directory, for tests that change it.
 fn copy(model: &str) -> TempDir {
     let copy = tempfile::tempdir().unwrap();

@@ -1,0 +1,160 @@
+//! What the commands say to bad input: one line that names what is wrong and what is right, exit status 2, nothing written.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// A small random Llama with a tokenizer of single letters.
+struct Model(TempDir);
+
+impl Model {
+    fn new() -> Self {
+        Self::with_letters(('a'..='z').map(String::from).chain(["Ġ".into(), "Ċ".into()]))
+    }
+
+    fn with_letters(letters: impl IntoIterator<Item = String>) -> Self {
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/tests/golden/tiny_llama");
+        let folder = tempfile::tempdir().unwrap();
+        for entry in source.read_dir().unwrap() {
+            let path = entry.unwrap().path();
+            std::fs::copy(&path, folder.path().join(path.file_name().unwrap())).unwrap();
+        }
+        let vocabulary: Value = letters.into_iter().enumerate().map(|(id, letter)| (letter, json!(id))).collect();
+        let byte_level =
+            json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true});
+        let tokenizer = json!({
+            "version": "1.0",
+            "added_tokens": [],
+            "pre_tokenizer": byte_level,
+            "decoder": byte_level,
+            "model": {"type": "BPE", "vocab": vocabulary, "merges": []},
+        });
+        std::fs::write(folder.path().join("tokenizer.json"), tokenizer.to_string()).unwrap();
+        Self(folder)
+    }
+
+    fn path(&self) -> &str {
+        self.0.path().to_str().unwrap()
+    }
+
+    /// A file beside the model.
+    fn file(&self, name: &str, content: &[u8]) -> PathBuf {
+        let path = self.0.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        path
+    }
+}
+
+/// Runs the program without a model cache and without a network; standard error of a run that must fail.
+fn refused(arguments: &[&str]) -> String {
+    let cache = tempfile::tempdir().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_headwise"))
+        .args(arguments)
+        .env("HEADWISE_CACHE", cache.path())
+        .current_dir(cache.path())
+        .output()
+        .unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{arguments:?}: {error}");
+    assert_eq!(cache.path().read_dir().unwrap().count(), 0, "{arguments:?} left files behind");
+    error
+}
+
+/// Whether the last line of `error` has all of `parts`.
+fn says(error: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(error.contains(part), "no {part:?} in: {error}");
+    }
+}
+
+#[test]
+fn the_model_of_these_tests_writes() {
+    let model = Model::new();
+    let output = Command::new(env!("CARGO_BIN_EXE_headwise"))
+        .args(["generate", model.path(), "-p", "once upon a time", "-n", "3", "--ids"])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(String::from_utf8(output.stdout).unwrap().split_whitespace().count(), 3);
+}
+
+#[test]
+fn policies_that_do_not_exist_or_cannot_be() {
+    let model = Model::new();
+    let cache = |text: &str| refused(&["generate", model.path(), "-p", "once", "--cache", text]);
+    says(&cache("snapvk"), &["snapvk", "snapkv"]);
+    says(&cache("nothing_like_it"), &["nothing_like_it", "streaming", "snapkv", "int8"]);
+    says(&cache("snapkv(keeep=0.5)"), &["keeep", "keep"]);
+    says(&cache("streaming(budget=9, windows=2)"), &["windows", "sinks", "budget"]);
+    says(&cache("snapkv(budget=0)"), &["budget=0", "at least 1"]);
+    says(&cache("h2o(budget=129)"), &["budget=129", "128"]);
+    says(&cache("tova(keep=0)"), &["keep=0", "above 0 and at most 1"]);
+    says(&cache("tova(keep=1.5)"), &["keep=1.5", "above 0 and at most 1"]);
+    says(&cache("tova"), &["budget=", "keep=", "bytes="]);
+    says(&cache("int8 + kivi4"), &["int8", "kivi4", "one"]);
+    says(&cache("full + tova(keep=0.5)"), &["full", "tova"]);
+    let compare = refused(&["compare", "cache", "--model", model.path(), "--cache", "snapvk"]);
+    says(&compare, &["snapvk", "snapkv"]);
+    says(&refused(&["compare", "--suite", "huge"]), &["huge", "quick, standard, ruler, full, toy"]);
+}
+
+#[test]
+fn texts_that_cannot_be_read() {
+    let model = Model::new();
+    says(&refused(&["generate", model.path(), "-p", ""]), &["the prompt is empty"]);
+    let empty = model.file("empty.txt", b"");
+    says(&refused(&["generate", model.path(), "--prompt-file", empty.to_str().unwrap()]), &["the prompt is empty"]);
+    let broken = model.file("broken.txt", b"fine so far \xff\xfe not here");
+    for command in ["generate", "perplexity"] {
+        let file = broken.to_str().unwrap();
+        let arguments = match command {
+            "generate" => vec![command, model.path(), "--prompt-file", file],
+            _ => vec![command, model.path(), file],
+        };
+        says(&refused(&arguments), &["broken.txt", "not UTF-8", "byte 12"]);
+    }
+    let missing = model.0.path().join("missing.txt");
+    says(&refused(&["perplexity", model.path(), missing.to_str().unwrap()]), &["missing.txt", "No such file"]);
+    let short = model.file("short.txt", b"a");
+    says(&refused(&["perplexity", model.path(), short.to_str().unwrap()]), &["1 tokens", "at least 2"]);
+}
+
+#[test]
+fn texts_longer_than_the_context() {
+    let model = Model::new();
+    let long = "a".repeat(150);
+    says(&refused(&["generate", model.path(), "-p", &long]), &["150", "128"]);
+    says(&refused(&["generate", model.path(), "-p", &"a".repeat(20), "--ctx", "16"]), &["20", "16"]);
+}
+
+#[test]
+fn models_that_are_none() {
+    let model = Model::with_letters((0..200).map(|i| char::from_u32(0x4E00 + i).unwrap().to_string()));
+    let error = refused(&["generate", model.path(), "-p", "once"]);
+    says(&error, &["200 tokens", "the model 96", "do not belong together"]);
+    std::fs::remove_file(model.0.path().join("tokenizer.json")).unwrap();
+    says(&refused(&["generate", model.path(), "-p", "once"]), &["tokenizer.json"]);
+    let text = model.file("notes.gguf", b"these are my notes, not a model");
+    says(&refused(&["generate", text.to_str().unwrap(), "-p", "once"]), &["notes.gguf", "GGUF"]);
+    let unknown = refused(&["generate", "smollm3000", "-p", "once", "--offline"]);
+    says(&unknown, &["smollm3000", "smollm2-135m"]);
+}
+
+#[test]
+fn reports_that_cannot_be_written() {
+    let model = Model::new();
+    let nowhere = model.0.path().join("nowhere/report.html");
+    let nowhere = nowhere.to_str().unwrap();
+    // No row is printed: the run has not begun.
+    for arguments in [
+        ["compare", "--suite", "toy", "--html", nowhere],
+        ["inspect", model.path(), "--html", nowhere, "--offline"],
+        ["bench", "--filter", "softmax", "--json", nowhere],
+    ] {
+        says(&refused(&arguments), &["nowhere", "No such file"]);
+    }
+    let both = refused(&["compare", "--suite", "toy", "--html", "-", "--json", "-"]);
+    says(&both, &["--html", "--json", "standard output"]);
+}
