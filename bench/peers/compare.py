@@ -26,7 +26,7 @@ PEERS = {
 }
 # Two rows do the same work if they agree on all of these that both state, and on one of the first two.
 SIZE = ("shape", "tokens")
-WORK = SIZE + ("dtype", "kv_heads", "cache", "threads")
+WORK = SIZE + ("pass", "dtype", "kv_heads", "cache", "threads")
 
 
 def run(command: list[str]) -> str:
@@ -106,7 +106,8 @@ def machine() -> dict:
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     cpu = names[0] if names else platform.processor()
-    return {"cpu": cpu, "cores": os.cpu_count(), "system": platform.platform(), "load": os.getloadavg()[0]}
+    system = f"{platform.system()} {platform.machine()}"
+    return {"cpu": cpu, "cores": os.cpu_count(), "system": system, "load": os.getloadavg()[0]}
 
 
 def main() -> None:
