@@ -32,8 +32,8 @@ pub struct Bench {
     /// Model of prefill and decode: a file, or a name that `pull` knows; SmolLM2-135M if it is here already
     #[arg(long)]
     model: Option<String>,
-    /// Write the rows as JSON; `-` is standard output
-    #[arg(long)]
+    /// Write the rows as JSON; `-`, or no name, is standard output
+    #[arg(long, num_args = 0..=1, default_missing_value = "-")]
     json: Option<String>,
     #[command(flatten)]
     run: Run,

@@ -26,8 +26,8 @@ pub struct Inspect {
     /// Use so many tokens of the text
     #[arg(long, default_value_t = 1024)]
     tokens: usize,
-    /// Write the rows as JSON; `-` is standard output
-    #[arg(long)]
+    /// Write the rows as JSON; `-`, or no name, is standard output
+    #[arg(long, num_args = 0..=1, default_missing_value = "-")]
     json: Option<String>,
     /// Write the report; `-` is standard output
     #[arg(long, default_value = "headwise-inspect.html")]

@@ -29,7 +29,12 @@ pub fn table(report: &BenchReport) -> String {
             Cell::new(cell).set_alignment(side)
         }));
     }
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 1));
+    }
     let lines: Vec<String> = table.lines().map(|line| line.trim_end().to_owned()).collect();
+    let model = report.envelope.rows.iter().find_map(|row| row.params.model.as_ref());
+    let model = model.map_or_else(String::new, |model| format!("Model: {model}.\n"));
     let busy = match report.load {
         Some(load) if load > BUSY => {
             format!("The machine was busy before (load {load:.1}): these figures say little.\n")
@@ -37,7 +42,8 @@ pub fn table(report: &BenchReport) -> String {
         _ => String::new(),
     };
     format!(
-        "{}\n\nThis machine, measured in the same run on {} threads: f32 matrix product {} GFLOP/s, reading memory {} GB/s.\n{busy}",
+        "{}\n\nThis machine, measured in the same run on {} threads: f32 matrix product {} GFLOP/s, reading memory {} GB/s.\n\
+         More than 100 % of them: integer arithmetic, or data that stays in the processor's caches.\n{model}{busy}",
         lines.join("\n"),
         report.envelope.machine.threads,
         rate(peaks.matrix_product_gflops),
@@ -48,7 +54,7 @@ pub fn table(report: &BenchReport) -> String {
 /// Everything that tells rows of a benchmark apart, in a few words.
 fn describe(params: &Params) -> String {
     let tokens = params.tokens.map(|tokens| format!("{tokens} tokens"));
-    let parts = [&params.shape, &tokens, &params.dtype, &params.pass, &params.model];
+    let parts = [&params.shape, &tokens, &params.dtype, &params.pass];
     let words: Vec<&str> = parts.into_iter().flatten().map(String::as_str).collect();
     if words.is_empty() { ABSENT.to_owned() } else { words.join(" ") }
 }

@@ -54,13 +54,14 @@ impl std::fmt::Display for Reading {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { heads, tokens, sink_heads, near_heads, far_heads, .. } = *self;
         let percent = |share: f64| format!("{:.0} %", 100.0 * share);
+        let look = |heads: usize| if heads == 1 { "1 head looks".to_owned() } else { format!("{heads} heads look") };
+        let (near, far) = (look(near_heads), look(far_heads));
         write!(
             f,
             "Over {} tokens, {sink_heads} of {heads} heads put more than {} of their attention on the first token; the mean head \
-             puts {} there and {} on the first four, so a cache must keep these. Of the attention that goes elsewhere, {near_heads} \
-             heads look less than {NEAR} tokens back on average, which a sliding window covers; {far_heads} look farther back \
-             than attention spread evenly over the text would, and have most to lose when old tokens are evicted. The median \
-             head's entropy is that of {} keys shared evenly.",
+             puts {} there and {} on the first four, so a cache must keep these. Of the attention that goes elsewhere, {near} \
+             less than {NEAR} tokens back on average, which a sliding window covers; {far} farther back than attention \
+             spread evenly would: old tokens matter most there. The median head's entropy is that of {} keys shared evenly.",
             count(tokens),
             percent(SINK_HEAD),
             percent(self.sink),
@@ -106,6 +107,7 @@ pub(super) mod tests {
         assert!((reading.keys - 0.5 * (1f64.exp() + 2f64.exp())).abs() < 1e-12);
         let text = reading.to_string();
         assert!(text.starts_with("Over 100 tokens, 2 of 4 heads put more than 30 %"), "{text}");
+        assert!(text.contains("1 head looks less than 16 tokens back"), "{text}");
         assert_eq!(Reading::new(&[]), None);
     }
 }

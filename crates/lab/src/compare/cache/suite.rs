@@ -62,7 +62,7 @@ impl Suite {
             lengths: &[2048, 4096],
             keeps: &[0.25, 0.1],
             samples: 1,
-            segments: 1,
+            segments: 2,
             speed_at_all: false,
             repeats: 2,
         };
