@@ -10,9 +10,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rayon::prelude::*;
 
+/// How many workers there are.
+pub fn threads() -> usize {
+    rayon::current_num_threads()
+}
+
 /// Calls `body(worker, workers)` once per worker, at most `parts` of them, and returns when all have returned.
 pub fn workers(parts: usize, body: impl Fn(usize, usize) + Sync) {
-    let workers = parts.min(rayon::current_num_threads());
+    let workers = parts.min(threads());
     match workers {
         0 => {}
         1 => body(0, 1),
@@ -36,7 +41,7 @@ pub fn parts(parts: usize, body: impl Fn(usize) + Sync) {
 
 /// Splits `data` into pieces of `length` elements (the last may be shorter) and calls `body(index, piece)` for each.
 pub fn pieces<T: Send>(data: &mut [T], length: usize, body: impl Fn(usize, &mut [T]) + Sync) {
-    if data.len() <= length || rayon::current_num_threads() == 1 {
+    if data.len() <= length || threads() == 1 {
         data.chunks_mut(length.max(1)).enumerate().for_each(|(index, piece)| body(index, piece));
     } else {
         data.par_chunks_mut(length).enumerate().for_each(|(index, piece)| body(index, piece));

@@ -46,13 +46,13 @@ pub(super) struct Activations {
 pub(super) struct Digits {
     /// `[block][row][8]` words of four digits each.
     pub words: Vec<i32>,
-    /// `[block][row]`: the sum of the digits times minus the offset of the weights' codes.
+    /// `[block][row][2]`: the sums of the digits of both halves times minus the offset of the weights' codes.
     pub starts: Vec<i32>,
 }
 
 impl Digits {
     fn zeros(blocks: usize) -> Self {
-        Self { words: vec![0; blocks * WORDS], starts: vec![0; blocks] }
+        Self { words: vec![0; blocks * WORDS], starts: vec![0; 2 * blocks] }
     }
 
     fn shared(&mut self) -> SharedDigits<'_> {
@@ -116,14 +116,14 @@ impl SharedDigits<'_> {
         let (words, starts) = unsafe {
             s.store_i8(&mut codes, 0, a);
             s.store_i8(&mut codes, LANES, b);
-            (self.words.range(at * WORDS, WORDS), self.starts.range(at, 1))
+            (self.words.range(at * WORDS, WORDS), self.starts.range(2 * at, 2))
         };
         for (word, codes) in words.iter_mut().zip(codes.as_chunks::<4>().0) {
             *word = i32::from_le_bytes(codes.map(|code| code as u8));
         }
-        let sum = s.sum(s.add(a, b));
-        starts[0] = -offset * sum as i32;
-        sum
+        let sums = [s.sum(a), s.sum(b)];
+        starts.copy_from_slice(&sums.map(|sum| -offset * sum as i32));
+        sums[0] + sums[1]
     }
 }
 

@@ -11,8 +11,9 @@ use std::marker::PhantomData;
 use std::ops::Range;
 
 use super::activations::{Activations, BASE, Digits, WORDS};
-use super::blocks::{BLOCK, Blocks};
+use super::blocks::{BLOCK, Blocks, Numbers};
 use super::schedule::{self, Cost, Rows, Target, Tile, with_height};
+use crate::simd::float::{F16, F32, Float};
 use crate::simd::{Kernel, LANES, Level, Simd, check, dispatch_at};
 
 /// Computes all rows of `y`.
@@ -23,46 +24,88 @@ pub(super) fn run(level: Level, blocks: &Blocks, x: Rows<'_>, y: &Target<'_>) {
     let cost = Cost { panel_bytes: blocks.bytes() / y.panels(), inputs, row_bytes: 2 * inputs + inputs / 4 };
     schedule::run(y.panels(), cost, &tiles, |panels, tiles| {
         let product = Product { blocks, activations: &activations, panels, tiles, y };
-        match (blocks.nibbles(), blocks.minimums().is_some()) {
-            (true, true) => dispatch_at(level, Part::<Nibbles, true>(product, PhantomData)),
-            (true, false) => dispatch_at(level, Part::<Nibbles, false>(product, PhantomData)),
-            (false, true) => dispatch_at(level, Part::<Bytes, true>(product, PhantomData)),
-            (false, false) => dispatch_at(level, Part::<Bytes, false>(product, PhantomData)),
+        let minimums = blocks.minimums();
+        match (blocks.scales(), minimums) {
+            (Numbers::Half(scales), None) => by_codes::<F16, false>(level, product, scales.values(), &[]),
+            (Numbers::Single(scales), None) => by_codes::<F32, false>(level, product, scales.values(), &[]),
+            (Numbers::Half(scales), Some(Numbers::Half(minimums))) => {
+                by_codes::<F16, true>(level, product, scales.values(), minimums.values());
+            }
+            (Numbers::Single(scales), Some(Numbers::Single(minimums))) => {
+                by_codes::<F32, true>(level, product, scales.values(), minimums.values());
+            }
+            _ => unreachable!("scales and minimums have the same form"),
         }
     });
+}
+
+/// Chooses the kernel for the form of the codes.
+fn by_codes<N: Float, const MINIMUM: bool>(
+    level: Level,
+    product: Product<'_>,
+    scales: &[N::Stored],
+    minimums: &[N::Stored],
+) {
+    match (product.blocks.nibbles(), product.blocks.has_halves()) {
+        (true, _) => dispatch_at(level, Part::<Nibbles, N, MINIMUM> { product, scales, minimums, codes: PhantomData }),
+        (false, false) => {
+            dispatch_at(level, Part::<Bytes, N, MINIMUM> { product, scales, minimums, codes: PhantomData })
+        }
+        (false, true) => {
+            dispatch_at(level, Part::<Halves, N, MINIMUM> { product, scales, minimums, codes: PhantomData })
+        }
+    }
 }
 
 /// How the eight groups of a panel block are stored.
 trait Codes {
     /// Bytes of a panel block.
     const BYTES: usize;
-    /// The bytes of groups `k` and `k + 4` of the panel block at `codes[at..]`.
+    /// Scales of a panel block: each is for as many groups as the others.
+    const SCALES: usize = 1;
+    /// Two of the groups of scale `part`, number `pair` of them: their numbers and bytes.
     ///
     /// # Safety
-    /// The panel block must lie inside `codes`, and `k` be below 4.
-    unsafe fn groups<S: Simd>(s: S, codes: &[u8], at: usize, k: usize) -> (S::B, S::B);
+    /// The panel block at `codes[at..]` must exist, and have such a pair.
+    unsafe fn pair<S: Simd>(s: S, codes: &[u8], at: usize, part: usize, pair: usize) -> [(usize, S::B); 2];
 }
 
+/// Two codes in a byte: group `g` low, group `g + 4` high.
 struct Nibbles;
 
 impl Codes for Nibbles {
     const BYTES: usize = BLOCK / 2 * LANES;
     #[inline(always)]
-    unsafe fn groups<S: Simd>(s: S, codes: &[u8], at: usize, k: usize) -> (S::B, S::B) {
+    unsafe fn pair<S: Simd>(s: S, codes: &[u8], at: usize, _part: usize, pair: usize) -> [(usize, S::B); 2] {
         // SAFETY: the caller keeps the panel block of 4 · 64 bytes inside `codes`.
-        let pairs = unsafe { s.load_bytes(codes, at + k * 4 * LANES) };
-        (s.low_nibbles(pairs), s.high_nibbles(pairs))
+        let both = unsafe { s.load_bytes(codes, at + pair * 4 * LANES) };
+        [(pair, s.low_nibbles(both)), (pair + 4, s.high_nibbles(both))]
     }
 }
 
+/// A code in a byte.
 struct Bytes;
 
 impl Codes for Bytes {
     const BYTES: usize = BLOCK * LANES;
     #[inline(always)]
-    unsafe fn groups<S: Simd>(s: S, codes: &[u8], at: usize, k: usize) -> (S::B, S::B) {
+    unsafe fn pair<S: Simd>(s: S, codes: &[u8], at: usize, _part: usize, pair: usize) -> [(usize, S::B); 2] {
         // SAFETY: the caller keeps the panel block of 8 · 64 bytes inside `codes`.
-        unsafe { (s.load_bytes(codes, at + k * 4 * LANES), s.load_bytes(codes, at + (k + 4) * 4 * LANES)) }
+        [pair, pair + 4].map(|group| (group, unsafe { s.load_bytes(codes, at + group * 4 * LANES) }))
+    }
+}
+
+/// A code in a byte, and a scale for groups 0–3 and one for groups 4–7.
+struct Halves;
+
+impl Codes for Halves {
+    const BYTES: usize = BLOCK * LANES;
+    const SCALES: usize = 2;
+    #[inline(always)]
+    unsafe fn pair<S: Simd>(s: S, codes: &[u8], at: usize, part: usize, pair: usize) -> [(usize, S::B); 2] {
+        let groups = [part * 4 + pair * 2, part * 4 + pair * 2 + 1];
+        // SAFETY: as for `Bytes`.
+        groups.map(|group| (group, unsafe { s.load_bytes(codes, at + group * 4 * LANES) }))
     }
 }
 
@@ -75,16 +118,24 @@ struct Product<'a> {
     y: &'a Target<'a>,
 }
 
-struct Part<'a, C, const MINIMUM: bool>(Product<'a>, PhantomData<C>);
+/// A [`Product`] with the form of its codes and of its scales and minimums.
+struct Part<'a, C, N: Float, const MINIMUM: bool> {
+    product: Product<'a>,
+    /// `[panel][block][SCALES][16]`.
+    scales: &'a [N::Stored],
+    /// `[panel][block][16]`; empty without MINIMUM.
+    minimums: &'a [N::Stored],
+    codes: PhantomData<C>,
+}
 
-impl<C: Codes, const MINIMUM: bool> Kernel for Part<'_, C, MINIMUM> {
+impl<C: Codes, N: Float, const MINIMUM: bool> Kernel for Part<'_, C, N, MINIMUM> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        for tile in self.0.tiles {
-            for panel in self.0.panels.clone() {
-                with_height!(tile.height, product::<S, C; _, MINIMUM>(s, &self.0, panel, tile.first));
+        for tile in self.product.tiles {
+            for panel in self.product.panels.clone() {
+                with_height!(tile.height, panel_product::<S, C, N; _, MINIMUM>(s, &self, panel, tile.first));
             }
         }
     }
@@ -92,38 +143,42 @@ impl<C: Codes, const MINIMUM: bool> Kernel for Part<'_, C, MINIMUM> {
 
 /// One panel of the `HEIGHT` rows from `first`.
 #[inline(always)]
-fn product<S: Simd, C: Codes, const HEIGHT: usize, const MINIMUM: bool>(
+fn panel_product<S: Simd, C: Codes, N: Float, const HEIGHT: usize, const MINIMUM: bool>(
     s: S,
-    product: &Product<'_>,
+    part: &Part<'_, C, N, MINIMUM>,
     panel: usize,
     first: usize,
 ) {
-    let Product { blocks, activations, y, .. } = product;
-    let count = blocks.count;
-    let (codes, scales, minimums) = (blocks.codes(), blocks.scales(), blocks.minimums().unwrap_or(&[]));
+    let Product { blocks, activations, y, .. } = &part.product;
+    let (count, codes) = (blocks.count, blocks.codes());
     let mut sums = [s.zero(); HEIGHT];
     for block in 0..count {
         let (weight, activation) = (panel * count + block, first * count + block * HEIGHT);
-        // SAFETY: there are `panels · count` panel blocks of `BYTES` codes, 16 scales and, with MINIMUM, 16 minimums; and
-        // `rows · count` activation blocks, of which `HEIGHT` start at `activation`, since the tile's rows exist.
-        unsafe {
-            let mut dots = starts::<S, HEIGHT, MINIMUM>(s, &activations.high, activation);
-            add_products::<S, C, HEIGHT>(s, codes, weight, &activations.high, activation, &mut dots);
-            let mut scale = s.load_f16(scales, weight * LANES);
-            if get(&activations.two_digits, activation) {
-                let low = starts::<S, HEIGHT, MINIMUM>(s, &activations.low, activation);
-                for (dot, low) in dots.iter_mut().zip(low) {
-                    *dot = s.append_byte(*dot, low);
+        for scale in 0..C::SCALES {
+            // SAFETY: there are `panels · count` panel blocks with `SCALES` times 16 scales; and `rows · count` activation
+            // blocks, of which `HEIGHT` start at `activation`, since the tile's rows exist.
+            unsafe {
+                let mut dots = starts::<S, C, HEIGHT, MINIMUM>(s, &activations.high, activation, scale);
+                add_products::<S, C, HEIGHT>(s, codes, weight, &activations.high, activation, scale, &mut dots);
+                let mut scales = N::load(s, part.scales, (weight * C::SCALES + scale) * LANES);
+                if get(&activations.two_digits, activation) {
+                    let low = starts::<S, C, HEIGHT, MINIMUM>(s, &activations.low, activation, scale);
+                    for (dot, low) in dots.iter_mut().zip(low) {
+                        *dot = s.append_byte(*dot, low);
+                    }
+                    add_products::<S, C, HEIGHT>(s, codes, weight, &activations.low, activation, scale, &mut dots);
+                    scales = s.mul(scales, s.splat(1.0 / BASE));
                 }
-                add_products::<S, C, HEIGHT>(s, codes, weight, &activations.low, activation, &mut dots);
-                scale = s.mul(scale, s.splat(1.0 / BASE));
+                for (r, sum) in sums.iter_mut().enumerate() {
+                    let scale = s.mul(scales, s.splat(get(&activations.scales, activation + r)));
+                    *sum = s.fma(scale, s.to_float(dots[r]), *sum);
+                }
             }
-            for r in 0..HEIGHT {
-                let scale = s.mul(scale, s.splat(get(&activations.scales, activation + r)));
-                sums[r] = s.fma(scale, s.to_float(dots[r]), sums[r]);
-            }
-            if MINIMUM {
-                let minimum = s.load_f16(minimums, weight * LANES);
+        }
+        if MINIMUM {
+            // SAFETY: a panel block has 16 minimums; the activation blocks are those above.
+            unsafe {
+                let minimum = N::load(s, part.minimums, weight * LANES);
                 for (r, sum) in sums.iter_mut().enumerate() {
                     *sum = s.fma(minimum, s.splat(get(&activations.sums, activation + r)), *sum);
                 }
@@ -136,22 +191,31 @@ fn product<S: Simd, C: Codes, const HEIGHT: usize, const MINIMUM: bool>(
     }
 }
 
-/// What the integer sums of the block at `activation` begin with: minus the offset times the sum of the row's digits.
+/// What the integer sums of scale `scale` of the block at `activation` begin with: minus the offset times the sum of the
+/// row's digits.
 ///
 /// # Safety
 /// `digits` must have `HEIGHT` blocks at `activation`.
 #[inline(always)]
-unsafe fn starts<S: Simd, const HEIGHT: usize, const MINIMUM: bool>(
+unsafe fn starts<S: Simd, C: Codes, const HEIGHT: usize, const MINIMUM: bool>(
     s: S,
     digits: &Digits,
     activation: usize,
+    scale: usize,
 ) -> [S::I; HEIGHT] {
-    // Formats with a minimum have no offset.
-    // SAFETY: the caller's promise.
-    std::array::from_fn(|r| s.splat_i32(if MINIMUM { 0 } else { unsafe { get(&digits.starts, activation + r) } }))
+    std::array::from_fn(|r| {
+        // SAFETY: the caller's promise; a block has two halves.
+        let half = |half: usize| unsafe { get(&digits.starts, 2 * (activation + r) + half) };
+        s.splat_i32(match (MINIMUM, C::SCALES) {
+            // Formats with a minimum have no offset.
+            (true, _) => 0,
+            (false, 1) => half(0) + half(1),
+            (false, _) => half(scale),
+        })
+    })
 }
 
-/// Adds the integer products of panel block `weight` with one digit of `HEIGHT` rows.
+/// Adds the integer products of the groups of scale `scale` of panel block `weight` with one digit of `HEIGHT` rows.
 ///
 /// # Safety
 /// Panel block `weight` must lie inside `codes`, and `digits` have `HEIGHT` blocks at `activation`.
@@ -162,16 +226,17 @@ unsafe fn add_products<S: Simd, C: Codes, const HEIGHT: usize>(
     weight: usize,
     digits: &Digits,
     activation: usize,
+    scale: usize,
     dots: &mut [S::I; HEIGHT],
 ) {
-    for k in 0..WORDS / 2 {
+    for pair in 0..WORDS / 2 / C::SCALES {
         // SAFETY: the caller's promise.
-        let (low, high) = unsafe { C::groups(s, codes, weight * C::BYTES, k) };
+        let [(i, first), (j, second)] = unsafe { C::pair(s, codes, weight * C::BYTES, scale, pair) };
         for (r, dot) in dots.iter_mut().enumerate() {
-            let word = (activation + r) * WORDS + k;
+            let words = (activation + r) * WORDS;
             // SAFETY: the caller's promise.
-            let (first, second) = unsafe { (get(&digits.words, word), get(&digits.words, word + WORDS / 2)) };
-            *dot = s.dot_u8i8(s.dot_u8i8(*dot, low, first), high, second);
+            let (a, b) = unsafe { (get(&digits.words, words + i), get(&digits.words, words + j)) };
+            *dot = s.dot_u8i8(s.dot_u8i8(*dot, first, a), second, b);
         }
     }
 }

@@ -1,7 +1,6 @@
 //! Weight matrices packed for inference, and their product with rows of activations.
 //!
-//! `y[r, o] = Σ_i x[r, i] · w[o, i] + bias[o]` with `w` stored as `f32`, `f16`, `bf16` or in the 4-, 5- and 8-bit block formats
-//! of GGUF. Outputs lie in panels of 16, one per SIMD lane:
+//! `y[r, o] = Σ_i x[r, i] · w[o, i] + bias[o]` with `w` stored as `f32`, `f16`, `bf16` or in the block formats of GGUF. Outputs lie in panels of 16, one per SIMD lane:
 //!
 //! - float formats: `[panel][input][16]`; a lane adds its products input after input, fused;
 //! - block formats: `[panel][block of 32 inputs]`, see `blocks.rs`; the activations are rounded to signed bytes per row
@@ -16,12 +15,13 @@ mod block_product;
 mod blocks;
 mod float_product;
 mod schedule;
+mod super_blocks;
 
 use std::fmt;
 
 use crate::simd::{LANES, Level, float};
 use aligned::{Aligned, Plain};
-use blocks::{BLOCK, Blocks};
+use blocks::Blocks;
 
 /// How the numbers of a matrix are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -42,19 +42,29 @@ pub enum Format {
     Q5_0,
     /// 5-bit codes, a scale and a minimum per 32: `w = d · q + m`. Each code takes a byte once packed.
     Q5_1,
+    /// 3-bit codes in blocks of 256, a scale per 16: `w = d s · (q - 4)`. Each code takes a byte once packed.
+    Q3K,
+    /// 4-bit codes in blocks of 256, a scale and a minimum per 32: `w = d s · q - d' m`.
+    Q4K,
+    /// 5-bit codes in blocks of 256, otherwise as Q4_K. Each code takes a byte once packed.
+    Q5K,
+    /// 6-bit codes in blocks of 256, a scale per 16: `w = d s · (q - 32)`. Each code takes a byte once packed.
+    Q6K,
 }
 
 /// Why bytes are not a matrix of the stated format and shape.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MatrixError {
     /// [`PackedMatrix::from_blocks`] was given a float format.
-    #[error("{0:?} is not a block format; those are Q8_0, Q4_0, Q4_1, Q5_0 and Q5_1")]
+    #[error("{0:?} is not a block format; those are Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q3K, Q4K, Q5K and Q6K")]
     NotABlockFormat(Format),
     /// A row is not a whole number of blocks.
-    #[error("{format:?} stores blocks of 32 inputs, and {inputs} inputs are not a multiple of 32")]
+    #[error("{format:?} stores blocks of {block} inputs, and {inputs} inputs are not a multiple of {block}")]
     PartialBlock {
         /// The format asked for.
         format: Format,
+        /// Inputs of its blocks.
+        block: usize,
         /// The length of a row.
         inputs: usize,
     },
@@ -122,20 +132,20 @@ impl PackedMatrix {
         Self { storage: Storage::Bf16(panels(weights, outputs, inputs)), format: Format::Bf16, outputs, inputs }
     }
 
-    /// Packs the blocks of a GGUF tensor: `outputs` rows of `inputs / 32` blocks each.
+    /// Packs the blocks of a GGUF tensor: `outputs` rows of `inputs` weights each.
     ///
     /// # Errors
-    /// If `format` has no blocks, `inputs` is not a multiple of 32, or `bytes` has another length than the shape needs.
+    /// If `format` has no blocks, `inputs` is not a multiple of theirs, or `bytes` has another length than the shape needs.
     pub fn from_blocks(format: Format, bytes: &[u8], outputs: usize, inputs: usize) -> Result<Self, MatrixError> {
         let layout = blocks::Layout::of(format).ok_or(MatrixError::NotABlockFormat(format))?;
-        if !inputs.is_multiple_of(BLOCK) {
-            return Err(MatrixError::PartialBlock { format, inputs });
+        if !inputs.is_multiple_of(layout.inputs) {
+            return Err(MatrixError::PartialBlock { format, block: layout.inputs, inputs });
         }
-        let expected = (outputs as u128 * (inputs / BLOCK) as u128).saturating_mul(layout.bytes as u128);
+        let expected = (outputs as u128 * (inputs / layout.inputs) as u128).saturating_mul(layout.bytes as u128);
         if expected != bytes.len() as u128 {
             return Err(MatrixError::WrongLength { format, outputs, inputs, expected, found: bytes.len() });
         }
-        let storage = Storage::Blocks(Blocks::pack(layout, bytes, outputs, inputs / BLOCK));
+        let storage = Storage::Blocks(Blocks::pack(layout, bytes, outputs, inputs));
         Ok(Self { storage, format, outputs, inputs })
     }
 

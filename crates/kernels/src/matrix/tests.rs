@@ -7,6 +7,8 @@ use rand_chacha::ChaCha8Rng;
 use super::*;
 
 const BLOCK_FORMATS: [Format; 5] = [Format::Q8_0, Format::Q4_0, Format::Q4_1, Format::Q5_0, Format::Q5_1];
+/// Blocks of 256 inputs. That their rows are what the format says is tested beside the reader of GGUF, on golden values.
+const K_FORMATS: [Format; 4] = [Format::Q3K, Format::Q4K, Format::Q5K, Format::Q6K];
 const FLOAT_FORMATS: [Format; 3] = [Format::F32, Format::F16, Format::Bf16];
 
 /// A random matrix and its weights as numbers, decoded here independently of the packing.
@@ -27,6 +29,23 @@ fn random(format: Format, outputs: usize, inputs: usize, seed: u64) -> (PackedMa
             let bits: Vec<u16> = numbers.iter().map(|&w| half::bf16::from_f32(w).to_bits()).collect();
             let exact = bits.iter().map(|&bits| half::bf16::from_bits(bits).to_f64()).collect();
             (PackedMatrix::from_bf16_bits(&bits, outputs, inputs), exact)
+        }
+        format if K_FORMATS.contains(&format) => {
+            let layout = blocks::Layout::of(format).unwrap();
+            let mut bytes = vec![0; count / layout.inputs * layout.bytes];
+            random.fill(&mut bytes[..]);
+            let (d, minimum) =
+                if matches!(format, Format::Q4K | Format::Q5K) { (0, Some(2)) } else { (layout.bytes - 2, None) };
+            for block in bytes.chunks_exact_mut(layout.bytes) {
+                for at in [Some(d), minimum].into_iter().flatten() {
+                    let scale = half::f16::from_f32(random.random_range(-0.002..0.002));
+                    block[at..at + 2].copy_from_slice(&scale.to_le_bytes());
+                }
+            }
+            let matrix = PackedMatrix::from_blocks(format, &bytes, outputs, inputs).unwrap();
+            let mut rows = vec![0.0; count];
+            rows.chunks_exact_mut(inputs).enumerate().for_each(|(o, row)| matrix.row(o, row));
+            (matrix, rows.into_iter().map(f64::from).collect())
         }
         _ => {
             let mut bytes = Vec::new();
@@ -97,7 +116,7 @@ fn check_product(format: Format, outputs: usize, inputs: usize, rows: usize, see
                 let exact: f64 = x.iter().zip(w).map(|(&x, w)| f64::from(x) * w).sum::<f64>() + f64::from(bias[o]);
                 let size: f64 = x.iter().zip(w).map(|(&x, w)| (f64::from(x) * w).abs()).sum::<f64>() + 1.0;
                 let mut bound = 1e-5 * size;
-                if BLOCK_FORMATS.contains(&format) {
+                if !FLOAT_FORMATS.contains(&format) {
                     let limit = 4.0 * (x.iter().map(|x| f64::from(x * x)).sum::<f64>() / inputs as f64).sqrt();
                     for (x, w) in x.chunks(32).zip(w.chunks(32)) {
                         let largest = x.iter().fold(0f32, |largest, x| largest.max(x.abs()));
@@ -125,6 +144,11 @@ fn products_are_their_definition_on_awkward_shapes() {
             check_product(format, outputs, inputs, rows, 11);
         }
     }
+    for format in K_FORMATS {
+        for (outputs, inputs, rows) in [(1, 256, 1), (17, 256, 2), (33, 768, 13), (70, 512, 31)] {
+            check_product(format, outputs, inputs, rows, 13);
+        }
+    }
     for format in FLOAT_FORMATS {
         for (outputs, inputs, rows) in [(1, 1, 1), (5, 3, 1), (100, 7, 5), (64, 33, 24)] {
             check_product(format, outputs, inputs, rows, 12);
@@ -145,8 +169,8 @@ proptest! {
 /// The quantised products of random data are right to well below the worst case: an error in one code would show.
 #[test]
 fn quantised_products_equal_exact_arithmetic_on_their_codes() {
-    for format in BLOCK_FORMATS {
-        let (outputs, inputs) = (40, 128);
+    for format in BLOCK_FORMATS.into_iter().chain(K_FORMATS) {
+        let (outputs, inputs) = (40, 256);
         let (matrix, weights) = random(format, outputs, inputs, 5);
         // Activations that are whole numbers with a largest magnitude of 127 round to themselves.
         let mut random = ChaCha8Rng::seed_from_u64(9);
@@ -184,8 +208,8 @@ fn rows_are_the_dequantised_weights() {
 fn a_row_is_bit_identical_among_any_other_rows_and_threads() {
     let threads = |count| rayon::ThreadPoolBuilder::new().num_threads(count).build().unwrap();
     let (one, two) = (threads(1), threads(2));
-    for format in FLOAT_FORMATS.into_iter().chain(BLOCK_FORMATS) {
-        let (outputs, inputs, most) = (150, 192, 64);
+    for format in FLOAT_FORMATS.into_iter().chain(BLOCK_FORMATS).chain(K_FORMATS) {
+        let (outputs, inputs, most) = (150, if K_FORMATS.contains(&format) { 256 } else { 192 }, 64);
         let (matrix, _) = random(format, outputs, inputs, 21);
         let x = activations(most * inputs, 22);
         for level in Level::available() {
@@ -278,6 +302,7 @@ fn bad_blocks_are_errors_that_name_the_numbers() {
     };
     assert!(error(Format::F16, 0, 1, 32).contains("F16 is not a block format"));
     assert!(error(Format::Q4_0, 18, 1, 33).contains("33 inputs are not a multiple of 32"));
+    assert!(error(Format::Q6K, 210, 1, 288).contains("288 inputs are not a multiple of 256"));
     let message = error(Format::Q8_0, 100, 3, 32);
     assert!(message.contains("takes 102 bytes, but 100 were given"), "{message}");
     assert!(error(Format::Q8_0, 0, usize::MAX, usize::MAX & !31).contains("but 0 were given"));

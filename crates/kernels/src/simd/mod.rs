@@ -136,7 +136,7 @@ pub(crate) fn check(at: usize, length: usize, total: usize) {
 
 /// Asks the processor to bring `data[at..at + count]`, as far as it exists, near while something else is computed.
 #[inline(always)]
-pub(crate) fn prefetch<T>(data: &[T], at: usize, count: usize) {
+pub fn prefetch<T>(data: &[T], at: usize, count: usize) {
     /// Bytes that move together.
     const LINE: usize = 64;
     #[cfg(target_arch = "x86_64")]

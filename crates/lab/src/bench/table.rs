@@ -42,7 +42,7 @@ pub fn table(report: &BenchReport) -> String {
         _ => String::new(),
     };
     format!(
-        "{}\n\nThis machine, measured in the same run on {} threads: f32 matrix product {} GFLOP/s, reading memory {} GB/s.\n\
+        "{}\n\nThis machine, measured in the same run on {} threads: f32 multiplication and addition {} GFLOP/s, reading memory {} GB/s.\n\
          More than 100 % of them: integer arithmetic, or data that stays in the processor's caches.\n{model}{busy}",
         lines.join("\n"),
         report.envelope.machine.threads,

@@ -68,6 +68,10 @@ fn format(ty: TensorType) -> Option<Format> {
         TensorType::Q4_1 => Format::Q4_1,
         TensorType::Q5_0 => Format::Q5_0,
         TensorType::Q5_1 => Format::Q5_1,
+        TensorType::Q3_K => Format::Q3K,
+        TensorType::Q4_K => Format::Q4K,
+        TensorType::Q5_K => Format::Q5K,
+        TensorType::Q6_K => Format::Q6K,
         _ => return None,
     })
 }
@@ -83,4 +87,38 @@ fn decode(tensor: &TensorInfo, bytes: &[u8], elements: usize) -> Result<Vec<f32>
     dequantise(tensor.ty, bytes, &mut out)
         .map_err(|source| LoadError::Dequantise { name: tensor.name.clone(), source })?;
     Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mapped::Mapped;
+
+    /// For each type a tensor, and its values by an independent implementation.
+    const GOLDEN: &[u8] = include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/gguf_blocks.gguf"));
+
+    #[test]
+    fn packed_rows_are_the_golden_values_to_the_bit() {
+        let golden = Gguf::parse(Mapped::from(GOLDEN.to_vec())).unwrap();
+        let mut formats = Vec::new();
+        for (ty, format) in TensorType::all().filter_map(|ty| Some((ty, format(ty)?))) {
+            let tensor = golden.tensor(ty.name()).unwrap();
+            let inputs = *tensor.shape.last().unwrap();
+            let outputs = tensor.elements() / inputs;
+            let matrix = PackedMatrix::from_blocks(format, tensor.blob.bytes(), outputs, inputs).unwrap();
+            let expected = golden.tensor(&format!("{ty}.expected")).unwrap();
+            let expected: Vec<f32> =
+                expected.blob.bytes().as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
+            let mut row = vec![0.0; inputs];
+            for (index, expected) in expected.chunks_exact(inputs).enumerate() {
+                matrix.row(index, &mut row);
+                for (found, expected) in row.iter().zip(expected) {
+                    // Only the sign of a zero may differ.
+                    assert!(found == expected || found.is_nan() && expected.is_nan(), "{ty}: {found} for {expected}");
+                }
+            }
+            formats.push(format);
+        }
+        assert_eq!(formats.len(), 9, "{formats:?}");
+    }
 }
