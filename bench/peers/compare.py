@@ -21,6 +21,7 @@ HERE = Path(__file__).resolve().parent
 PEERS = {
     "attention": ["attention.py"],
     "decode_attention": ["decode_attention.py"],
+    "elementwise": ["elementwise.py"],
     "llama_native": ["llama.py", "--build", "native"],
     "llama_wheel": ["llama.py", "--build", "wheel"],
 }
@@ -93,7 +94,7 @@ def print_table(rows: list[dict]) -> None:
     lines = [("work", "size", "peer", "headwise ms", "peer ms", "ratio")]
     for row in rows:
         params = row["params"]
-        size = " ".join(str(params[key]) for key in (*SIZE, "dtype") if key in params)
+        size = " ".join(str(params[key]) for key in (*SIZE, "pass", "dtype") if key in params)
         times = [f"{row[side]['median_ms']:.2f} ({row[side]['min_ms']:.2f}-{row[side]['max_ms']:.2f})" for side in ("headwise", "peer")]
         lines.append((row["name"], size, params.get("peer", ""), *times, f"{row['ratio']:.2f}"))
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]

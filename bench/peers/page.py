@@ -11,6 +11,10 @@ TITLES = {
     "attention_forward": "Causal attention, forward, f32 (batch x heads x tokens x head size)",
     "attention_train": "Causal attention, forward and backward, f32",
     "attention_decode": "Attention of one new token: 9 query heads on 3 key-value heads, 8192 keys, caches read from memory",
+    "softmax": "Softmax over the last dimension",
+    "gelu": "GELU (erf)",
+    "layer_norm": "LayerNorm",
+    "rms_norm": "RMSNorm",
     "prefill": "Prefill of SmolLM2-135M-Instruct Q4_1, cache in f16",
     "decode": "Decoding one token of SmolLM2-135M-Instruct Q4_1 after so many, cache in f16",
 }
