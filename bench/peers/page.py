@@ -1,4 +1,4 @@
-"""Writes docs/BENCHMARKS.md from results/bench/peers.json.
+"""Writes docs/BENCHMARKS.md from results/bench/peers.json and memory.json.
 
     python page.py
 """
@@ -53,12 +53,21 @@ def main() -> None:
         "",
         "```sh",
         "python bench/peers/compare.py target/release/headwise   # measures, writes results/bench/peers.json",
-        "python bench/peers/page.py                              # writes this page from it",
+        "python bench/peers/memory.py target/release/headwise    # measures, writes results/bench/memory.json",
+        "python bench/peers/page.py                              # writes this page from them",
         "```",
         "",
     ]
     for name in dict.fromkeys(row["name"] for row in record["rows"]):
         lines += section(name, [row for row in record["rows"] if row["name"] == name])
+    memory = json.loads((ROOT / "results/bench/memory.json").read_text())
+    lines += [
+        "## Memory",
+        "",
+        f"Reading a prompt of {memory['tokens']:,} tokens with `{memory['model']}` peaks at {memory['peak_mb']} MB ({memory['date']}): "
+        f"{memory['weights_mb']} MB of weights,",
+        f"{memory['cache_mb']} MB of cache in f16, and {memory['beyond_mb']} MB for everything else (the file's mapped pages included).",
+    ]
     page = ROOT / "docs/BENCHMARKS.md"
     page.parent.mkdir(exist_ok=True)
     page.write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
