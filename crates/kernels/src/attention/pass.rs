@@ -58,7 +58,7 @@ impl Blocks for Decoding<'_> {
         // More lines share the work of decoding.
         tile.lines.len() <= ROWS
             && tile.lines.iter().all(|line| line.visible.covers(block))
-            && self.source.absorb_stored(tile, block, running)
+            && self.source.absorb_stored(tile, self.value_dim, block, running)
     }
 }
 

@@ -100,7 +100,7 @@ impl Running {
             s,
             size,
             a,
-            From { columns: values, step: columns.start },
+            Skip { columns: values, steps: columns.start },
             Start::Scale(shrink),
             &mut self.acc[line * width..],
             width,
@@ -119,23 +119,23 @@ impl Running {
     }
 }
 
-/// The columns from a step on.
+/// The columns without their first steps.
 #[derive(Clone, Copy)]
-struct From<C> {
+struct Skip<C> {
     columns: C,
-    step: usize,
+    steps: usize,
 }
 
-impl<C: Columns> Columns for From<C> {
+impl<C: Columns> Columns for Skip<C> {
     #[inline(always)]
     unsafe fn load<S: Simd>(self, s: S, step: usize, vector: usize) -> S::F {
         // SAFETY: the caller keeps to vectors that exist.
-        unsafe { self.columns.load(s, self.step + step, vector) }
+        unsafe { self.columns.load(s, self.steps + step, vector) }
     }
 
     #[inline(always)]
     fn ahead(self, step: usize) {
-        self.columns.ahead(self.step + step);
+        self.columns.ahead(self.steps + step);
     }
 }
 

@@ -20,9 +20,9 @@ pub trait KeyValueBlocks: Sync {
     fn values<S: Simd>(&self, simd: S, block: usize, out: &mut [f32]);
     /// Text position of every slot, ascending; `None`: slot index = position.
     fn positions(&self) -> Option<&[i32]>;
-    /// Hands the keys and values of `block` to `reader` as they are stored, if they can be read there; otherwise they are
-    /// decoded.
-    fn stored<R: StoredReader>(&self, _block: usize, _reader: R) -> bool {
+    /// Hands the keys and values of `block`, of `widths` channels, to `reader` as they are stored. False if they cannot be read
+    /// there, or have other widths: then they are decoded.
+    fn stored<R: StoredReader>(&self, _block: usize, _widths: [usize; 2], _reader: R) -> bool {
         false
     }
 }
@@ -41,8 +41,12 @@ pub trait Columns: Copy {
 
 /// Reads the keys and values of a block where they are stored.
 pub trait StoredReader {
-    /// `keys` has `head_dim` steps of [`BLOCK`] columns, `values` a step of `value_dim` columns for every slot.
-    fn read(self, keys: impl Columns, values: impl Columns);
+    /// Reads the block.
+    ///
+    /// # Safety
+    /// `keys` must have a step of [`BLOCK`] columns for every channel of a key, `values` a step for each of [`BLOCK`] slots with
+    /// a column for every channel of a value, rounded up to whole vectors.
+    unsafe fn read(self, keys: impl Columns, values: impl Columns);
 }
 
 /// A tile takes in one block from where it is stored.
@@ -53,7 +57,7 @@ struct AbsorbStored<'a> {
 }
 
 impl StoredReader for AbsorbStored<'_> {
-    fn read(self, keys: impl Columns, values: impl Columns) {
+    unsafe fn read(self, keys: impl Columns, values: impl Columns) {
         dispatch(Absorb { tile: self.tile, block: self.block, keys, values, running: self.running });
     }
 }
@@ -65,7 +69,7 @@ pub(super) trait Source: Sync {
     /// Text position of every slot.
     fn positions(&self) -> Option<&[i32]>;
     /// Lets a tile of few lines take in `block` from where it is stored; false if the block has to be decoded first.
-    fn absorb_stored(&self, tile: &Tile<'_>, block: usize, running: &mut Running) -> bool;
+    fn absorb_stored(&self, tile: &Tile<'_>, value_dim: usize, block: usize, running: &mut Running) -> bool;
     /// Decodes keys and values of `block`; either output may be empty.
     fn decode(&self, block: usize, keys: &mut [f32], values: &mut [f32]);
 }
@@ -79,8 +83,8 @@ impl<B: KeyValueBlocks> Source for B {
         KeyValueBlocks::positions(self)
     }
 
-    fn absorb_stored(&self, tile: &Tile<'_>, block: usize, running: &mut Running) -> bool {
-        self.stored(block, AbsorbStored { tile, block, running })
+    fn absorb_stored(&self, tile: &Tile<'_>, value_dim: usize, block: usize, running: &mut Running) -> bool {
+        self.stored(block, [tile.head_dim, value_dim], AbsorbStored { tile, block, running })
     }
 
     fn decode(&self, block: usize, keys: &mut [f32], values: &mut [f32]) {

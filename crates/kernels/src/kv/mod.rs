@@ -268,7 +268,7 @@ impl KeyValueBlocks for KeyValues {
         Some(&self.positions)
     }
 
-    fn stored<R: StoredReader>(&self, block: usize, reader: R) -> bool {
+    fn stored<R: StoredReader>(&self, block: usize, widths: [usize; 2], reader: R) -> bool {
         let first = block * BLOCK / PAGE;
         let [a, b, rest @ ..] = &self.pages[first.min(self.pages.len())..] else { return false };
         if self.slots < (block + 1) * BLOCK {
@@ -277,6 +277,6 @@ impl KeyValueBlocks for KeyValues {
         // What a page holds is found through the page itself, which has to be there first.
         rest.iter().skip(2).take(2).for_each(|page| prefetch(std::slice::from_ref(&**page), 0, 1));
         let next = if let [c, d, ..] = rest { [&**c, &**d] } else { [&**a, &**b] };
-        Page::stored([a, b], next, reader)
+        Page::stored([a, b], next, widths, reader)
     }
 }

@@ -20,6 +20,11 @@ impl Page {
         Self { head_dim, value_dim, keys: Keys::new(codec, head_dim), values: Values::new(codec, value_dim) }
     }
 
+    /// Channels of a key and of a value.
+    pub(super) fn widths(&self) -> [usize; 2] {
+        [self.head_dim, self.value_dim]
+    }
+
     /// Stores a pair in `slot`.
     pub fn write(&mut self, slot: usize, key: &[f32], value: &[f32]) {
         self.write_key(slot, key);

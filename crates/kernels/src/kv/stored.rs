@@ -16,142 +16,147 @@ const _: () = assert!(BLOCK == 2 * PAGE);
 
 impl Page {
     /// Hands a block of two full pages to `reader`, `next` being the pages it will want after them; false if their form has
-    /// to be decoded.
-    pub(super) fn stored<R: StoredReader>(block: [&Self; 2], next: [&Self; 2], reader: R) -> bool {
-        let [a, b] = block;
-        if !a.value_dim.is_multiple_of(LANES) {
+    /// to be decoded, or the keys and values have not `widths` channels.
+    pub(super) fn stored<R: StoredReader>(block: [&Self; 2], next: [&Self; 2], widths: [usize; 2], reader: R) -> bool {
+        if block.iter().any(|page| page.widths() != widths) || !widths[1].is_multiple_of(LANES) {
             return false;
         }
-        match (&a.keys, &b.keys, &a.values, &b.values) {
-            (Keys::Floats(ka), Keys::Floats(kb), Values::Floats(va), Values::Floats(vb)) => {
-                let next_keys = next.map(|page| if let Keys::Floats(keys) = &page.keys { keys } else { ka });
-                let next_values = next.map(|page| if let Values::Floats(values) = &page.values { values } else { va });
-                floats([ka, kb], next_keys, [va, vb], next_values, a.value_dim, reader)
-            }
-            (Keys::Int8(ka), Keys::Int8(kb), Values::Int8(va), Values::Int8(vb)) => {
-                let next_keys = next.map(|page| if let Keys::Int8(keys) = &page.keys { keys } else { ka });
-                let next_values = next.map(|page| if let Values::Int8(values) = &page.values { values } else { va });
-                let keys = Int8Keys { pages: [ka, kb], next: next_keys };
-                reader.read(keys, Int8Values { pages: [va, vb], next: next_values, width: a.value_dim });
-                true
-            }
-            _ => false,
+        macro_rules! floats {
+            ($form:ident) => {
+                read(block, next, reader, |page| match (&page.keys, &page.values) {
+                    (Keys::Floats(Floats::$form(keys)), Values::Floats(Floats::$form(values))) => {
+                        Some([FloatForm::<$form>(keys), FloatForm(values)])
+                    }
+                    _ => None,
+                })
+            };
+        }
+        match &block[0].keys {
+            Keys::Floats(Floats::F32(_)) => floats!(F32),
+            Keys::Floats(Floats::F16(_)) => floats!(F16),
+            Keys::Floats(Floats::Bf16(_)) => floats!(Bf16),
+            Keys::Int8(_) => read(block, next, reader, |page| match (&page.keys, &page.values) {
+                (Keys::Int8(keys), Values::Int8(values)) => Some([keys, values]),
+                _ => None,
+            }),
+            Keys::Int4(_) | Keys::Kivi(_) => false,
         }
     }
 }
 
-/// Reads a block of floats.
-fn floats<R: StoredReader>(
-    keys: [&Floats; 2],
-    next_keys: [&Floats; 2],
-    values: [&Floats; 2],
-    next_values: [&Floats; 2],
-    width: usize,
+/// Reads a block whose keys and values both have the form `F`; `form` finds them in a page.
+fn read<'a, F: Form, R: StoredReader>(
+    block: [&'a Page; 2],
+    next: [&'a Page; 2],
     reader: R,
+    form: impl Fn(&'a Page) -> Option<[F; 2]>,
 ) -> bool {
-    macro_rules! read {
-        ($form:ident, $float:ty) => {{
-            let ([Floats::$form(ka), Floats::$form(kb)], [Floats::$form(va), Floats::$form(vb)]) = (keys, values)
-            else {
-                return false;
-            };
-            let next_keys = next_keys.map(|next| if let Floats::$form(next) = next { &next[..] } else { ka });
-            let next_values = next_values.map(|next| if let Floats::$form(next) = next { &next[..] } else { va });
-            let keys = FloatKeys::<$float> { pages: [ka, kb], next: next_keys };
-            reader.read(keys, FloatValues::<$float> { pages: [va, vb], next: next_values, width });
-            true
-        }};
+    let [Some(a), Some(b)] = block.map(&form) else { return false };
+    let [c, d] = next.map(|page| form(page).unwrap_or(a));
+    let width = block[0].value_dim;
+    let keys = StoredKeys { pages: [a[0], b[0]], next: [c[0], d[0]] };
+    // SAFETY: both pages are full, and `Page::stored` has compared their widths.
+    unsafe { reader.read(keys, StoredValues { pages: [a[1], b[1]], next: [c[1], d[1]], width }) };
+    true
+}
+
+/// Keys or values of a page in a form that can be read directly.
+trait Form: Copy {
+    /// Sixteen numbers from `at` on, of the slots from `slot` on.
+    ///
+    /// # Safety
+    /// The numbers and slots must exist.
+    unsafe fn of_slots<S: Simd>(self, s: S, at: usize, slot: usize) -> S::F;
+    /// Sixteen numbers from `at` on, all of `slot`.
+    ///
+    /// # Safety
+    /// The numbers and the slot must exist.
+    unsafe fn of_slot<S: Simd>(self, s: S, at: usize, slot: usize) -> S::F;
+    /// Asks for `count` numbers from `at` on.
+    fn prefetch(self, at: usize, count: usize);
+}
+
+/// Numbers in a float format.
+#[derive(Clone, Copy)]
+struct FloatForm<'a, T: Float>(&'a [T::Stored]);
+
+impl<T: Float> Form for FloatForm<'_, T> {
+    #[inline(always)]
+    unsafe fn of_slots<S: Simd>(self, s: S, at: usize, _slot: usize) -> S::F {
+        // SAFETY: the caller's promise.
+        unsafe { T::load(s, self.0, at) }
     }
-    match keys[0] {
-        Floats::F32(_) => read!(F32, F32),
-        Floats::F16(_) => read!(F16, F16),
-        Floats::Bf16(_) => read!(Bf16, Bf16),
+
+    #[inline(always)]
+    unsafe fn of_slot<S: Simd>(self, s: S, at: usize, _slot: usize) -> S::F {
+        // SAFETY: the caller's promise.
+        unsafe { T::load(s, self.0, at) }
+    }
+
+    #[inline(always)]
+    fn prefetch(self, at: usize, count: usize) {
+        prefetch(self.0, at, count);
+    }
+}
+
+impl Form for &Int8 {
+    #[inline(always)]
+    unsafe fn of_slots<S: Simd>(self, s: S, at: usize, slot: usize) -> S::F {
+        // SAFETY: the caller's promise; every slot has a scale.
+        unsafe { s.mul(s.load_i8(self.codes(), at), s.load(self.scales(), slot)) }
+    }
+
+    #[inline(always)]
+    unsafe fn of_slot<S: Simd>(self, s: S, at: usize, slot: usize) -> S::F {
+        // SAFETY: the caller's promise.
+        s.mul(unsafe { s.load_i8(self.codes(), at) }, s.splat(self.scales()[slot]))
+    }
+
+    #[inline(always)]
+    fn prefetch(self, at: usize, count: usize) {
+        prefetch(self.codes(), at, count);
     }
 }
 
 /// Keys of two pages, `[head_dim, PAGE]` each: a step is a channel.
 #[derive(Clone, Copy)]
-struct FloatKeys<'a, T: Float> {
-    pages: [&'a [T::Stored]; 2],
-    next: [&'a [T::Stored]; 2],
+struct StoredKeys<F> {
+    pages: [F; 2],
+    next: [F; 2],
 }
 
-impl<T: Float> Columns for FloatKeys<'_, T> {
+impl<F: Form> Columns for StoredKeys<F> {
     #[inline(always)]
     unsafe fn load<S: Simd>(self, s: S, step: usize, vector: usize) -> S::F {
-        let at = step * PAGE + vector * LANES % PAGE;
+        let (page, slot) = (self.pages[vector * LANES / PAGE], vector * LANES % PAGE);
         // SAFETY: the page has `PAGE` keys of the channel.
-        unsafe { T::load(s, self.pages[vector * LANES / PAGE], at) }
+        unsafe { page.of_slots(s, step * PAGE + slot, slot) }
     }
 
     #[inline(always)]
     fn ahead(self, step: usize) {
-        self.next.into_iter().for_each(|page| prefetch(page, step * PAGE, PAGE));
+        self.next.into_iter().for_each(|page| page.prefetch(step * PAGE, PAGE));
     }
 }
 
 /// Values of two pages, `[PAGE, width]` each: a step is a slot.
 #[derive(Clone, Copy)]
-struct FloatValues<'a, T: Float> {
-    pages: [&'a [T::Stored]; 2],
-    next: [&'a [T::Stored]; 2],
+struct StoredValues<F> {
+    pages: [F; 2],
+    next: [F; 2],
     width: usize,
 }
 
-impl<T: Float> Columns for FloatValues<'_, T> {
+impl<F: Form> Columns for StoredValues<F> {
     #[inline(always)]
     unsafe fn load<S: Simd>(self, s: S, step: usize, vector: usize) -> S::F {
-        let at = step % PAGE * self.width + vector * LANES;
+        let slot = step % PAGE;
         // SAFETY: the page has a value of `width` numbers in the slot.
-        unsafe { T::load(s, self.pages[step / PAGE], at) }
+        unsafe { self.pages[step / PAGE].of_slot(s, slot * self.width + vector * LANES, slot) }
     }
 
     #[inline(always)]
     fn ahead(self, step: usize) {
-        prefetch(self.next[step / PAGE], step % PAGE * self.width, self.width);
-    }
-}
-
-/// Keys of two pages in signed bytes.
-#[derive(Clone, Copy)]
-struct Int8Keys<'a> {
-    pages: [&'a Int8; 2],
-    next: [&'a Int8; 2],
-}
-
-impl Columns for Int8Keys<'_> {
-    #[inline(always)]
-    unsafe fn load<S: Simd>(self, s: S, step: usize, vector: usize) -> S::F {
-        let (page, slot) = (self.pages[vector * LANES / PAGE], vector * LANES % PAGE);
-        // SAFETY: the page has `PAGE` keys of the channel, and as many scales.
-        unsafe { s.mul(s.load_i8(page.codes(), step * PAGE + slot), s.load(page.scales(), slot)) }
-    }
-
-    #[inline(always)]
-    fn ahead(self, step: usize) {
-        self.next.into_iter().for_each(|page| prefetch(page.codes(), step * PAGE, PAGE));
-    }
-}
-
-/// Values of two pages in signed bytes.
-#[derive(Clone, Copy)]
-struct Int8Values<'a> {
-    pages: [&'a Int8; 2],
-    next: [&'a Int8; 2],
-    width: usize,
-}
-
-impl Columns for Int8Values<'_> {
-    #[inline(always)]
-    unsafe fn load<S: Simd>(self, s: S, step: usize, vector: usize) -> S::F {
-        let (page, slot) = (self.pages[step / PAGE], step % PAGE);
-        // SAFETY: the page has a value of `width` codes in the slot.
-        let codes = unsafe { s.load_i8(page.codes(), slot * self.width + vector * LANES) };
-        s.mul(codes, s.splat(page.scales()[slot]))
-    }
-
-    #[inline(always)]
-    fn ahead(self, step: usize) {
-        prefetch(self.next[step / PAGE].codes(), step % PAGE * self.width, self.width);
+        self.next[step / PAGE].prefetch(step % PAGE * self.width, self.width);
     }
 }
