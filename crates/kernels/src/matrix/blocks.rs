@@ -16,7 +16,7 @@
 use half::f16;
 
 use super::Format;
-use super::aligned::Aligned;
+use crate::aligned::Aligned;
 use super::super_blocks::{self, SUPER_BLOCK};
 use crate::parallel;
 use crate::simd::LANES;

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::marker::PhantomData;
 use std::ops::Range;
 
-use super::aligned::{Aligned, Plain};
+use crate::aligned::{Aligned, Plain};
 use super::schedule::{self, Cost, Rows, Target, Tile, with_height};
 use crate::parallel;
 use crate::simd::float::Float;
