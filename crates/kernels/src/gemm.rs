@@ -9,6 +9,7 @@
 
 mod pack;
 mod schedule;
+mod sums;
 
 use std::cell::RefCell;
 use std::ops::Range;
@@ -20,6 +21,7 @@ use crate::parallel;
 use crate::simd::{Kernel, LANES, Simd, dispatch, prefetch};
 use pack::{Left, PANEL, Right};
 use schedule::{Cut, Part};
+pub use sums::column_sums;
 
 /// Steps of the inner dimension for which a panel of `B` stays in the first-level cache.
 const STEPS: usize = 256;
