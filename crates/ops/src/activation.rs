@@ -6,6 +6,7 @@ use burn::backend::flex::FlexTensor;
 use burn::tensor::{Tensor, activation};
 use headwise_kernels::activation as kernels;
 
+use crate::buffers::recycle;
 use crate::flex::{contiguous, elements, new_like};
 use crate::kernel_op::{KernelOp, Upstream, kernels_serve, output};
 
@@ -57,6 +58,8 @@ impl KernelOp<1> for Activation {
 
     fn backward(&self, x: FlexTensor, upstream: Upstream<1>) -> [Option<FlexTensor>; 1] {
         let dy = contiguous(upstream.gradient);
-        [Some(new_like(&x, |dx| (self.gradient)(elements(&x), elements(&dy), dx)))]
+        let dx = new_like(&x, |dx| (self.gradient)(elements(&x), elements(&dy), dx));
+        [x, dy].into_iter().for_each(recycle);
+        [Some(dx)]
     }
 }

@@ -6,6 +6,8 @@ use burn::backend::{
 };
 use burn::tensor::{Bytes, Shape};
 
+use crate::buffers;
+
 /// `tensor` in row-major order without gaps; a copy only if it is not so already.
 pub(crate) fn contiguous(tensor: FlexTensor) -> FlexTensor {
     if tensor.is_contiguous() { tensor } else { tensor.to_contiguous() }
@@ -25,15 +27,15 @@ pub(crate) fn own(values: Vec<f32>, shape: impl Into<Shape>) -> FlexTensor {
     FlexTensor::new(Bytes::from_elems(values), Layout::contiguous(shape.into()), DType::F32)
 }
 
-/// A tensor of the same shape as `like`, whose elements `write` fills.
+/// As [`new`], with the shape of `like`.
 pub(crate) fn new_like(like: &FlexTensor, write: impl FnOnce(&mut [f32])) -> FlexTensor {
     new(like.shape(), write)
 }
 
-/// A tensor of the given shape, whose elements `write` fills.
+/// A tensor of the given shape. `write` must set every element: what they are before is unspecified.
 pub(crate) fn new(shape: impl Into<Shape>, write: impl FnOnce(&mut [f32])) -> FlexTensor {
     let shape = shape.into();
-    let mut values = vec![0.0; shape.num_elements()];
+    let mut values = buffers::take(shape.num_elements());
     write(&mut values);
     own(values, shape)
 }

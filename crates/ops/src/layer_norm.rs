@@ -5,6 +5,7 @@ use burn::backend::{TensorMetadata, flex::FlexTensor};
 use burn::tensor::Tensor;
 use headwise_kernels::norm as kernels;
 
+use crate::buffers::recycle;
 use crate::flex::{contiguous, elements, new_like, own};
 use crate::kernel_op::{KernelOp, Upstream, kernels_serve, output};
 
@@ -61,7 +62,9 @@ impl<const N: usize> KernelOp<N> for LayerNorm {
             let (x, weight, dy) = (elements(x), elements(weight), elements(&dy));
             kernels::layer_norm_backward(x, weight, self.epsilon, dy, d_x, &mut d_weight, Some(&mut d_bias));
         });
-        let mut gradients = [d_x, own(d_weight, weight.shape()), own(d_bias, weight.shape())].into_iter();
+        let shape = weight.shape();
+        inputs.into_iter().chain([dy]).for_each(recycle);
+        let mut gradients = [d_x, own(d_weight, shape.clone()), own(d_bias, shape)].into_iter();
         std::array::from_fn(|_| gradients.next())
     }
 }

@@ -6,6 +6,7 @@
 
 mod activation;
 mod attention;
+mod buffers;
 mod flex;
 mod gated;
 pub mod host;

@@ -4,6 +4,7 @@ use burn::backend::{TensorMetadata, flex::FlexTensor};
 use burn::tensor::Tensor;
 use headwise_kernels::gemm::{Matrix, Plus, column_sums, gemm};
 
+use crate::buffers::recycle;
 use crate::flex::{contiguous, elements, new};
 use crate::kernel_op::{KernelOp, Upstream, kernels_serve, output};
 
@@ -56,9 +57,10 @@ impl<const N: usize> KernelOp<N> for Linear {
     }
 
     fn backward(&self, [x, weight]: [FlexTensor; 2], upstream: Upstream<N>) -> [Option<FlexTensor>; N] {
-        let (shape, weight, dy) = (weight.shape(), matrix(&weight), contiguous(upstream.gradient));
-        let dy = rows(&dy, weight.columns());
-        std::array::from_fn(|input| {
+        let gradient = contiguous(upstream.gradient);
+        let (shape, weight) = (weight.shape(), matrix(&weight));
+        let dy = rows(&gradient, weight.columns());
+        let gradients = std::array::from_fn(|input| {
             upstream.wanted[input].then(|| match input {
                 0 => new(x.shape(), |dx| gemm(dy, weight.transpose(), Plus::Nothing, dx)),
                 1 => {
@@ -67,7 +69,9 @@ impl<const N: usize> KernelOp<N> for Linear {
                 }
                 _ => new([weight.columns()], |d_bias| column_sums(dy, d_bias)),
             })
-        })
+        });
+        [x, gradient].into_iter().for_each(recycle);
+        gradients
     }
 }
 

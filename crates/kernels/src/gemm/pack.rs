@@ -25,22 +25,16 @@ impl<'s> Left<'s> {
     #[inline(always)]
     pub fn pack<S: Simd>(
         s: S,
-        a: Matrix<'_>,
+        a: Matrix<'s>,
         rows: Range<usize>,
         steps: Range<usize>,
         scratch: &'s mut Aligned<f32>,
     ) -> Self {
-        if a.transposed { Self::interleave(s, a, rows, steps, scratch) } else { Self::copy(a, rows, steps, scratch) }
-    }
-
-    #[inline(always)]
-    fn copy(a: Matrix<'_>, rows: Range<usize>, steps: Range<usize>, scratch: &'s mut Aligned<f32>) -> Self {
-        let stride = steps.len() + PADDING;
-        let values = scratch.resized(rows.len() * stride);
-        for (target, row) in values.chunks_exact_mut(stride).zip(rows) {
-            target[..steps.len()].copy_from_slice(&a.values[row * a.columns..][steps.clone()]);
+        if a.transposed {
+            Self::interleave(s, a, rows, steps, scratch)
+        } else {
+            Self { values: &a.values[rows.start * a.columns + steps.start..], stride: a.columns, interleaved: false }
         }
-        Self { values, stride, interleaved: false }
     }
 
     #[inline(always)]
@@ -100,9 +94,11 @@ impl<'s> Right<'s> {
                 transpose(s, b, steps.clone(), columns, panel);
             } else {
                 for (target, step) in panel.chunks_exact_mut(PANEL).zip(steps.clone()) {
-                    let (target, rest) = target.split_at_mut(columns.len());
-                    target.copy_from_slice(&b.values[step * b.columns..][columns.clone()]);
-                    rest.fill(0.0);
+                    let source = &b.values[step * b.columns..][columns.clone()];
+                    for at in (0..PANEL).step_by(LANES) {
+                        let vector = if at < source.len() { s.read(source, at, 0.0) } else { s.zero() };
+                        s.write(target, at, vector);
+                    }
                 }
             }
         }

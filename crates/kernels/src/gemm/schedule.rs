@@ -9,7 +9,7 @@ const ROWS: usize = 24;
 /// Multiplications worth handing to a thread.
 const PART: usize = 1 << 19;
 /// Rows and columns of a part for which copying the operands is a small share of its work.
-const LARGE: [usize; 2] = [120, 256];
+const LARGE: [usize; 2] = [240, 512];
 /// Parts for each thread, if they are large, so that none waits long for the last one.
 const PARTS_PER_THREAD: usize = 4;
 

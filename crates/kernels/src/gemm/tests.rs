@@ -93,8 +93,7 @@ fn instruction_sets_agree() {
         let target = Disjoint::new(&mut c);
         let (a, b) = (Matrix::new(&a, rows, inner), Matrix::new(&b, inner, columns));
         let mut scratch = Scratch { left: Aligned::new(), right: Aligned::new(), edge: Aligned::new() };
-        let product =
-            Product { a, b, plus: Plus::Nothing, part: cut.part(0), c: &target, scratch: &mut scratch };
+        let product = Product { a, b, plus: Plus::Nothing, part: cut.part(0), c: &target, scratch: &mut scratch };
         crate::simd::dispatch_at(level, product);
         c
     };

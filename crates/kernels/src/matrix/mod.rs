@@ -18,8 +18,8 @@ mod super_blocks;
 
 use std::fmt;
 
-use crate::simd::{LANES, Level, float};
 use crate::aligned::{Aligned, Plain};
+use crate::simd::{LANES, Level, float};
 use blocks::Blocks;
 
 /// How the numbers of a matrix are stored.

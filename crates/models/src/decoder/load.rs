@@ -149,7 +149,8 @@ impl<S: Source> Loader<'_, S> {
         match spec {
             NormSpec::Rms => self.rms_norm(name, dim, epsilon).map(Norm::Rms),
             NormSpec::Layer => {
-                let [weight, bias] = ["weight", "bias"].map(|part| self.source.floats(&format!("{name}.{part}"), &[dim]));
+                let [weight, bias] =
+                    ["weight", "bias"].map(|part| self.source.floats(&format!("{name}.{part}"), &[dim]));
                 Ok(Norm::Layer(LayerNorm::from_parts(weight?, bias?, epsilon, self.device)))
             }
         }

@@ -5,6 +5,7 @@ use burn::tensor::Tensor;
 use headwise_kernels::attention::{self as kernels, AttnSpec, Dims, Inputs, View4};
 
 use super::Attended;
+use crate::buffers::{recycle, take};
 use crate::flex::{contiguous, elements, own};
 use crate::kernel_op::{KernelOp, Upstream, outputs};
 
@@ -61,7 +62,7 @@ impl<const N: usize> KernelOp<N> for Attention {
     fn forward(&self, inputs: [FlexTensor; N]) -> Vec<FlexTensor> {
         let dims = &self.dims;
         let inputs = inputs.map(rows_contiguous);
-        let (mut output, mut lse) = (vec![0.0; dims.output()], vec![0.0; dims.lse()]);
+        let [mut output, mut lse] = [dims.output(), dims.lse()].map(take);
         kernels::forward(&self.spec, dims, &views(&inputs), &mut output, &mut lse);
         let output = own(output, [dims.batch, dims.heads, dims.queries, dims.value_dim]);
         vec![output, own(lse, [dims.batch, dims.heads, dims.queries])]
@@ -98,7 +99,12 @@ impl<const N: usize> KernelOp<N> for Attention {
         // The log-sum-exp does not depend on the values.
         let d_value = by_output.then_some(found.value);
         let mut found = [Some(found.query), Some(found.key), d_value, found.bias].into_iter();
-        inputs.map(|input| found.next().flatten().map(|gradient| own(gradient, input.shape())))
+        [saved.output, d_output].into_iter().for_each(recycle);
+        inputs.map(|input| {
+            let gradient = found.next().flatten().map(|gradient| own(gradient, input.shape()));
+            recycle(input);
+            gradient
+        })
     }
 }
 
