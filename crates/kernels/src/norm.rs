@@ -11,14 +11,20 @@
 //! A row's result depends on that row alone; sums over rows are taken in an order that depends only on their number.
 //! All matrices are row-major `[rows, width]` without gaps, and `width` is the length of `weight`.
 
+mod rows;
+
 use crate::disjoint::Disjoint;
 use crate::parallel;
-use crate::simd::{Kernel, LANES, Simd, dispatch};
+use crate::simd::{Kernel, Simd, dispatch, slices};
+
+use rows::{Backward, Forward};
 
 /// Values worth handing to a thread.
 const PART: usize = 1 << 15;
-/// Rows whose share of `d_weight` is added up on its own.
-const ROWS_PER_SUM: usize = 32;
+/// The gradients of the parameters are added up in at most so many parts.
+const SUMS: usize = 32;
+/// Rows worth a part of their own.
+const ROWS_PER_SUM: usize = 16;
 
 /// `y = weight · x / rms(x)` for each row.
 ///
@@ -112,13 +118,14 @@ fn backward<const CENTRED: bool>(
     let (width, rows) = (weight.len(), check_rows(x, weight.len()));
     assert!(dy.len() == x.len() && dx.len() == x.len(), "dy and dx are as long as x");
     assert!(d_weight.len() == width && d_bias.as_ref().is_none_or(|d| d.len() == width), "a gradient per weight");
-    let sums = rows.div_ceil(ROWS_PER_SUM);
+    let together = rows.div_ceil(SUMS).max(ROWS_PER_SUM);
+    let sums = rows.div_ceil(together);
     let mut partial = vec![0.0; sums * 2 * width];
     let dx = Disjoint::new(dx);
     let partials = Disjoint::new(&mut partial);
     parallel::parts(sums, |part| {
-        let start = part * ROWS_PER_SUM * width;
-        let length = (x.len() - start).min(ROWS_PER_SUM * width);
+        let start = part * together * width;
+        let length = (x.len() - start).min(together * width);
         // SAFETY: parts own different rows of `dx` and different sums, all inside.
         let (dx, partial) = unsafe { (dx.range(start, length), partials.range(part * 2 * width, 2 * width)) };
         let (d_weight, d_bias) = partial.split_at_mut(width);
@@ -135,29 +142,6 @@ fn backward<const CENTRED: bool>(
     }
 }
 
-/// Sums `term(at)` over a row, lane by lane, then over the lanes.
-#[inline(always)]
-fn sum<S: Simd>(s: S, width: usize, term: impl Fn(usize) -> S::F) -> f32 {
-    let mut total = s.zero();
-    for at in (0..width).step_by(LANES) {
-        total = s.add(total, term(at));
-    }
-    s.sum(total)
-}
-
-/// The mean (0 unless `CENTRED`) and the factor `r` of a row.
-#[inline(always)]
-fn moments<S: Simd, const CENTRED: bool>(s: S, x: &[f32], epsilon: f32) -> (f32, f32) {
-    let width = x.len();
-    let mean = if CENTRED { sum(s, width, |at| s.read(x, at, 0.0)) / width as f32 } else { 0.0 };
-    let squares = sum(s, width, |at| {
-        // Missing lanes are at the mean, so they add nothing.
-        let deviation = s.sub(s.read(x, at, mean), s.splat(mean));
-        s.mul(deviation, deviation)
-    });
-    (mean, 1.0 / (squares / width as f32 + epsilon).sqrt())
-}
-
 struct Add<'a> {
     x: &'a [f32],
     sum: &'a mut [f32],
@@ -168,77 +152,13 @@ impl Kernel for Add<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        for at in (0..self.x.len()).step_by(LANES) {
-            let total = s.add(s.read(self.sum, at, 0.0), s.read(self.x, at, 0.0));
-            s.write(self.sum, at, total);
-        }
-    }
-}
-
-struct Forward<'a, const CENTRED: bool> {
-    x: &'a [f32],
-    weight: &'a [f32],
-    bias: Option<&'a [f32]>,
-    epsilon: f32,
-    y: &'a mut [f32],
-}
-
-impl<const CENTRED: bool> Kernel for Forward<'_, CENTRED> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        let width = self.weight.len();
-        for (x, y) in self.x.chunks_exact(width).zip(self.y.chunks_exact_mut(width)) {
-            let (mean, factor) = moments::<S, CENTRED>(s, x, self.epsilon);
-            for at in (0..width).step_by(LANES) {
-                let normal = s.mul(s.sub(s.read(x, at, 0.0), s.splat(mean)), s.splat(factor));
-                let weight = s.read(self.weight, at, 0.0);
-                let value = match self.bias {
-                    Some(bias) => s.fma(normal, weight, s.read(bias, at, 0.0)),
-                    None => s.mul(normal, weight),
-                };
-                s.write(y, at, value);
-            }
-        }
-    }
-}
-
-struct Backward<'a, const CENTRED: bool> {
-    x: &'a [f32],
-    weight: &'a [f32],
-    epsilon: f32,
-    dy: &'a [f32],
-    dx: &'a mut [f32],
-    d_weight: &'a mut [f32],
-    d_bias: &'a mut [f32],
-}
-
-impl<const CENTRED: bool> Kernel for Backward<'_, CENTRED> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        let (width, weight) = (self.weight.len(), self.weight);
-        let rows = self.x.chunks_exact(width).zip(self.dy.chunks_exact(width)).zip(self.dx.chunks_exact_mut(width));
-        for ((x, dy), dx) in rows {
-            let (mean, factor) = moments::<S, CENTRED>(s, x, self.epsilon);
-            let normal = |at| s.mul(s.sub(s.read(x, at, mean), s.splat(mean)), s.splat(factor));
-            let g = |at| s.mul(s.read(weight, at, 0.0), s.read(dy, at, 0.0));
-            let mean_g = if CENTRED { sum(s, width, g) / width as f32 } else { 0.0 };
-            let mean_product = sum(s, width, |at| s.mul(g(at), normal(at))) / width as f32;
-            for at in (0..width).step_by(LANES) {
-                let (normal, dy) = (normal(at), s.read(dy, at, 0.0));
-                let centred = s.sub(g(at), s.splat(mean_g));
-                s.write(dx, at, s.mul(s.splat(factor), s.sub(centred, s.mul(normal, s.splat(mean_product)))));
-                let d_weight = s.fma(dy, normal, s.read(self.d_weight, at, 0.0));
-                s.write(self.d_weight, at, d_weight);
-                if CENTRED {
-                    let d_bias = s.add(dy, s.read(self.d_bias, at, 0.0));
-                    s.write(self.d_bias, at, d_bias);
-                }
-            }
-        }
+        slices::update(
+            s,
+            [[self.x]],
+            [self.sum],
+            #[inline(always)]
+            |[[x]], [sum]| [s.add(sum, x)],
+        );
     }
 }
 

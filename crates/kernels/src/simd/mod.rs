@@ -14,6 +14,7 @@ mod avx512;
 pub(crate) mod float;
 mod math;
 mod scalar;
+pub(crate) mod slices;
 
 use std::sync::OnceLock;
 
@@ -226,9 +227,9 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn fma(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F;
     /// Square root.
     fn sqrt(self, a: Self::F) -> Self::F;
-    /// The larger of two numbers (unspecified when one is NaN).
+    /// The larger of two numbers; the second if one is NaN.
     fn max(self, a: Self::F, b: Self::F) -> Self::F;
-    /// The smaller of two numbers (unspecified when one is NaN).
+    /// The smaller of two numbers; the second if one is NaN.
     fn min(self, a: Self::F, b: Self::F) -> Self::F;
     /// Magnitude.
     fn abs(self, a: Self::F) -> Self::F;
@@ -353,12 +354,6 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn tanh(self, a: Self::F) -> Self::F {
         math::tanh(self, a)
     }
-
-    /// Error function, within 5e-7.
-    #[inline(always)]
-    fn erf(self, a: Self::F) -> Self::F {
-        math::erf(self, a)
-    }
 }
 
 #[cfg(test)]
@@ -454,6 +449,25 @@ mod tests {
         let (four, two) = unsafe { (Scalar.load_u4(&bytes, 1), Scalar.load_u2(&bytes, 1)) };
         assert_eq!(four, [1., 2., 3., 4., 5., 6., 7., 8., 9., 10., 11., 12., 13., 14., 15., 0.]);
         assert_eq!(two, [1., 0., 2., 0., 3., 0., 0., 1., 1., 1., 2., 1., 3., 1., 0., 2.]);
+    }
+
+    struct Extremes;
+
+    impl Kernel for Extremes {
+        type Output = [f32; 4];
+        #[inline(always)]
+        fn run<S: Simd>(self, s: S) -> [f32; 4] {
+            let (one, nan) = (s.splat(1.0), s.splat(f32::NAN));
+            [s.max(one, nan), s.max(nan, one), s.min(one, nan), s.min(nan, one)].map(|value| s.to_array(value)[7])
+        }
+    }
+
+    #[test]
+    fn beside_nan_the_second_number_is_taken() {
+        for level in Level::available() {
+            let [a, b, c, d] = dispatch_at(level, Extremes);
+            assert!(a.is_nan() && b == 1.0 && c.is_nan() && d == 1.0, "{level:?}");
+        }
     }
 
     #[test]
