@@ -5,8 +5,9 @@
 //! - SiLU: `x σ(x)`, from the same paper;
 //! - gated: `f(gate) · up` with `f` SiLU (SwiGLU) or GELU (GEGLU): Shazeer 2020, arXiv:2002.05202.
 //!
-//! All slices of a call have the same length.
+//! Those with `bias_` in their name add a bias to every row first; all slices of every other call have the same length.
 
+mod biased;
 mod functions;
 
 use std::marker::PhantomData;
@@ -15,6 +16,9 @@ use crate::disjoint::Disjoint;
 use crate::parallel;
 use crate::simd::{Kernel, Simd, dispatch, slices};
 
+pub use biased::{
+    bias_gelu, bias_gelu_backward, bias_gelu_tanh, bias_gelu_tanh_backward, bias_silu, bias_silu_backward,
+};
 use functions::{Activation, Gelu, GeluTanh, Silu};
 
 /// Values worth handing to a thread.

@@ -5,8 +5,10 @@
 //! reaches other threads.
 
 pub mod activation;
+pub mod adamw;
 pub mod attention;
 mod disjoint;
+pub mod dropout;
 #[cfg(test)]
 mod finite_differences;
 pub mod kv;
@@ -16,3 +18,4 @@ pub mod parallel;
 pub mod rope;
 pub mod simd;
 pub mod softmax;
+mod sum_rows;

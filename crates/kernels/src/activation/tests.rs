@@ -1,6 +1,7 @@
 use super::*;
 use crate::finite_differences::{assert_close, exact, random};
 use crate::simd::{Level, dispatch_at};
+use biased::Biased;
 
 const LENGTHS: [usize; 5] = [0, 1, 16, 75, 17_000];
 
@@ -75,6 +76,43 @@ fn gelu_is_as_exact_as_it_says() {
     }
 }
 
+type BiasedForward = fn(&[f32], &[f32], &mut [f32]);
+type BiasedBackward = fn(&[f32], &[f32], &[f32], &mut [f32], &mut [f32]);
+
+#[test]
+fn a_bias_is_added_first_and_its_gradient_is_a_sum_over_rows() {
+    let all: [(Case<Forward, Backward>, BiasedForward, BiasedBackward); 3] = [
+        (("gelu", gelu, gelu_backward, gelu_exact), bias_gelu, bias_gelu_backward),
+        (("gelu_tanh", gelu_tanh, gelu_tanh_backward, gelu_tanh_exact), bias_gelu_tanh, bias_gelu_tanh_backward),
+        (("silu", silu, silu_backward, silu_exact), bias_silu, bias_silu_backward),
+    ];
+    for ((name, value, gradient, _), forward, backward) in all {
+        for (rows, width) in [(0, 3), (1, 1), (5, 16), (3, 33), (700, 40)] {
+            let (x, dy) = (random(rows * width, -4.0, 4.0, 8), random(rows * width, -1.0, 1.0, 9));
+            let bias = random(width, -1.0, 1.0, 10);
+            let shifted: Vec<f32> = x.iter().enumerate().map(|(i, x)| x + bias[i % width]).collect();
+            let (mut y, mut expected) = (vec![9.0; x.len()], vec![0.0; x.len()]);
+            forward(&x, &bias, &mut y);
+            value(&shifted, &mut expected);
+            assert_eq!(y, expected, "{name}");
+            // The gradient of the bias is added to what is there.
+            let mut d_bias = vec![10.0; width];
+            backward(&x, &bias, &dy, &mut y, &mut d_bias);
+            gradient(&shifted, &dy, &mut expected);
+            assert_eq!(y, expected, "{name}");
+            let column = |i: usize| exact(&y).iter().skip(i).step_by(width).sum::<f64>();
+            assert_close(&d_bias, &(0..width).map(|i| 10.0 + column(i)).collect::<Vec<_>>(), 3e-6, name);
+            let results = [1, 2, 3].map(|threads| {
+                let (mut dx, mut d_bias) = (y.clone(), vec![0.0; width]);
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+                pool.install(|| backward(&x, &bias, &dy, &mut dx, &mut d_bias));
+                (dx, d_bias)
+            });
+            assert!(results[0] == results[1] && results[0] == results[2], "{name}");
+        }
+    }
+}
+
 type GatedForward = fn(&[f32], &[f32], &mut [f32]);
 type GatedGradients = fn(&[f32], &[f32], &[f32], &mut [f32], &mut [f32]);
 
@@ -135,7 +173,12 @@ fn all_levels_agree_with_scalar() {
             let (mut y, mut dx) = (vec![0.0; 200], vec![0.0; 200]);
             dispatch_at(level, Map::<A>(&x, &mut y, PhantomData));
             dispatch_at(level, MapBackward::<A>(&x, &dy, &mut dx, PhantomData));
-            [y, dx].concat()
+            let (bias, mut z, mut dz, mut d_bias) = (&dy[..20], y.clone(), dx.clone(), vec![0.0; 20]);
+            dispatch_at(level, Biased::<A>(&x, bias, &mut z, PhantomData));
+            let (x, activation) = (&x, PhantomData::<A>);
+            let backward = biased::BiasedBackward { x, bias, dy: &dy, dx: &mut dz, d_bias: &mut d_bias, activation };
+            dispatch_at(level, backward);
+            [y, dx, z, dz, d_bias].concat()
         };
         let expected = exact(&run(Level::Scalar));
         for level in Level::available() {

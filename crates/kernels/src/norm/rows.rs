@@ -32,9 +32,16 @@ fn moments<S: Simd, const CENTRED: bool>(s: S, x: &[f32], epsilon: f32) -> (f32,
     (mean, 1.0 / (squares / width + epsilon).sqrt())
 }
 
-/// Normalises the rows of `x`.
+/// What is added to the rows before they are normalised, and where the sum goes.
+pub(super) struct Residual<'a> {
+    pub residual: &'a [f32],
+    pub sum: &'a mut [f32],
+}
+
+/// Normalises the rows of `x`, or of its sum with the residual.
 pub(super) struct Forward<'a, const CENTRED: bool> {
     pub x: &'a [f32],
+    pub residual: Option<Residual<'a>>,
     pub weight: &'a [f32],
     pub bias: Option<&'a [f32]>,
     pub epsilon: f32,
@@ -46,9 +53,24 @@ impl<const CENTRED: bool> Kernel for Forward<'_, CENTRED> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let width = self.weight.len();
-        for (x, y) in self.x.chunks_exact(width).zip(self.y.chunks_exact_mut(width)) {
-            normalise::<S, CENTRED>(s, x, self.weight, self.bias, self.epsilon, y);
+        let Self { x, mut residual, weight, bias, epsilon, y } = self;
+        let width = weight.len();
+        for (row, y) in y.chunks_exact_mut(width).enumerate() {
+            let row = row * width..(row + 1) * width;
+            let mut x = &x[row.clone()];
+            if let Some(Residual { residual, sum }) = &mut residual {
+                let sum = &mut sum[row.clone()];
+                slices::map(
+                    s,
+                    [x, &residual[row]],
+                    0.0,
+                    [&mut *sum],
+                    #[inline(always)]
+                    |[x, residual]| [s.add(x, residual)],
+                );
+                x = sum;
+            }
+            normalise::<S, CENTRED>(s, x, weight, bias, epsilon, y);
         }
     }
 }
@@ -84,12 +106,13 @@ fn normalise<S: Simd, const CENTRED: bool>(
     }
 }
 
-/// The gradients of the rows of `x`; those of the weight and the bias are added to what is there.
+/// The gradients of the rows of `x`, plus `d_other`; those of the weight and the bias are added to what is there.
 pub(super) struct Backward<'a, const CENTRED: bool> {
     pub x: &'a [f32],
     pub weight: &'a [f32],
     pub epsilon: f32,
     pub dy: &'a [f32],
+    pub d_other: Option<&'a [f32]>,
     pub dx: &'a mut [f32],
     pub d_weight: &'a mut [f32],
     pub d_bias: &'a mut [f32],
@@ -103,14 +126,17 @@ impl<const CENTRED: bool> Kernel for Backward<'_, CENTRED> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let (width, weight, epsilon) = (self.weight.len(), self.weight, self.epsilon);
-        let (d_weight, d_bias) = (self.d_weight, self.d_bias);
-        let groups = self.x.chunks(GROUP * width).zip(self.dy.chunks(GROUP * width));
-        for ((x, dy), dx) in groups.zip(self.dx.chunks_mut(GROUP * width)) {
+        let Self { x, weight, epsilon, dy, d_other, dx, d_weight, d_bias } = self;
+        let width = weight.len();
+        for (group, dx) in dx.chunks_mut(GROUP * width).enumerate() {
+            let start = group * GROUP * width;
+            let (x, dy) = (&x[start..][..dx.len()], &dy[start..][..dx.len()]);
             let mut moments = [(0.0, 0.0); GROUP];
-            let rows = x.chunks_exact(width).zip(dy.chunks_exact(width)).zip(dx.chunks_exact_mut(width));
-            for (((x, dy), dx), moments) in rows.zip(&mut moments) {
-                *moments = input_gradient::<S, CENTRED>(s, x, weight, epsilon, dy, dx);
+            for ((row, dx), moments) in dx.chunks_exact_mut(width).enumerate().zip(&mut moments) {
+                let at = row * width;
+                let (x, dy) = (&x[at..][..width], &dy[at..][..width]);
+                let d_other = d_other.map(|d_other| &d_other[start + at..][..width]);
+                *moments = input_gradient::<S, CENTRED>(s, x, weight, epsilon, dy, d_other, dx);
             }
             if x.len() == GROUP * width {
                 parameter_gradients::<S, CENTRED, GROUP>(s, x, dy, moments, d_weight, d_bias);
@@ -131,6 +157,7 @@ fn input_gradient<S: Simd, const CENTRED: bool>(
     weight: &[f32],
     epsilon: f32,
     dy: &[f32],
+    d_other: Option<&[f32]>,
     dx: &mut [f32],
 ) -> (f32, f32) {
     let (mean, factor) = moments::<S, CENTRED>(s, x, epsilon);
@@ -148,16 +175,28 @@ fn input_gradient<S: Simd, const CENTRED: bool>(
     );
     // dx = r g - r³ (x - μ) mean(g (x - μ)) - r mean(g)
     let n = x.len() as f32;
-    let slope = s.splat(-factor * factor * factor * (product / n));
+    let slope = s.splat(-(factor * (product / n)) * factor * factor);
     let (scale, shift) = (s.splat(factor), s.splat(-factor * (sum / n)));
-    slices::map(
-        s,
-        [x, weight, dy],
-        0.0,
-        [dx],
-        #[inline(always)]
-        |[x, weight, dy]| [s.fma(s.mul(weight, dy), scale, s.fma(s.sub(x, centre), slope, shift))],
-    );
+    match d_other {
+        Some(d_other) => slices::map(
+            s,
+            [x, weight, dy, d_other],
+            0.0,
+            [dx],
+            #[inline(always)]
+            |[x, weight, dy, d_other]| {
+                [s.fma(s.mul(weight, dy), scale, s.fma(s.sub(x, centre), slope, s.add(shift, d_other)))]
+            },
+        ),
+        None => slices::map(
+            s,
+            [x, weight, dy],
+            0.0,
+            [dx],
+            #[inline(always)]
+            |[x, weight, dy]| [s.fma(s.mul(weight, dy), scale, s.fma(s.sub(x, centre), slope, shift))],
+        ),
+    }
     (mean, factor)
 }
 

@@ -263,6 +263,17 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn high_nibbles(self, a: Self::B) -> Self::B;
     /// All integer lanes equal `value`.
     fn splat_i32(self, value: i32) -> Self::I;
+    /// Sixteen integers from an array.
+    #[allow(clippy::wrong_self_convention, reason = "`self` is the proof that the instructions exist")]
+    fn from_i32_array(self, values: [i32; LANES]) -> Self::I;
+    /// `a + b` in each lane, wrapping.
+    fn add_i32(self, a: Self::I, b: Self::I) -> Self::I;
+    /// `a ^ b` in each lane.
+    fn xor(self, a: Self::I, b: Self::I) -> Self::I;
+    /// The bits of each lane shifted left by `bits`, of `1..=31`, those that leave coming in again on the right.
+    fn rotate_left(self, a: Self::I, bits: i32) -> Self::I;
+    /// The bits of each lane shifted right by `bits`, of `0..=31`, with zeros coming in.
+    fn shift_right(self, a: Self::I, bits: i32) -> Self::I;
     /// Converts sixteen integers.
     fn to_float(self, a: Self::I) -> Self::F;
     /// `256 · a + b` in each lane, wrapping.
@@ -424,6 +435,11 @@ mod tests {
                     let dots = s.dot_u8i8(s.splat_i32(-77), operand, codes);
                     out.extend(s.to_array(s.to_float(dots)));
                     out.extend(s.to_array(s.to_float(s.append_byte(dots, s.splat_i32(-3)))));
+                    let lanes = s.from_i32_array(std::array::from_fn(|lane| (lane as i32 - 7) << (lane + 13)));
+                    for value in [s.add_i32(dots, lanes), s.xor(dots, lanes), s.rotate_left(lanes, 13)] {
+                        out.extend(s.to_array(s.to_float(value)));
+                        out.extend(s.to_array(s.to_float(s.shift_right(value, 8))));
+                    }
                 }
             }
         }
@@ -440,6 +456,15 @@ mod tests {
             assert_eq!(sum, 9 + exact);
             assert_eq!(Scalar.append_byte(sums, Scalar.splat_i32(-5))[lane], 256 * (9 + exact) - 5);
         }
+    }
+
+    #[test]
+    fn bits_of_integers_move_as_defined() {
+        let lanes: [i32; LANES] = std::array::from_fn(|lane| (lane as i32 + 1).wrapping_mul(0x1234_5679));
+        assert_eq!(Scalar.rotate_left(lanes, 29), lanes.map(|lane| lane.rotate_left(29)));
+        assert_eq!(Scalar.shift_right(lanes, 8), lanes.map(|lane| (lane as u32 >> 8) as i32));
+        assert_eq!(Scalar.add_i32(lanes, lanes), lanes.map(|lane| lane.wrapping_mul(2)));
+        assert_eq!(Scalar.xor(lanes, Scalar.splat_i32(-1)), lanes.map(|lane| !lane));
     }
 
     #[test]
