@@ -5,13 +5,21 @@
 //! - SiLU: `x σ(x)`, from the same paper;
 //! - gated: `f(gate) · up` with `f` SiLU (SwiGLU) or GELU (GEGLU): Shazeer 2020, arXiv:2002.05202.
 //!
-//! All slices of a call have the same length.
+//! Those with `bias_` in their name add a bias to every row first; all slices of every other call have the same length.
+
+mod biased;
+mod functions;
 
 use std::marker::PhantomData;
 
 use crate::disjoint::Disjoint;
 use crate::parallel;
-use crate::simd::{Kernel, LANES, Simd, dispatch};
+use crate::simd::{Kernel, Simd, dispatch, slices};
+
+pub use biased::{
+    bias_gelu, bias_gelu_backward, bias_gelu_tanh, bias_gelu_tanh_backward, bias_silu, bias_silu_backward,
+};
+use functions::{Activation, Gelu, GeluTanh, Silu};
 
 /// Values worth handing to a thread.
 const PART: usize = 1 << 14;
@@ -66,83 +74,6 @@ pub fn geglu_tanh_backward(gate: &[f32], up: &[f32], dy: &[f32], d_gate: &mut [f
     gated_backward::<GeluTanh>(gate, up, dy, d_gate, d_up);
 }
 
-/// A function with its derivative.
-trait Activation: Sync {
-    fn value<S: Simd>(s: S, x: S::F) -> S::F;
-    fn slope<S: Simd>(s: S, x: S::F) -> S::F;
-}
-
-struct Gelu;
-struct GeluTanh;
-struct Silu;
-
-/// `Φ(x)`
-#[inline(always)]
-fn normal_distribution<S: Simd>(s: S, x: S::F) -> S::F {
-    let half = s.splat(0.5);
-    s.fma(half, s.erf(s.mul(x, s.splat(std::f32::consts::FRAC_1_SQRT_2))), half)
-}
-
-impl Activation for Gelu {
-    #[inline(always)]
-    fn value<S: Simd>(s: S, x: S::F) -> S::F {
-        s.mul(x, normal_distribution(s, x))
-    }
-
-    /// `Φ(x) + x e^{-x²/2} / √(2π)`
-    #[inline(always)]
-    fn slope<S: Simd>(s: S, x: S::F) -> S::F {
-        let density = s.mul(s.exp(s.mul(s.mul(x, x), s.splat(-0.5))), s.splat(0.398_942_3));
-        s.fma(x, density, normal_distribution(s, x))
-    }
-}
-
-const CUBIC: f32 = 0.044_715;
-/// `√(2/π)`
-const INNER: f32 = 0.797_884_6;
-
-/// `tanh(√(2/π) (x + 0.044715 x³))`
-#[inline(always)]
-fn inner_tanh<S: Simd>(s: S, x: S::F) -> S::F {
-    let cubic = s.fma(s.mul(x, x), s.splat(CUBIC), s.splat(1.0));
-    s.tanh(s.mul(s.mul(x, s.splat(INNER)), cubic))
-}
-
-impl Activation for GeluTanh {
-    #[inline(always)]
-    fn value<S: Simd>(s: S, x: S::F) -> S::F {
-        let half = s.splat(0.5);
-        s.mul(x, s.fma(half, inner_tanh(s, x), half))
-    }
-
-    /// `(1 + t)/2 + x/2 (1 - t²) √(2/π) (1 + 3 · 0.044715 x²)`
-    #[inline(always)]
-    fn slope<S: Simd>(s: S, x: S::F) -> S::F {
-        let (half, one) = (s.splat(0.5), s.splat(1.0));
-        let t = inner_tanh(s, x);
-        // Beyond 10, 1 - t² is zero; x² must not become infinite there.
-        let near = s.max(s.min(x, s.splat(10.0)), s.splat(-10.0));
-        let inner = s.fma(s.mul(near, near), s.splat(3.0 * CUBIC), one);
-        let steep = s.mul(s.mul(s.mul(near, s.splat(0.5 * INNER)), inner), s.sub(one, s.mul(t, t)));
-        s.add(s.fma(half, t, half), steep)
-    }
-}
-
-impl Activation for Silu {
-    #[inline(always)]
-    fn value<S: Simd>(s: S, x: S::F) -> S::F {
-        s.mul(x, s.sigmoid(x))
-    }
-
-    /// `σ (1 + x (1 - σ))`
-    #[inline(always)]
-    fn slope<S: Simd>(s: S, x: S::F) -> S::F {
-        let one = s.splat(1.0);
-        let sigmoid = s.sigmoid(x);
-        s.mul(sigmoid, s.fma(x, s.sub(one, sigmoid), one))
-    }
-}
-
 fn map<A: Activation>(x: &[f32], y: &mut [f32]) {
     assert_eq!(x.len(), y.len(), "y is as long as x");
     parallel::pieces(y, PART, |piece, y| {
@@ -156,9 +87,14 @@ impl<A: Activation> Kernel for Map<'_, A> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        for at in (0..self.0.len()).step_by(LANES) {
-            s.write(self.1, at, A::value(s, s.read(self.0, at, 0.0)));
-        }
+        slices::map(
+            s,
+            [self.0],
+            0.0,
+            [self.1],
+            #[inline(always)]
+            |[x]| [A::value(s, x)],
+        );
     }
 }
 
@@ -176,9 +112,14 @@ impl<A: Activation> Kernel for MapBackward<'_, A> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        for at in (0..self.0.len()).step_by(LANES) {
-            s.write(self.2, at, s.mul(s.read(self.1, at, 0.0), A::slope(s, s.read(self.0, at, 0.0))));
-        }
+        slices::map(
+            s,
+            [self.0, self.1],
+            0.0,
+            [self.2],
+            #[inline(always)]
+            |[x, dy]| [s.mul(dy, A::slope(s, x))],
+        );
     }
 }
 
@@ -196,9 +137,14 @@ impl<A: Activation> Kernel for Gated<'_, A> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        for at in (0..self.0.len()).step_by(LANES) {
-            s.write(self.2, at, s.mul(A::value(s, s.read(self.0, at, 0.0)), s.read(self.1, at, 0.0)));
-        }
+        slices::map(
+            s,
+            [self.0, self.1],
+            0.0,
+            [self.2],
+            #[inline(always)]
+            |[gate, up]| [s.mul(A::value(s, gate), up)],
+        );
     }
 }
 
@@ -228,12 +174,14 @@ impl<A: Activation> Kernel for GatedBackward<'_, A> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        for at in (0..self.gate.len()).step_by(LANES) {
-            let (gate, dy) = (s.read(self.gate, at, 0.0), s.read(self.dy, at, 0.0));
-            let d_gate = s.mul(s.mul(dy, s.read(self.up, at, 0.0)), A::slope(s, gate));
-            s.write(self.d_gate, at, d_gate);
-            s.write(self.d_up, at, s.mul(dy, A::value(s, gate)));
-        }
+        slices::map(
+            s,
+            [self.gate, self.up, self.dy],
+            0.0,
+            [self.d_gate, self.d_up],
+            #[inline(always)]
+            |[gate, up, dy]| [s.mul(s.mul(dy, up), A::slope(s, gate)), s.mul(dy, A::value(s, gate))],
+        );
     }
 }
 

@@ -5,9 +5,11 @@
 //! reaches other threads.
 
 pub mod activation;
+pub mod adamw;
 mod aligned;
 pub mod attention;
 mod disjoint;
+pub mod dropout;
 #[cfg(test)]
 mod finite_differences;
 pub mod gemm;
@@ -18,3 +20,4 @@ pub mod parallel;
 pub mod rope;
 pub mod simd;
 pub mod softmax;
+mod sum_rows;

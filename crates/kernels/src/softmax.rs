@@ -5,7 +5,7 @@
 //! anywhere gives NaN in its row. Matrices are row-major `[rows, width]` without gaps.
 
 use crate::parallel;
-use crate::simd::{Kernel, LANES, Simd, dispatch};
+use crate::simd::{Kernel, Simd, dispatch, slices};
 
 /// Values worth handing to a thread.
 const PART: usize = 1 << 14;
@@ -76,20 +76,24 @@ impl<const LOG: bool> Kernel for Forward<'_, LOG> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         for (x, y) in self.x.chunks_exact(self.width).zip(self.y.chunks_exact_mut(self.width)) {
-            let mut largest = s.splat(f32::NEG_INFINITY);
-            for at in (0..self.width).step_by(LANES) {
-                largest = s.max(largest, s.read(x, at, f32::NEG_INFINITY));
-            }
-            let largest = s.largest(largest);
+            let largest = slices::largest(s, x);
             // With a shift of 0 a row of −∞ keeps its exponentials at zero instead of −∞ - −∞.
             let shift = s.splat(if largest == f32::NEG_INFINITY { 0.0 } else { largest });
             let mut total = s.zero();
-            for at in (0..self.width).step_by(LANES) {
-                let shifted = s.sub(s.read(x, at, f32::NEG_INFINITY), shift);
-                let exponential = s.exp(shifted);
-                total = s.add(total, exponential);
-                s.write(y, at, if LOG { shifted } else { exponential });
-            }
+            // Missing lanes add e^−∞ = 0.
+            slices::map(
+                s,
+                [x],
+                f32::NEG_INFINITY,
+                [&mut *y],
+                #[inline(always)]
+                |[x]| {
+                    let shifted = s.sub(x, shift);
+                    let exponential = s.exp(shifted);
+                    total = s.add(total, exponential);
+                    [if LOG { shifted } else { exponential }]
+                },
+            );
             let total = s.sum(total);
             let last = match total {
                 0.0 => 0.0,
@@ -97,10 +101,13 @@ impl<const LOG: bool> Kernel for Forward<'_, LOG> {
                 _ => 1.0 / total,
             };
             let last = s.splat(last);
-            for at in (0..self.width).step_by(LANES) {
-                let value = s.read(y, at, 0.0);
-                s.write(y, at, if LOG { s.sub(value, last) } else { s.mul(value, last) });
-            }
+            slices::update(
+                s,
+                [[]; 0],
+                [y],
+                #[inline(always)]
+                |_, [y]| [if LOG { s.sub(y, last) } else { s.mul(y, last) }],
+            );
         }
     }
 }
@@ -119,17 +126,22 @@ impl<const LOG: bool> Kernel for Backward<'_, LOG> {
     fn run<S: Simd>(self, s: S) {
         let rows = self.y.chunks_exact(self.width).zip(self.dy.chunks_exact(self.width));
         for ((y, dy), dx) in rows.zip(self.dx.chunks_exact_mut(self.width)) {
-            let mut total = s.zero();
-            for at in (0..self.width).step_by(LANES) {
-                let dy = s.read(dy, at, 0.0);
-                total = if LOG { s.add(total, dy) } else { s.fma(dy, s.read(y, at, 0.0), total) };
-            }
-            let total = s.splat(s.sum(total));
-            for at in (0..self.width).step_by(LANES) {
-                let (y, dy) = (s.read(y, at, 0.0), s.read(dy, at, 0.0));
-                let gradient = if LOG { s.sub(dy, s.mul(s.exp(y), total)) } else { s.mul(y, s.sub(dy, total)) };
-                s.write(dx, at, gradient);
-            }
+            let [total] = slices::sums(
+                s,
+                [y, dy],
+                [0.0; 2],
+                #[inline(always)]
+                |[y, dy]| [if LOG { dy } else { s.mul(y, dy) }],
+            );
+            let total = s.splat(total);
+            slices::map(
+                s,
+                [y, dy],
+                0.0,
+                [dx],
+                #[inline(always)]
+                |[y, dy]| [if LOG { s.sub(dy, s.mul(s.exp(y), total)) } else { s.mul(y, s.sub(dy, total)) }],
+            );
         }
     }
 }

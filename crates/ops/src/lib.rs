@@ -6,7 +6,9 @@
 
 mod activation;
 mod attention;
+mod bias_activation;
 mod buffers;
+mod dropout;
 mod flex;
 mod gated;
 pub mod host;
@@ -14,16 +16,20 @@ mod kernel_op;
 mod layer_norm;
 mod linear;
 mod packed;
+mod residual_norm;
 mod rms_norm;
 mod rope;
 mod softmax;
 
 pub use activation::{gelu, gelu_tanh, silu};
 pub use attention::{Attended, attention};
+pub use bias_activation::{bias_gelu, bias_gelu_tanh, bias_silu};
+pub use dropout::dropout;
 pub use gated::{geglu_tanh, swiglu};
 pub use layer_norm::layer_norm;
 pub use linear::linear;
 pub use packed::packed_product;
+pub use residual_norm::{add_layer_norm, add_rms_norm};
 pub use rms_norm::rms_norm;
 pub use rope::rope;
 pub use softmax::{log_softmax, softmax};

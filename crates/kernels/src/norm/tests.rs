@@ -35,17 +35,43 @@ fn norms_are_their_definition() {
 }
 
 #[test]
-fn the_fused_norm_equals_addition_then_norm_bit_for_bit() {
+fn a_norm_of_a_sum_equals_addition_then_norm_bit_for_bit() {
     for (rows, width) in SHAPES.into_iter().chain([(300, 257)]) {
-        let (x, start) = (random(rows * width, -2.0, 3.0, 4), random(rows * width, -2.0, 3.0, 5));
-        let weight = random(width, -1.0, 2.0, 6);
-        let (mut residual, mut y) = (start.clone(), vec![0.0; x.len()]);
-        add_rms_norm(&x, &mut residual, &weight, EPSILON, &mut y);
-        let sum: Vec<f32> = x.iter().zip(&start).map(|(x, start)| x + start).collect();
-        assert_eq!(residual, sum);
-        let mut expected = vec![0.0; x.len()];
-        rms_norm(&sum, &weight, EPSILON, &mut expected);
-        assert_eq!(y, expected);
+        let (x, residual) = (random(rows * width, -2.0, 3.0, 4), random(rows * width, -2.0, 3.0, 5));
+        let (weight, bias) = (random(width, -1.0, 2.0, 6), random(width, -1.0, 1.0, 19));
+        let expected_sum: Vec<f32> = x.iter().zip(&residual).map(|(x, residual)| x + residual).collect();
+        let (mut sum, mut y, mut expected) = (vec![0.0; x.len()], vec![0.0; x.len()], vec![0.0; x.len()]);
+        add_rms_norm(&x, &residual, &weight, EPSILON, &mut sum, &mut y);
+        rms_norm(&expected_sum, &weight, EPSILON, &mut expected);
+        assert!(sum == expected_sum && y == expected, "rms_norm");
+        sum.fill(0.0);
+        add_layer_norm(&x, &residual, &weight, Some(&bias), EPSILON, &mut sum, &mut y);
+        layer_norm(&expected_sum, &weight, Some(&bias), EPSILON, &mut expected);
+        assert!(sum == expected_sum && y == expected, "layer_norm");
+    }
+}
+
+#[test]
+fn the_gradient_from_elsewhere_is_added() {
+    for (rows, width) in SHAPES {
+        let (sum, dy) = (random(rows * width, -2.0, 3.0, 20), random(rows * width, -1.0, 1.0, 21));
+        let (weight, d_sum) = (random(width, -1.0, 2.0, 22), random(rows * width, -3.0, 3.0, 23));
+        let zeros = || (vec![0.0; sum.len()], vec![0.0; width], vec![0.0; width]);
+        let ((mut plain, mut d_weight, mut d_bias), mut expected) = (zeros(), zeros());
+        layer_norm_backward(&sum, &weight, EPSILON, &dy, &mut expected.0, &mut expected.1, Some(&mut expected.2));
+        let (dw, db) = (&mut d_weight, Some(&mut d_bias[..]));
+        add_layer_norm_backward(&sum, &weight, EPSILON, &dy, None, &mut plain, dw, db);
+        assert!((plain.as_slice(), &d_weight, &d_bias) == (&expected.0, &expected.1, &expected.2));
+        let both: Vec<f64> = plain.iter().zip(&d_sum).map(|(a, b)| f64::from(*a) + f64::from(*b)).collect();
+        let (mut with, mut again, _) = zeros();
+        add_layer_norm_backward(&sum, &weight, EPSILON, &dy, Some(&d_sum), &mut with, &mut again, None);
+        assert_close(&with, &both, 2e-6, "layer_norm");
+        assert_eq!(again, d_weight);
+        let (mut with, mut again, _) = zeros();
+        rms_norm_backward(&sum, &weight, EPSILON, &dy, &mut plain, &mut d_weight);
+        add_rms_norm_backward(&sum, &weight, EPSILON, &dy, Some(&d_sum), &mut with, &mut again);
+        let both: Vec<f64> = plain.iter().zip(&d_sum).map(|(a, b)| f64::from(*a) + f64::from(*b)).collect();
+        assert_close(&with, &both, 2e-6, "rms_norm");
     }
 }
 
@@ -110,13 +136,23 @@ fn parameter_gradients_do_not_depend_on_threads() {
 
 #[test]
 fn all_levels_agree_with_scalar() {
-    let (rows, width) = (4, 83);
+    let (rows, width) = (7, 83);
     let (x, dy) = (random(rows * width, -2.0, 3.0, 15), random(rows * width, -1.0, 1.0, 16));
     let (weight, bias) = (random(width, -1.0, 2.0, 17), random(width, -1.0, 1.0, 18));
     let run = |level| {
-        let (mut y, mut dx) = (vec![0.0; x.len()], vec![0.0; x.len()]);
+        let (mut y, mut dx, mut sum) = (vec![0.0; x.len()], vec![0.0; x.len()], vec![0.0; x.len()]);
         let (mut d_weight, mut d_bias) = (vec![0.0; width], vec![0.0; width]);
-        dispatch_at(level, Forward::<true> { x: &x, weight: &weight, bias: Some(&bias), epsilon: EPSILON, y: &mut y });
+        dispatch_at(
+            level,
+            Forward::<true> {
+                x: &x,
+                residual: Some(Residual { residual: &dy, sum: &mut sum }),
+                weight: &weight,
+                bias: Some(&bias),
+                epsilon: EPSILON,
+                y: &mut y,
+            },
+        );
         dispatch_at(
             level,
             Backward::<true> {
@@ -124,12 +160,13 @@ fn all_levels_agree_with_scalar() {
                 weight: &weight,
                 epsilon: EPSILON,
                 dy: &dy,
+                d_other: Some(&bias.repeat(rows)),
                 dx: &mut dx,
                 d_weight: &mut d_weight,
                 d_bias: &mut d_bias,
             },
         );
-        [y, dx, d_weight, d_bias].concat()
+        [y, dx, sum, d_weight, d_bias].concat()
     };
     let expected = exact(&run(Level::Scalar));
     for level in Level::available() {
@@ -147,6 +184,12 @@ fn extreme_rows_are_normalised() {
     assert_eq!(y, [0.0; 32], "a constant row has no deviation");
     rms_norm(&[-1e18; 32], &weight, EPSILON, &mut y);
     assert!(y.iter().all(|y| (y + 1.0).abs() < 1e-6), "{y:?}");
+    let mut dx = [1.0; 32];
+    let mut x = [-1e15; 32];
+    x[0] = 1e15;
+    rms_norm_backward(&x, &weight, EPSILON, &[1.0; 32], &mut dx, &mut [0.0; 32]);
+    // r = 1e-15, mean(x̂) = -30/32.
+    assert!((dx[0] * 1e15 - 1.9375).abs() < 1e-5 && (dx[1] * 1e15 - 0.0625).abs() < 1e-5, "{dx:?}");
     rms_norm(&[1e-25; 32], &weight, EPSILON, &mut y);
     assert!(y.iter().all(|&y| y.abs() < 1e-20));
     rms_norm(&[f32::NAN; 32], &weight, EPSILON, &mut y);

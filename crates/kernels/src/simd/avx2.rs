@@ -246,6 +246,37 @@ impl Simd for Avx2 {
         IntegerPair(half, half)
     }
     #[inline(always)]
+    fn from_i32_array(self, values: [i32; LANES]) -> Self::I {
+        let halves = values.as_ptr().cast::<__m256i>();
+        // SAFETY: the array holds 16 values and AVX2 exists.
+        unsafe { IntegerPair(_mm256_loadu_si256(halves), _mm256_loadu_si256(halves.add(1))) }
+    }
+    #[inline(always)]
+    fn add_i32(self, a: Self::I, b: Self::I) -> Self::I {
+        // SAFETY: AVX2 exists; registers only.
+        unsafe { IntegerPair(_mm256_add_epi32(a.0, b.0), _mm256_add_epi32(a.1, b.1)) }
+    }
+    #[inline(always)]
+    fn xor(self, a: Self::I, b: Self::I) -> Self::I {
+        // SAFETY: AVX2 exists; registers only.
+        unsafe { IntegerPair(_mm256_xor_si256(a.0, b.0), _mm256_xor_si256(a.1, b.1)) }
+    }
+    #[inline(always)]
+    fn rotate_left(self, a: Self::I, bits: i32) -> Self::I {
+        // SAFETY: AVX2 exists; registers only.
+        let half = |a| unsafe {
+            let (left, right) = (_mm256_set1_epi32(bits), _mm256_set1_epi32(32 - bits));
+            _mm256_or_si256(_mm256_sllv_epi32(a, left), _mm256_srlv_epi32(a, right))
+        };
+        IntegerPair(half(a.0), half(a.1))
+    }
+    #[inline(always)]
+    fn shift_right(self, a: Self::I, bits: i32) -> Self::I {
+        // SAFETY: AVX2 exists; registers only.
+        let half = |a| unsafe { _mm256_srlv_epi32(a, _mm256_set1_epi32(bits)) };
+        IntegerPair(half(a.0), half(a.1))
+    }
+    #[inline(always)]
     fn to_float(self, a: Self::I) -> Self::F {
         // SAFETY: AVX2 exists; registers only.
         unsafe { Pair(_mm256_cvtepi32_ps(a.0), _mm256_cvtepi32_ps(a.1)) }

@@ -199,6 +199,27 @@ impl Simd for Avx512 {
         lanes!(_mm512_set1_epi32(value))
     }
     #[inline(always)]
+    fn from_i32_array(self, values: [i32; LANES]) -> Self::I {
+        // SAFETY: the array holds 16 values and AVX-512 exists.
+        unsafe { _mm512_loadu_epi32(values.as_ptr()) }
+    }
+    #[inline(always)]
+    fn add_i32(self, a: Self::I, b: Self::I) -> Self::I {
+        lanes!(_mm512_add_epi32(a, b))
+    }
+    #[inline(always)]
+    fn xor(self, a: Self::I, b: Self::I) -> Self::I {
+        lanes!(_mm512_xor_si512(a, b))
+    }
+    #[inline(always)]
+    fn rotate_left(self, a: Self::I, bits: i32) -> Self::I {
+        lanes!(_mm512_rolv_epi32(a, _mm512_set1_epi32(bits)))
+    }
+    #[inline(always)]
+    fn shift_right(self, a: Self::I, bits: i32) -> Self::I {
+        lanes!(_mm512_srlv_epi32(a, _mm512_set1_epi32(bits)))
+    }
+    #[inline(always)]
     fn to_float(self, a: Self::I) -> Self::F {
         lanes!(_mm512_cvtepi32_ps(a))
     }

@@ -14,6 +14,7 @@ mod avx512;
 pub(crate) mod float;
 mod math;
 mod scalar;
+pub(crate) mod slices;
 
 use std::sync::OnceLock;
 
@@ -226,9 +227,9 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn fma(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F;
     /// Square root.
     fn sqrt(self, a: Self::F) -> Self::F;
-    /// The larger of two numbers (unspecified when one is NaN).
+    /// The larger of two numbers; the second if one is NaN.
     fn max(self, a: Self::F, b: Self::F) -> Self::F;
-    /// The smaller of two numbers (unspecified when one is NaN).
+    /// The smaller of two numbers; the second if one is NaN.
     fn min(self, a: Self::F, b: Self::F) -> Self::F;
     /// Magnitude.
     fn abs(self, a: Self::F) -> Self::F;
@@ -262,6 +263,17 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn high_nibbles(self, a: Self::B) -> Self::B;
     /// All integer lanes equal `value`.
     fn splat_i32(self, value: i32) -> Self::I;
+    /// Sixteen integers from an array.
+    #[allow(clippy::wrong_self_convention, reason = "`self` is the proof that the instructions exist")]
+    fn from_i32_array(self, values: [i32; LANES]) -> Self::I;
+    /// `a + b` in each lane, wrapping.
+    fn add_i32(self, a: Self::I, b: Self::I) -> Self::I;
+    /// `a ^ b` in each lane.
+    fn xor(self, a: Self::I, b: Self::I) -> Self::I;
+    /// The bits of each lane shifted left by `bits`, of `1..=31`, those that leave coming in again on the right.
+    fn rotate_left(self, a: Self::I, bits: i32) -> Self::I;
+    /// The bits of each lane shifted right by `bits`, of `0..=31`, with zeros coming in.
+    fn shift_right(self, a: Self::I, bits: i32) -> Self::I;
     /// Converts sixteen integers.
     fn to_float(self, a: Self::I) -> Self::F;
     /// `256 · a + b` in each lane, wrapping.
@@ -353,12 +365,6 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn tanh(self, a: Self::F) -> Self::F {
         math::tanh(self, a)
     }
-
-    /// Error function, within 5e-7.
-    #[inline(always)]
-    fn erf(self, a: Self::F) -> Self::F {
-        math::erf(self, a)
-    }
 }
 
 #[cfg(test)]
@@ -429,6 +435,11 @@ mod tests {
                     let dots = s.dot_u8i8(s.splat_i32(-77), operand, codes);
                     out.extend(s.to_array(s.to_float(dots)));
                     out.extend(s.to_array(s.to_float(s.append_byte(dots, s.splat_i32(-3)))));
+                    let lanes = s.from_i32_array(std::array::from_fn(|lane| (lane as i32 - 7) << (lane + 13)));
+                    for value in [s.add_i32(dots, lanes), s.xor(dots, lanes), s.rotate_left(lanes, 13)] {
+                        out.extend(s.to_array(s.to_float(value)));
+                        out.extend(s.to_array(s.to_float(s.shift_right(value, 8))));
+                    }
                 }
             }
         }
@@ -448,12 +459,40 @@ mod tests {
     }
 
     #[test]
+    fn bits_of_integers_move_as_defined() {
+        let lanes: [i32; LANES] = std::array::from_fn(|lane| (lane as i32 + 1).wrapping_mul(0x1234_5679));
+        assert_eq!(Scalar.rotate_left(lanes, 29), lanes.map(|lane| lane.rotate_left(29)));
+        assert_eq!(Scalar.shift_right(lanes, 8), lanes.map(|lane| (lane as u32 >> 8) as i32));
+        assert_eq!(Scalar.add_i32(lanes, lanes), lanes.map(|lane| lane.wrapping_mul(2)));
+        assert_eq!(Scalar.xor(lanes, Scalar.splat_i32(-1)), lanes.map(|lane| !lane));
+    }
+
+    #[test]
     fn small_codes_are_unpacked_from_the_low_bits_up() {
         let bytes = [0xEE, 0x21, 0x43, 0x65, 0x87, 0xA9, 0xCB, 0xED, 0x0F, 0xEE];
         // SAFETY: the array holds ten bytes.
         let (four, two) = unsafe { (Scalar.load_u4(&bytes, 1), Scalar.load_u2(&bytes, 1)) };
         assert_eq!(four, [1., 2., 3., 4., 5., 6., 7., 8., 9., 10., 11., 12., 13., 14., 15., 0.]);
         assert_eq!(two, [1., 0., 2., 0., 3., 0., 0., 1., 1., 1., 2., 1., 3., 1., 0., 2.]);
+    }
+
+    struct Extremes;
+
+    impl Kernel for Extremes {
+        type Output = [f32; 4];
+        #[inline(always)]
+        fn run<S: Simd>(self, s: S) -> [f32; 4] {
+            let (one, nan) = (s.splat(1.0), s.splat(f32::NAN));
+            [s.max(one, nan), s.max(nan, one), s.min(one, nan), s.min(nan, one)].map(|value| s.to_array(value)[7])
+        }
+    }
+
+    #[test]
+    fn beside_nan_the_second_number_is_taken() {
+        for level in Level::available() {
+            let [a, b, c, d] = dispatch_at(level, Extremes);
+            assert!(a.is_nan() && b == 1.0 && c.is_nan() && d == 1.0, "{level:?}");
+        }
     }
 
     #[test]

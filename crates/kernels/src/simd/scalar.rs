@@ -171,6 +171,26 @@ impl Simd for Scalar {
         [value; LANES]
     }
     #[inline(always)]
+    fn from_i32_array(self, values: [i32; LANES]) -> Self::I {
+        values
+    }
+    #[inline(always)]
+    fn add_i32(self, a: Self::I, b: Self::I) -> Self::I {
+        std::array::from_fn(|lane| a[lane].wrapping_add(b[lane]))
+    }
+    #[inline(always)]
+    fn xor(self, a: Self::I, b: Self::I) -> Self::I {
+        std::array::from_fn(|lane| a[lane] ^ b[lane])
+    }
+    #[inline(always)]
+    fn rotate_left(self, a: Self::I, bits: i32) -> Self::I {
+        a.map(|lane| lane.rotate_left(bits as u32))
+    }
+    #[inline(always)]
+    fn shift_right(self, a: Self::I, bits: i32) -> Self::I {
+        a.map(|lane| (lane as u32 >> bits) as i32)
+    }
+    #[inline(always)]
     fn to_float(self, a: Self::I) -> Self::F {
         a.map(|value| value as f32)
     }

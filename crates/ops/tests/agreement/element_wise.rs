@@ -2,14 +2,21 @@
 
 use crate::check::{check, check_half, values};
 use burn::tensor::{DType, Device, Tensor, TensorData};
-use headwise_ops::{geglu_tanh, gelu, gelu_tanh, layer_norm, log_softmax, rms_norm, silu, softmax, swiglu};
+use headwise_ops::{
+    add_layer_norm, add_rms_norm, bias_gelu, bias_gelu_tanh, bias_silu, dropout, geglu_tanh, gelu, gelu_tanh,
+    layer_norm, log_softmax, rms_norm, silu, softmax, swiglu,
+};
 use proptest::prelude::*;
 
 type Unary = fn(Tensor<2>) -> Tensor<2>;
 type Binary = fn(Tensor<2>, Tensor<2>) -> Tensor<2>;
 
+type Biased = fn(Tensor<2>, Tensor<1>) -> Tensor<2>;
+
 const UNARY: [Unary; 5] = [gelu, gelu_tanh, silu, softmax, log_softmax];
 const BINARY: [Binary; 2] = [swiglu, geglu_tanh];
+
+const BIASED: [Biased; 3] = [bias_gelu, bias_gelu_tanh, bias_silu];
 
 /// A matrix of `rows` from a flat tensor, as it lies or as a transposed view.
 fn matrix(x: Tensor<1>, rows: usize, transposed: bool) -> Tensor<2> {
@@ -58,6 +65,45 @@ proptest! {
         let biased = |x: Vec<Tensor<1>>| vec![flat(layer_norm(input(&x), x[1].clone(), Some(x[2].clone()), 1e-2))];
         check(&biased, &[x, weight, bias]);
     }
+
+    #[test]
+    fn norms_of_sums(seed: u64, rows in 1usize..70, columns in 1usize..40, transposed: bool) {
+        let [x, residual] = [0, 1].map(|i| values(seed ^ i, rows * columns, 2.0));
+        let [weight, bias] = [2, 3].map(|i| values(seed ^ i, columns, 2.0));
+        // Only one of them is a transposed view.
+        let summands = |x: &[Tensor<1>]| (matrix(x[0].clone(), rows, transposed), matrix(x[1].clone(), rows, false));
+        let both = |(sum, y): (Tensor<2>, Tensor<2>)| vec![flat(sum), flat(y)];
+        let rms = |t: Vec<Tensor<1>>| {
+            let (x, residual) = summands(&t);
+            both(add_rms_norm(x, residual, t[2].clone(), 1e-2))
+        };
+        let layer = |t: Vec<Tensor<1>>| {
+            let (x, residual) = summands(&t);
+            both(add_layer_norm(x, residual, t[2].clone(), t.get(3).cloned(), 1e-2))
+        };
+        let inputs = [x, residual, weight, bias];
+        for without_bias in [&rms as &dyn Fn(_) -> _, &layer] {
+            check(without_bias, &inputs[..3]);
+            // A block may use the norm alone.
+            check(&|t| without_bias(t).split_off(1), &inputs[..3]);
+        }
+        check(&layer, &inputs);
+        check(&|t| layer(t).split_off(1), &inputs);
+    }
+
+    #[test]
+    fn biased_activations(seed: u64, rows in 1usize..70, columns in 1usize..40, transposed: bool) {
+        for function in BIASED {
+            let operation = |t: Vec<Tensor<1>>| vec![flat(function(matrix(t[0].clone(), rows, transposed), t[1].clone()))];
+            check(&operation, &[values(seed, rows * columns, 4.0), values(seed ^ 1, columns, 2.0)]);
+        }
+    }
+
+    #[test]
+    fn dropouts(seed: u64, p in 0.0..0.95, rows in 1usize..5, columns in 1usize..40, transposed: bool) {
+        let operation = |t: Vec<Tensor<1>>| vec![flat(dropout(matrix(t[0].clone(), rows, transposed), p, seed))];
+        check(&operation, &[values(seed, rows * columns, 4.0)]);
+    }
 }
 
 #[test]
@@ -76,6 +122,8 @@ fn halves_are_composed() {
         }
         let norm = |x: Vec<Tensor<1>>| vec![flat(rms_norm(matrix(x[0].clone(), 3, false), x[1].clone(), 1e-2))];
         check_half(&norm, &[values(3, 24, 2.0), values(4, 8, 1.0)], dtype, tolerance);
+        let dropped = |x: Vec<Tensor<1>>| vec![flat(dropout(matrix(x[0].clone(), 3, false), 0.5, 7))];
+        check_half(&dropped, &x[..1], dtype, tolerance);
     }
 }
 
