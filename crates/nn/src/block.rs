@@ -73,7 +73,7 @@ impl Around {
             None => output,
         };
         match &self.sum {
-            Some(norm) => norm.forward(x + output),
+            Some(norm) => norm.forward_sum(x, output).1,
             None => x + output,
         }
     }

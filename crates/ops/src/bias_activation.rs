@@ -5,6 +5,7 @@ use burn::tensor::Tensor;
 use headwise_kernels::activation as kernels;
 
 use crate::activation::{gelu, gelu_tanh, silu};
+use crate::buffers::recycle;
 use crate::flex::{contiguous, elements, new_like, own};
 use crate::kernel_op::{KernelOp, Upstream, kernels_serve, output};
 
@@ -67,6 +68,7 @@ impl KernelOp<2> for BiasActivation {
         let dy = contiguous(upstream.gradient);
         let mut d_bias = vec![0.0; elements(&bias).len()];
         let d_x = new_like(&x, |d_x| (self.gradients)(elements(&x), elements(&bias), elements(&dy), d_x, &mut d_bias));
+        [x, dy].into_iter().for_each(recycle);
         [d_x, own(d_bias, bias.shape())].map(Some)
     }
 }

@@ -42,11 +42,16 @@ pub(crate) fn new(shape: impl Into<Shape>, write: impl FnOnce(&mut [f32])) -> Fl
 
 /// Changes the elements of a [`contiguous`] tensor, in place if nobody else holds them.
 pub(crate) fn update(mut tensor: FlexTensor, change: impl FnOnce(&mut [f32])) -> FlexTensor {
+    change(elements_mut(&mut tensor));
+    tensor
+}
+
+/// The elements of a [`contiguous`] tensor, to change.
+pub(crate) fn elements_mut(tensor: &mut FlexTensor) -> &mut [f32] {
     let start = tensor.layout().start_offset();
     let length = tensor.shape().num_elements();
     // A buffer that is shared is copied here.
-    change(&mut tensor.storage_mut::<f32>()[start..][..length]);
-    tensor
+    &mut tensor.storage_mut::<f32>()[start..][..length]
 }
 
 #[cfg(test)]

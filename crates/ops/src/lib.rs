@@ -5,6 +5,7 @@
 //! the two; each other file is one operation or a few that share their gradient.
 
 mod activation;
+mod adamw;
 mod attention;
 mod bias_activation;
 mod buffers;
@@ -22,6 +23,8 @@ mod rope;
 mod softmax;
 
 pub use activation::{gelu, gelu_tanh, silu};
+pub use adamw::adamw;
+pub use headwise_kernels::adamw::AdamW;
 pub use attention::{Attended, attention};
 pub use bias_activation::{bias_gelu, bias_gelu_tanh, bias_silu};
 pub use dropout::dropout;

@@ -7,6 +7,7 @@ use burn::backend::{TensorMetadata, flex::FlexTensor};
 use burn::tensor::Tensor;
 use headwise_kernels::norm as kernels;
 
+use crate::buffers::{recycle, take};
 use crate::flex::{contiguous, elements, new_like, own};
 use crate::kernel_op::{KernelOp, Upstream, kernels_serve, output, outputs};
 use crate::{layer_norm, rms_norm};
@@ -94,7 +95,7 @@ impl<const N: usize> KernelOp<N> for AddNorm {
         let Norm { centred, epsilon } = self.0;
         let inputs = inputs.map(contiguous);
         let (x, residual, weight) = (elements(&inputs[0]), elements(&inputs[1]), elements(&inputs[2]));
-        let mut sum = vec![0.0; x.len()];
+        let mut sum = take(x.len());
         let y = new_like(&inputs[0], |y| {
             if centred {
                 let bias = inputs.get(3).map(elements);
@@ -146,6 +147,7 @@ impl<const N: usize> KernelOp<N> for NormOfSum {
             }
         });
         let [d_weight, d_bias] = [d_weight, d_bias].map(|gradient| own(gradient, weight.shape()));
+        [sum, dy].into_iter().for_each(recycle);
         let mut gradients = [Some(d_sum), Some(d_weight), None, Some(d_bias)].into_iter();
         std::array::from_fn(|_| gradients.next().flatten())
     }

@@ -4,12 +4,13 @@
 //! channels and an MLP with GELU, four times as wide, all projections with biases. It learns to repeat its input; the loss is the mean square.
 
 use burn::module::Module;
-use burn::optim::{AdamWConfig, GradientsParams};
+use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::tensor::{Device, Tensor, TensorData};
 use headwise_nn::block::{Block, BlockSpec, Norms};
 use headwise_nn::channel::{Activation, ChannelSpec, MlpSpec};
 use headwise_nn::mixer::{MixContext, SoftmaxSpec};
 use headwise_nn::norm::NormSpec;
+use headwise_train::optimiser::AdamW;
 
 use super::attention::numbers;
 use super::plan::Run;
@@ -67,7 +68,7 @@ pub(super) fn train_step(run: &Run<'_>) -> Vec<BenchRow> {
     let [batch, tokens, dim, layers] = run.shape.sides();
     let device = Device::flex().autodiff();
     let mut model = Some(Encoder::new(dim, layers, &device));
-    let mut optimiser = AdamWConfig::new().init();
+    let mut optimiser = ModuleOptimizer::from(AdamW::default());
     let x = TensorData::new(numbers(batch * tokens * dim, 1), [batch, tokens, dim]);
     let x = Tensor::<3>::from_data(x, &device);
     let times = Times::of_calls(run.repeats(7, 1.0), || {

@@ -19,6 +19,25 @@ pub enum Activation {
     Silu,
 }
 
+impl Activation {
+    fn apply(self, x: Tensor<3>) -> Tensor<3> {
+        match self {
+            Self::Gelu => headwise_ops::gelu(x),
+            Self::GeluTanh => headwise_ops::gelu_tanh(x),
+            Self::Silu => headwise_ops::silu(x),
+        }
+    }
+
+    /// The activation of `x + bias`.
+    fn apply_biased(self, x: Tensor<3>, bias: Tensor<1>) -> Tensor<3> {
+        match self {
+            Self::Gelu => headwise_ops::bias_gelu(x, bias),
+            Self::GeluTanh => headwise_ops::bias_gelu_tanh(x, bias),
+            Self::Silu => headwise_ops::bias_silu(x, bias),
+        }
+    }
+}
+
 /// How to build an [`Mlp`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -58,11 +77,13 @@ impl Mlp {
 
     /// `x` `[batch, tokens, dim]` to the same shape.
     pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        let hidden = self.up.forward(x);
-        self.down.forward(match self.activation {
-            Activation::Gelu => headwise_ops::gelu(hidden),
-            Activation::GeluTanh => headwise_ops::gelu_tanh(hidden),
-            Activation::Silu => headwise_ops::silu(hidden),
-        })
+        let hidden = match &self.up {
+            // The bias is added where the activation reads.
+            Linear::Float(burn::nn::Linear { weight, bias: Some(bias) }) => {
+                self.activation.apply_biased(headwise_ops::linear(x, weight.val(), None), bias.val())
+            }
+            up => self.activation.apply(up.forward(x)),
+        };
+        self.down.forward(hidden)
     }
 }

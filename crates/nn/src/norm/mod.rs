@@ -39,6 +39,17 @@ impl Norm {
         }
     }
 
+    /// `x + residual` and that normalised; both `[.., dim]`.
+    pub fn forward_sum<const D: usize>(&self, x: Tensor<D>, residual: Tensor<D>) -> (Tensor<D>, Tensor<D>) {
+        match self {
+            Self::Rms(norm) => headwise_ops::add_rms_norm(x, residual, norm.weight.val(), norm.epsilon as f32),
+            Self::Layer(norm) => {
+                let (weight, bias) = (norm.weight.val(), norm.bias.val());
+                headwise_ops::add_layer_norm(x, residual, weight, Some(bias), norm.epsilon as f32)
+            }
+        }
+    }
+
     /// Normalises `x` `[.., dim]`.
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
         match self {

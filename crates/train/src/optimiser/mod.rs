@@ -1,0 +1,5 @@
+//! Optimisers, each for Burn's `ModuleOptimizer`.
+
+mod adamw;
+
+pub use adamw::AdamW;
