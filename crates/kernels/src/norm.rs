@@ -13,6 +13,7 @@
 
 use crate::disjoint::Disjoint;
 use crate::parallel;
+use crate::profile::{self, Work};
 use crate::simd::{Kernel, LANES, Simd, dispatch};
 
 /// Values worth handing to a thread.
@@ -44,6 +45,7 @@ pub fn layer_norm(x: &[f32], weight: &[f32], bias: Option<&[f32]>, epsilon: f32,
 pub fn add_rms_norm(x: &[f32], residual: &mut [f32], weight: &[f32], epsilon: f32, y: &mut [f32]) {
     let rows = check_rows(x, weight.len());
     assert!(residual.len() == x.len() && y.len() == x.len(), "residual and y are as long as x");
+    let _span = profile::span("residual and norm").work(|| Work::bytes(4 * size_of_val(x)));
     let (width, together) = (weight.len(), rows_per_part(weight.len()));
     let residual = Disjoint::new(residual);
     let y = Disjoint::new(y);
@@ -94,6 +96,7 @@ fn rows_per_part(width: usize) -> usize {
 fn forward<const CENTRED: bool>(x: &[f32], weight: &[f32], bias: Option<&[f32]>, epsilon: f32, y: &mut [f32]) {
     check_rows(x, weight.len());
     assert_eq!(y.len(), x.len(), "y is as long as x");
+    let _span = profile::span("norm").work(|| Work::bytes(2 * size_of_val(x)));
     let length = rows_per_part(weight.len()) * weight.len();
     parallel::pieces(y, length, |piece, y| {
         dispatch(Forward::<CENTRED> { x: &x[piece * length..][..y.len()], weight, bias, epsilon, y });
@@ -112,6 +115,7 @@ fn backward<const CENTRED: bool>(
     let (width, rows) = (weight.len(), check_rows(x, weight.len()));
     assert!(dy.len() == x.len() && dx.len() == x.len(), "dy and dx are as long as x");
     assert!(d_weight.len() == width && d_bias.as_ref().is_none_or(|d| d.len() == width), "a gradient per weight");
+    let _span = profile::span("norm, backward").work(|| Work::bytes(3 * size_of_val(x)));
     let sums = rows.div_ceil(ROWS_PER_SUM);
     let mut partial = vec![0.0; sums * 2 * width];
     let dx = Disjoint::new(dx);

@@ -2,6 +2,7 @@
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
+use headwise_kernels::profile::{self, Work};
 use serde::{Deserialize, Serialize};
 
 use crate::channel::{Gated, GatedSpec};
@@ -57,10 +58,13 @@ impl Around {
             None => x.clone(),
         };
         let output = f(input);
-        match &self.after {
-            Some(norm) => x + norm.forward(output),
-            None => x + output,
-        }
+        let output = match &self.after {
+            Some(norm) => norm.forward(output),
+            None => output,
+        };
+        let bytes = 3 * size_of::<f32>() * x.dims().iter().product::<usize>();
+        let _span = profile::span("residual sum").work(|| Work::bytes(bytes));
+        x + output
     }
 }
 
