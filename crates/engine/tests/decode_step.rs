@@ -3,7 +3,7 @@
 mod small;
 
 use allocation_counter::{AllocationInfo, measure};
-use headwise_engine::{Engine, Sequence};
+use headwise_engine::Engine;
 use headwise_kernels::kv::PAGE;
 use small::*;
 
@@ -38,13 +38,20 @@ fn every_token_adds_exactly_the_bytes_of_its_pairs() {
     }
 }
 
-/// Allocations of each of eight steps after `tokens` tokens and a few more; none of them fills a page.
-fn allocations(engine: &Engine, text: &str, tokens: usize) -> Vec<AllocationInfo> {
-    let mut sequence: Sequence = engine.sequence(&policy(text)).unwrap();
+/// Allocations of a step after `tokens` tokens and a few more: of eight steps, none of which fills a page or makes a list of
+/// positions grow, so that all are alike.
+fn allocations(engine: &Engine, text: &str, tokens: usize) -> AllocationInfo {
+    let mut sequence = engine.sequence(&policy(text)).unwrap();
     engine.prefill(&mut sequence, &ids(1, tokens), |_| {}).unwrap();
     engine.install(|| {
         (0..12).for_each(|id| drop(engine.step(&mut sequence, id).unwrap()));
-        (0..8).map(|id| measure(|| drop(engine.step(&mut sequence, id).unwrap()))).collect()
+        let first = measure(|| drop(engine.step(&mut sequence, 12).unwrap()));
+        for id in 13..20 {
+            let found = measure(|| drop(engine.step(&mut sequence, id).unwrap()));
+            assert_eq!(found, first, "{text}, {} tokens", sequence.tokens());
+        }
+        assert_eq!(first.bytes_current, 0, "{text}: a token's room was there before");
+        first
     })
 }
 
@@ -53,10 +60,16 @@ fn a_step_allocates_as_much_after_a_long_text_as_after_a_short_one() {
     // One thread: counts are those of the thread that measures.
     let engine = engine(1).with_context(4096);
     for (text, _) in FORMATS {
-        let (short, long) = (allocations(&engine, text, 192), allocations(&engine, text, 1984));
-        println!("{text}: {:?}", short[0]);
-        println!("{text}: {:?}", long[0]);
-        println!("{text}: {:?}", allocations(&engine, text, 600)[0]);
+        let [short, half, most, long] = [192, 1056, 1472, 1984].map(|tokens| allocations(&engine, text, tokens));
+        assert!(short.count_total <= 120 * LAYERS as u64, "{text}: {short:?}");
+        assert!(short.bytes_total <= 10_000 * LAYERS as u64, "{text}: {short:?}");
+        assert!(short.bytes_max <= 4096, "{text}: {short:?}");
+        // Between two splits of 512 keys nothing depends on the length.
+        assert_eq!(half, most, "{text}: 1056 and 1472 tokens");
+        // A further split is a unit of work for each head: two lists, and a record of 32 numbers for each query head.
+        let splits = 3 * LAYERS as u64;
+        let more = [long.count_total - short.count_total, long.bytes_total - short.bytes_total];
+        assert!(more[0] <= splits * (2 * KV_HEADS as u64 + 1), "{text}: {more:?}");
+        assert!(more[1] <= splits * (32 * 4 * HEADS as u64 + 640), "{text}: {more:?}");
     }
-    panic!();
 }

@@ -190,7 +190,8 @@ impl LayerStore {
         let head_dim = self.shape.head_dim;
         let width = self.shape.kv_heads * head_dim;
         let stored = new.positions.len() * self.shape.kv_heads * self.pair_bytes();
-        let _span = profile::span("key-value append").work(|| Work::bytes(size_of_val(new.key) + size_of_val(new.value) + stored));
+        let _span = profile::span("key-value append")
+            .work(|| Work::bytes(size_of_val(new.key) + size_of_val(new.value) + stored));
         for (row, &position) in new.positions.iter().enumerate() {
             for (head, pairs) in self.pairs.iter_mut().enumerate() {
                 let channels = row * width + head * head_dim..row * width + (head + 1) * head_dim;

@@ -50,9 +50,8 @@ fn needed(spec: &AttnSpec, slots: Range<usize>, keys: usize, group: usize, tile:
     let lines: Vec<usize> = slots.flat_map(|slot| std::iter::repeat_n(slot, group)).collect();
     let strips = lines.chunks(tile / group * group).flat_map(|tile| tile.chunks(ROWS));
     let blocks = || (0..keys).step_by(BLOCK).map(|start| start..(start + BLOCK).min(keys));
-    let meets = |strip: &[usize], block: Range<usize>| {
-        block.clone().any(|key| strip.iter().any(|&slot| sees(spec, slot, key)))
-    };
+    let meets =
+        |strip: &[usize], block: Range<usize>| block.clone().any(|key| strip.iter().any(|&slot| sees(spec, slot, key)));
     strips.map(|strip| strip.len() * blocks().filter(|block| meets(strip, block.clone())).count()).sum()
 }
 

@@ -92,7 +92,7 @@ fn floats(elements: usize) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::attention::{Segment, SPLIT};
+    use crate::attention::{SPLIT, Segment};
     use crate::kv::{Codec, KeyValues};
 
     fn cache(codec: Codec, slots: usize) -> KeyValues {

@@ -112,7 +112,10 @@ fn a_profile_says_where_the_time_of_a_row_went() {
     let text = profiles(&report);
     assert!(text.contains("gelu 3x7x20 f32 backward, all timed calls: "), "{text}");
     let json = serde_json::to_value(&report).expect("a report serialises");
-    assert_eq!(json["rows"][1]["profile"][0]["calls"].is_null(), json["rows"][1]["profile"][0]["operation"] == "between operations");
+    assert_eq!(
+        json["rows"][1]["profile"][0]["calls"].is_null(),
+        json["rows"][1]["profile"][0]["operation"] == "between operations"
+    );
     assert_eq!(serde_json::from_value::<BenchReport>(json).expect("a report reads back"), report);
 }
 
@@ -139,7 +142,8 @@ fn rows_are_what_peers_are_compared_by() {
 #[test]
 fn figures_follow_from_the_time() {
     let times = Times { median: 2.0, min: 1.0, max: 4.0, profile: None };
-    let row = BenchRow::new("decode", Params { tokens: Some(90), ..Params::default() }, times.clone(), Some(8e9), Some(4e6));
+    let row =
+        BenchRow::new("decode", Params { tokens: Some(90), ..Params::default() }, times.clone(), Some(8e9), Some(4e6));
     assert_eq!((row.gflops, row.gbs, row.tokens_per_second()), (Some(4000.0), Some(2.0), Some(500.0)));
     let row = BenchRow::new("prefill", row.params, times, None, None);
     assert_eq!((row.gflops, row.gbs, row.tokens_per_second()), (None, None, Some(45_000.0)));
