@@ -5,10 +5,12 @@
 //! reaches other threads.
 
 pub mod activation;
+mod aligned;
 pub mod attention;
 mod disjoint;
 #[cfg(test)]
 mod finite_differences;
+pub mod gemm;
 pub mod kv;
 pub mod matrix;
 pub mod norm;

@@ -5,9 +5,9 @@ use burn::tensor::{Device, Tensor};
 use headwise_kernels::profile::{self, Work};
 use serde::{Deserialize, Serialize};
 
-use crate::channel::{Gated, GatedSpec};
+use crate::channel::{Channel, ChannelSpec};
 use crate::mixer::{MixContext, Softmax, SoftmaxSpec};
-use crate::norm::RmsNorm;
+use crate::norm::{Norm, NormSpec};
 
 /// Where a block normalises.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,6 +18,8 @@ pub enum Norms {
     Pre,
     /// Before and after each part: `x + norm(f(norm(x)))`.
     Sandwich,
+    /// After each residual sum: `norm(x + f(x))`.
+    Post,
     /// Nowhere: `x + f(x)`.
     None,
 }
@@ -30,28 +32,37 @@ pub struct BlockSpec {
     pub mixer: SoftmaxSpec,
     /// The channel mixer; none leaves the token mixer alone.
     #[serde(default)]
-    pub channel: Option<GatedSpec>,
+    pub channel: Option<ChannelSpec>,
     /// Where norms stand.
     #[serde(default)]
     pub norms: Norms,
+    /// Which norm.
+    #[serde(default)]
+    pub norm: NormSpec,
 }
 
 /// A part of a block with the norms before and after it.
 #[derive(Module, Debug)]
 pub struct Around {
     /// Applied to the input.
-    pub before: Option<RmsNorm>,
+    pub before: Option<Norm>,
     /// Applied to the output, before the residual sum.
-    pub after: Option<RmsNorm>,
+    pub after: Option<Norm>,
+    /// Applied to the residual sum.
+    pub sum: Option<Norm>,
 }
 
 impl Around {
-    fn random(norms: Norms, dim: usize, epsilon: f64, device: &Device) -> Self {
-        let norm = |present: bool| present.then(|| RmsNorm::new(dim, epsilon, device));
-        Self { before: norm(norms != Norms::None), after: norm(norms == Norms::Sandwich) }
+    fn random(spec: &BlockSpec, dim: usize, epsilon: f64, device: &Device) -> Self {
+        let norm = |present: bool| present.then(|| Norm::new(spec.norm, dim, epsilon, device));
+        Self {
+            before: norm(matches!(spec.norms, Norms::Pre | Norms::Sandwich)),
+            after: norm(spec.norms == Norms::Sandwich),
+            sum: norm(spec.norms == Norms::Post),
+        }
     }
 
-    /// `x + after(f(before(x)))`
+    /// `sum(x + after(f(before(x))))`
     fn residual(&self, x: Tensor<3>, f: impl FnOnce(Tensor<3>) -> Tensor<3>) -> Tensor<3> {
         let input = match &self.before {
             Some(norm) => norm.forward(x.clone()),
@@ -62,13 +73,22 @@ impl Around {
             Some(norm) => norm.forward(output),
             None => output,
         };
-        let bytes = 3 * size_of::<f32>() * x.dims().iter().product::<usize>();
-        let _span = profile::span("residual sum").work(|| Work::bytes(bytes));
-        x + output
+        let sum = add(x, output);
+        match &self.sum {
+            Some(norm) => norm.forward(sum),
+            None => sum,
+        }
     }
 }
 
-/// One layer of a decoder.
+/// The residual sum.
+fn add(x: Tensor<3>, output: Tensor<3>) -> Tensor<3> {
+    let bytes = 3 * size_of::<f32>() * x.dims().iter().product::<usize>();
+    let _span = profile::span("residual sum").work(|| Work::bytes(bytes));
+    x + output
+}
+
+/// One layer of a decoder or encoder.
 #[derive(Module, Debug)]
 pub struct Block {
     /// Norms around the mixer.
@@ -78,17 +98,17 @@ pub struct Block {
     /// Norms around the channel mixer.
     pub channel_norms: Around,
     /// The channel mixer.
-    pub channel: Option<Gated>,
+    pub channel: Option<Channel>,
 }
 
 impl Block {
     /// Trainable weights at random; `dim` channels, norms with `epsilon`.
     pub fn random(spec: &BlockSpec, dim: usize, epsilon: f64, device: &Device) -> Self {
         Self {
-            mixer_norms: Around::random(spec.norms, dim, epsilon, device),
+            mixer_norms: Around::random(spec, dim, epsilon, device),
             mixer: Softmax::random(spec.mixer.clone(), dim, epsilon, device),
-            channel_norms: Around::random(spec.norms, dim, epsilon, device),
-            channel: spec.channel.as_ref().map(|channel| Gated::random(channel, dim, device)),
+            channel_norms: Around::random(spec, dim, epsilon, device),
+            channel: spec.channel.as_ref().map(|channel| Channel::random(channel, dim, device)),
         }
     }
 

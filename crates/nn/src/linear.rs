@@ -59,7 +59,9 @@ impl Linear {
     /// `x` `[.., inputs]` to `[.., outputs]`.
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
         match self {
-            Self::Float(linear) => linear.forward(x),
+            Self::Float(linear) => {
+                headwise_ops::linear(x, linear.weight.val(), linear.bias.as_ref().map(|bias| bias.val()))
+            }
             Self::Packed(packed) => packed.forward(x),
         }
     }

@@ -27,9 +27,15 @@ pub(crate) fn own(values: Vec<f32>, shape: impl Into<Shape>) -> FlexTensor {
 
 /// A tensor of the same shape as `like`, whose elements `write` fills.
 pub(crate) fn new_like(like: &FlexTensor, write: impl FnOnce(&mut [f32])) -> FlexTensor {
-    let mut values = vec![0.0; like.shape().num_elements()];
+    new(like.shape(), write)
+}
+
+/// A tensor of the given shape, whose elements `write` fills.
+pub(crate) fn new(shape: impl Into<Shape>, write: impl FnOnce(&mut [f32])) -> FlexTensor {
+    let shape = shape.into();
+    let mut values = vec![0.0; shape.num_elements()];
     write(&mut values);
-    own(values, like.shape())
+    own(values, shape)
 }
 
 /// Changes the elements of a [`contiguous`] tensor, in place if nobody else holds them.

@@ -8,8 +8,9 @@ use headwise_engine::{Chunk, Engine, Logits, Sequence, Wanted};
 use headwise_kernels::matrix::PackedMatrix;
 use headwise_models::decoder::{Decoder, DecoderSpec};
 use headwise_nn::block::{BlockSpec, Norms};
-use headwise_nn::channel::{Gate, GatedSpec};
+use headwise_nn::channel::{Channel, ChannelSpec, Gate, GatedSpec};
 use headwise_nn::mixer::SoftmaxSpec;
+use headwise_nn::norm::NormSpec;
 use headwise_nn::position::RopeSpec;
 use headwise_nn::{Embedding, Linear};
 use rand::{RngExt, SeedableRng};
@@ -67,13 +68,15 @@ pub fn decoder(windows: [Option<usize>; LAYERS]) -> Decoder {
             head_dim: HEAD_DIM,
             rope: Some(RopeSpec::new(10_000.0)),
             window,
+            causal: true,
             bias: false,
             qk_norm: false,
             scale: None,
             softcap: None,
         },
-        channel: Some(GatedSpec { hidden: HIDDEN, gate: Gate::Silu }),
+        channel: Some(ChannelSpec::Gated(GatedSpec { hidden: HIDDEN, gate: Gate::Silu })),
         norms: Norms::Pre,
+        norm: NormSpec::Rms,
     };
     let spec = DecoderSpec {
         vocabulary: VOCABULARY,
@@ -101,7 +104,7 @@ pub fn decoder(windows: [Option<usize>; LAYERS]) -> Decoder {
         block.mixer.key = Linear::packed(matrix(keys, DIM, 1.5), None);
         block.mixer.value = Linear::packed(matrix(keys, DIM, 1.0), None);
         block.mixer.output = Linear::packed(matrix(DIM, queries, 1.0), None);
-        let channel = block.channel.as_mut().unwrap();
+        let Some(Channel::Gated(channel)) = &mut block.channel else { panic!("a gated layer") };
         channel.gate = Linear::packed(matrix(HIDDEN, DIM, 1.0), None);
         channel.up = Linear::packed(matrix(HIDDEN, DIM, 1.0), None);
         channel.down = Linear::packed(matrix(DIM, HIDDEN, 1.0), None);

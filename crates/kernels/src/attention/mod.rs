@@ -20,7 +20,7 @@ mod gradient;
 mod pass;
 mod plan;
 mod prepared;
-mod product;
+pub(crate) mod product;
 mod rows;
 mod schedule;
 mod softmax;

@@ -7,11 +7,11 @@ use super::source::Columns;
 use crate::simd::{LANES, Level, Simd, check};
 
 /// Rows that a full register tile holds; with four vectors of columns that is 24 of the 32 AVX-512 registers.
-pub(super) const ROWS: usize = 6;
+pub(crate) const ROWS: usize = 6;
 
 /// The factors: element `(row, step)` is at `row · row_stride + step · step_stride`.
 #[derive(Clone, Copy)]
-pub(super) struct Factors<'a> {
+pub(crate) struct Factors<'a> {
     pub data: &'a [f32],
     pub row_stride: usize,
     pub step_stride: usize,
@@ -19,7 +19,7 @@ pub(super) struct Factors<'a> {
 
 /// The vectors: those of a step start at `step · stride`; sixteen lanes of each must be readable.
 #[derive(Clone, Copy)]
-pub(super) struct Vectors<'a> {
+pub(crate) struct Vectors<'a> {
     pub data: &'a [f32],
     pub stride: usize,
 }
@@ -34,7 +34,7 @@ impl Columns for Vectors<'_> {
 
 /// What a row of the result starts from.
 #[derive(Clone, Copy)]
-pub(super) enum Start<'a> {
+pub(crate) enum Start<'a> {
     /// Zero.
     Zero,
     /// What is there.
@@ -43,9 +43,43 @@ pub(super) enum Start<'a> {
     Scale(&'a [f32]),
 }
 
+/// Where the result goes: vectors of sixteen columns of rows.
+pub(crate) trait Output {
+    /// The sixteen columns from `column` of `row`.
+    ///
+    /// # Safety
+    /// They must exist.
+    unsafe fn load<S: Simd>(&self, s: S, row: usize, column: usize) -> S::F;
+    /// Writes the sixteen columns from `column` of `row`.
+    ///
+    /// # Safety
+    /// They must exist.
+    unsafe fn store<S: Simd>(&mut self, s: S, row: usize, column: usize, vector: S::F);
+}
+
+/// Rows in a slice.
+struct Lines<'a> {
+    data: &'a mut [f32],
+    stride: usize,
+}
+
+impl Output for Lines<'_> {
+    #[inline(always)]
+    unsafe fn load<S: Simd>(&self, s: S, row: usize, column: usize) -> S::F {
+        // SAFETY: the caller keeps to columns that exist.
+        unsafe { s.load(self.data, row * self.stride + column) }
+    }
+
+    #[inline(always)]
+    unsafe fn store<S: Simd>(&mut self, s: S, row: usize, column: usize, vector: S::F) {
+        // SAFETY: the caller keeps to columns that exist.
+        unsafe { s.store(self.data, row * self.stride + column, vector) }
+    }
+}
+
 /// The size of a product: `rows` times `vectors` of sixteen columns, summed over `steps`.
 #[derive(Clone, Copy)]
-pub(super) struct Size {
+pub(crate) struct Size {
     pub rows: usize,
     pub vectors: usize,
     pub steps: usize,
@@ -53,7 +87,7 @@ pub(super) struct Size {
 
 /// Multiplies; the rows of `out` are `out_stride` apart and `vectors · 16` long.
 #[inline(always)]
-pub(super) fn multiply<S: Simd>(
+pub(crate) fn multiply<S: Simd>(
     s: S,
     size: Size,
     a: Factors<'_>,
@@ -62,9 +96,22 @@ pub(super) fn multiply<S: Simd>(
     out: &mut [f32],
     out_stride: usize,
 ) {
+    multiply_to(s, size, a, b, start, &mut Lines { data: out, stride: out_stride });
+}
+
+/// Multiplies; `out` has `vectors · 16` columns.
+#[inline(always)]
+pub(crate) fn multiply_to<S: Simd>(
+    s: S,
+    size: Size,
+    a: Factors<'_>,
+    b: impl Columns,
+    start: Start<'_>,
+    out: &mut impl Output,
+) {
     let mut row = 0;
     while row < size.rows {
-        let strip = Strip { size, a, b, start, row, out_stride };
+        let strip = Strip { size, a, b, start, row };
         row += match size.rows - row {
             ROWS.. => strip.run::<S, 6>(s, out),
             3..ROWS => strip.run::<S, 3>(s, out),
@@ -80,13 +127,12 @@ struct Strip<'a, B> {
     b: B,
     start: Start<'a>,
     row: usize,
-    out_stride: usize,
 }
 
 impl<B: Columns> Strip<'_, B> {
     /// Multiplies `R` rows; returns `R`.
     #[inline(always)]
-    fn run<S: Simd, const R: usize>(&self, s: S, out: &mut [f32]) -> usize {
+    fn run<S: Simd, const R: usize>(&self, s: S, out: &mut impl Output) -> usize {
         let mut vector = 0;
         if matches!(S::LEVEL, Level::Avx512) {
             while vector + 4 <= self.size.vectors {
@@ -107,7 +153,7 @@ impl<B: Columns> Strip<'_, B> {
 
     /// Multiplies `R` rows and `C` vectors of columns from `first`, all in registers.
     #[inline(always)]
-    fn tile<S: Simd, const R: usize, const C: usize>(&self, s: S, first: usize, out: &mut [f32]) {
+    fn tile<S: Simd, const R: usize, const C: usize>(&self, s: S, first: usize, out: &mut impl Output) {
         let column = first * LANES;
         let mut sums = [[s.zero(); C]; R];
         for (r, sums) in sums.iter_mut().enumerate() {
@@ -119,7 +165,7 @@ impl<B: Columns> Strip<'_, B> {
             };
             for (c, sum) in sums.iter_mut().enumerate() {
                 // SAFETY: the caller's `out` holds every row of the result.
-                let kept = unsafe { s.load(out, row * self.out_stride + column + c * LANES) };
+                let kept = unsafe { out.load(s, row, column + c * LANES) };
                 *sum = factor.map_or(kept, |factor| s.mul(kept, factor));
             }
         }
@@ -143,7 +189,7 @@ impl<B: Columns> Strip<'_, B> {
         for (r, sums) in sums.iter().enumerate() {
             for (c, &sum) in sums.iter().enumerate() {
                 // SAFETY: as for the loads above.
-                unsafe { s.store(out, (self.row + r) * self.out_stride + column + c * LANES, sum) };
+                unsafe { out.store(s, self.row + r, column + c * LANES, sum) };
             }
         }
     }

@@ -16,8 +16,8 @@
 use half::f16;
 
 use super::Format;
-use super::aligned::Aligned;
 use super::super_blocks::{self, SUPER_BLOCK};
+use crate::aligned::Aligned;
 use crate::parallel;
 use crate::simd::LANES;
 

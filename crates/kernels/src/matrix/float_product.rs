@@ -4,8 +4,8 @@ use std::borrow::Cow;
 use std::marker::PhantomData;
 use std::ops::Range;
 
-use super::aligned::{Aligned, Plain};
 use super::schedule::{self, Cost, Rows, Target, Tile, with_height};
+use crate::aligned::{Aligned, Plain};
 use crate::parallel;
 use crate::simd::float::Float;
 use crate::simd::{Kernel, LANES, Level, Simd, check, dispatch_at};

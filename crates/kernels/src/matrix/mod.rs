@@ -10,7 +10,6 @@
 //! whatever other rows are computed with it, in whatever chunks and on however many threads.
 
 mod activations;
-mod aligned;
 mod block_product;
 mod blocks;
 mod float_product;
@@ -19,9 +18,9 @@ mod super_blocks;
 
 use std::fmt;
 
+use crate::aligned::{Aligned, Plain};
 use crate::profile::{self, Work};
 use crate::simd::{LANES, Level, float};
-use aligned::{Aligned, Plain};
 use blocks::Blocks;
 
 /// How the numbers of a matrix are stored.

@@ -20,6 +20,7 @@ mod row;
 mod shape;
 mod table;
 mod timing;
+mod train_step;
 
 pub use model::weights;
 pub use peaks::{Peaks, load};

@@ -27,7 +27,7 @@ pub fn weights(model: &Decoder) -> Size {
     let mut size = Size::default();
     for block in &model.blocks {
         let mixer = &block.mixer;
-        let channel = block.channel.iter().flat_map(|channel| [&channel.gate, &channel.up, &channel.down]);
+        let channel = block.channel.iter().flat_map(|channel| channel.linears());
         for linear in [&mixer.query, &mixer.key, &mixer.value, &mixer.output].into_iter().chain(channel) {
             let (elements, bytes) = matrix(linear);
             size.layers += elements;

@@ -4,7 +4,7 @@ use headwise_engine::Engine;
 use headwise_kernels::profile;
 
 use super::{BenchError, BenchRow, Form, Repeats, Shape};
-use super::{attention, element_wise, matrix_product, model};
+use super::{attention, element_wise, matrix_product, model, train_step};
 
 /// Something that is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +23,8 @@ pub enum Benchmark {
     LayerNorm,
     /// Root-mean-square norm over the last side.
     RmsNorm,
+    /// One step of training an encoder.
+    TrainStep,
     /// Rows of activations with a quantised matrix.
     QuantMatmul,
     /// A model reads a prompt.
@@ -35,6 +37,7 @@ const ATTENTION: Form = tensor("batch x heads x tokens x head_dim", Some(4), "1x
 const CACHE: Form = tensor("batch x heads x keys x head_dim", Some(4), "1x9x8192x64");
 const VECTORS: Form = tensor("any sides, the last one the width", None, "8x512x256");
 const PRODUCT: Form = Form { matrices: true, ..tensor("rows x inputs x outputs", Some(3), "64x4096x4096") };
+const ENCODER: Form = tensor("batch x tokens x dim x layers", Some(4), "8x256x256x4");
 const TOKENS: Form = tensor("the tokens of the prompt", Some(1), "1744");
 
 const fn tensor(sides: &'static str, count: Option<usize>, example: &'static str) -> Form {
@@ -43,7 +46,7 @@ const fn tensor(sides: &'static str, count: Option<usize>, example: &'static str
 
 impl Benchmark {
     /// Every benchmark, in the order they run.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::AttentionForward,
         Self::AttentionTrain,
         Self::AttentionDecode,
@@ -51,6 +54,7 @@ impl Benchmark {
         Self::Gelu,
         Self::LayerNorm,
         Self::RmsNorm,
+        Self::TrainStep,
         Self::QuantMatmul,
         Self::Prefill,
         Self::Decode,
@@ -66,6 +70,7 @@ impl Benchmark {
             Self::Gelu => "gelu",
             Self::LayerNorm => "layer_norm",
             Self::RmsNorm => "rms_norm",
+            Self::TrainStep => "train_step",
             Self::QuantMatmul => "quant_matmul",
             Self::Prefill => "prefill",
             Self::Decode => "decode",
@@ -78,6 +83,7 @@ impl Benchmark {
             Self::AttentionForward | Self::AttentionTrain => ATTENTION,
             Self::AttentionDecode => CACHE,
             Self::Softmax | Self::Gelu | Self::LayerNorm | Self::RmsNorm => VECTORS,
+            Self::TrainStep => ENCODER,
             Self::QuantMatmul => PRODUCT,
             Self::Prefill | Self::Decode => TOKENS,
         }
@@ -94,6 +100,7 @@ impl Benchmark {
             Self::AttentionForward | Self::AttentionTrain => &["1x8x2048x64", "4x8x512x64", "1x8x8192x64"],
             Self::AttentionDecode => &["1x9x8192x64"],
             Self::Softmax | Self::Gelu | Self::LayerNorm | Self::RmsNorm => &["8x512x256"],
+            Self::TrainStep => &["8x256x256x4"],
             Self::QuantMatmul => &["1x4096x4096", "8x4096x4096", "64x4096x4096", "512x4096x4096"],
             Self::Prefill | Self::Decode => &["90", "1744", "3428", "6926"],
         }
@@ -111,6 +118,7 @@ impl Benchmark {
             Self::Gelu => operator(element_wise::gelu),
             Self::LayerNorm => operator(element_wise::layer_norm),
             Self::RmsNorm => operator(element_wise::rms_norm),
+            Self::TrainStep => operator(train_step::train_step),
             Self::QuantMatmul => engine.install(|| matrix_product::quantised(&run)),
             Self::Prefill | Self::Decode => {
                 let name = setup.model.ok_or(BenchError::NoModel { benchmark: self.name() })?;

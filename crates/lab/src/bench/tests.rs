@@ -48,7 +48,7 @@ fn a_shape_must_fit_every_benchmark_chosen() {
 #[test]
 fn default_shapes_are_the_ones_peers_run() {
     let plan = Plan::new(None, None).expect("a plan");
-    assert_eq!(plan.steps(), 3 + 3 + 1 + 4 + 4 + 4 + 4);
+    assert_eq!(plan.steps(), 3 + 3 + 1 + 4 + 1 + 4 + 4 + 4);
 }
 
 #[test]
@@ -69,6 +69,7 @@ fn every_benchmark_runs_and_fills_its_columns() {
         let shape = match benchmark {
             Benchmark::AttentionForward | Benchmark::AttentionTrain => "2x2x9x16",
             Benchmark::AttentionDecode => "2x6x70x32",
+            Benchmark::TrainStep => "2x9x64x1",
             Benchmark::QuantMatmul => "3x64x48",
             Benchmark::Prefill | Benchmark::Decode => "5",
             _ => "3x7x20",

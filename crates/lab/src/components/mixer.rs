@@ -142,6 +142,7 @@ impl SoftmaxMixer {
             head_dim,
             rope: self.rope.then(|| RopeSpec::new(self.theta)),
             window: self.window,
+            causal: true,
             bias: self.bias,
             qk_norm: self.qk_norm,
             scale: self.scale,

@@ -4,8 +4,9 @@ mod tensors;
 
 use burn::tensor::Device;
 use headwise_nn::block::{BlockSpec, Norms};
-use headwise_nn::channel::{Gate, GatedSpec};
+use headwise_nn::channel::{ChannelSpec, Gate, GatedSpec};
 use headwise_nn::mixer::SoftmaxSpec;
+use headwise_nn::norm::NormSpec;
 use headwise_nn::position::{RopeScaling, RopeSpec};
 
 use super::load::{Loader, Names, Weights};
@@ -177,16 +178,18 @@ impl<'a> Reader<'a> {
                 head_dim,
                 rope: Some(rope),
                 window,
+                causal: true,
                 bias: has("attn_q.bias"),
                 qk_norm: has("attn_q_norm.weight"),
                 scale: unusual_scale.then(|| (heads as f32 / dim as f32).sqrt()),
                 softcap: None,
             },
-            channel: Some(GatedSpec {
+            channel: Some(ChannelSpec::Gated(GatedSpec {
                 hidden: self.usize("feed_forward_length")?,
                 gate: if self.gemma3() { Gate::GeluTanh } else { Gate::Silu },
-            }),
+            })),
             norms: if self.gemma3() { Norms::Sandwich } else { Norms::Pre },
+            norm: NormSpec::Rms,
         })
     }
 

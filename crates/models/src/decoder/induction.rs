@@ -14,6 +14,7 @@ use burn::tensor::Device;
 use headwise_kernels::matrix::PackedMatrix;
 use headwise_nn::block::{BlockSpec, Norms};
 use headwise_nn::mixer::SoftmaxSpec;
+use headwise_nn::norm::NormSpec;
 use headwise_nn::position::RopeSpec;
 use rand::{RngExt, SeedableRng};
 
@@ -103,6 +104,7 @@ impl Induction {
                 head_dim: CODE,
                 rope,
                 window: None,
+                causal: true,
                 bias: false,
                 qk_norm: false,
                 scale: Some(1.0),
@@ -110,6 +112,7 @@ impl Induction {
             },
             channel: None,
             norms: Norms::None,
+            norm: NormSpec::Rms,
         };
         let spec = DecoderSpec {
             vocabulary: VOCABULARY,

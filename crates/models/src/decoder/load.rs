@@ -4,9 +4,9 @@ use burn::module::Param;
 use burn::tensor::{Device, Tensor};
 use headwise_kernels::matrix::PackedMatrix;
 use headwise_nn::block::{Around, Block, BlockSpec, Norms};
-use headwise_nn::channel::Gated;
+use headwise_nn::channel::{Channel, ChannelSpec, Gated, Mlp};
 use headwise_nn::mixer::{HeadNorms, Softmax};
-use headwise_nn::norm::RmsNorm;
+use headwise_nn::norm::{LayerNorm, Norm, NormSpec, RmsNorm};
 use headwise_nn::{Embedding, Linear, Table};
 use headwise_ops::host;
 
@@ -74,7 +74,7 @@ impl<S: Source> Loader<'_, S> {
         let embedding = self.embedding(names.embedding, [spec.vocabulary, dim])?;
         let blocks =
             (0..spec.layers.len()).map(|layer| self.block(&spec, layer)).collect::<Result<Vec<_>, LoadError>>()?;
-        let norm = spec.final_norm.then(|| self.norm(names.norm, dim, spec.epsilon)).transpose()?;
+        let norm = spec.final_norm.then(|| self.norm(spec.norm(), names.norm, dim, spec.epsilon)).transpose()?;
         let head = (!spec.tied).then(|| self.linear(names.head, [spec.vocabulary, dim], false, None)).transpose()?;
         Ok(Decoder { embedding, blocks, norm, head, spec })
     }
@@ -84,12 +84,13 @@ impl<S: Source> Loader<'_, S> {
         let name = |template: &str| template.replace("{}", &layer.to_string());
         let around = |before: &str, after: &str| {
             let norm = |present, template: &str| match present {
-                true => self.norm(&name(template), dim, spec.epsilon).map(Some),
+                true => self.norm(block.norm, &name(template), dim, spec.epsilon).map(Some),
                 false => Ok(None),
             };
             Ok::<_, LoadError>(Around {
-                before: norm(block.norms != Norms::None, before)?,
+                before: norm(matches!(block.norms, Norms::Pre | Norms::Sandwich), before)?,
                 after: norm(block.norms == Norms::Sandwich, after)?,
+                sum: norm(block.norms == Norms::Post, after)?,
             })
         };
         let names = self.names;
@@ -98,17 +99,23 @@ impl<S: Source> Loader<'_, S> {
             mixer: self.mixer(block, dim, spec.epsilon, &name)?,
             channel_norms: match &block.channel {
                 Some(_) => around(names.channel_before, names.channel_after)?,
-                None => Around { before: None, after: None },
+                None => Around { before: None, after: None, sum: None },
             },
-            channel: match &block.channel {
-                Some(channel) => Some(Gated::new(
-                    self.linear(&name(names.gate), [channel.hidden, dim], false, None)?,
-                    self.linear(&name(names.up), [channel.hidden, dim], false, None)?,
-                    self.linear(&name(names.down), [dim, channel.hidden], false, None)?,
-                    channel.gate,
-                )),
-                None => None,
-            },
+            channel: block.channel.as_ref().map(|channel| self.channel(channel, dim, &name)).transpose()?,
+        })
+    }
+
+    fn channel(&self, spec: &ChannelSpec, dim: usize, name: &impl Fn(&str) -> String) -> Result<Channel, LoadError> {
+        let (names, hidden) = (self.names, spec.hidden());
+        let bias = matches!(spec, ChannelSpec::Mlp(spec) if spec.bias);
+        let up = self.linear(&name(names.up), [hidden, dim], bias, None)?;
+        let down = self.linear(&name(names.down), [dim, hidden], bias, None)?;
+        Ok(match spec {
+            ChannelSpec::Gated(spec) => {
+                let gate = self.linear(&name(names.gate), [hidden, dim], false, None)?;
+                Channel::Gated(Gated::new(gate, up, down, spec.gate))
+            }
+            ChannelSpec::Mlp(spec) => Channel::Mlp(Mlp::new(up, down, spec.activation)),
         })
     }
 
@@ -130,15 +137,26 @@ impl<S: Source> Loader<'_, S> {
         ];
         let norms = match mixer.qk_norm {
             true => Some(HeadNorms {
-                query: self.norm(&name(names.query_norm), mixer.head_dim, epsilon)?,
-                key: self.norm(&name(names.key_norm), mixer.head_dim, epsilon)?,
+                query: self.rms_norm(&name(names.query_norm), mixer.head_dim, epsilon)?,
+                key: self.rms_norm(&name(names.key_norm), mixer.head_dim, epsilon)?,
             }),
             false => None,
         };
         Ok(Softmax::new(mixer.clone(), projections, norms))
     }
 
-    fn norm(&self, name: &str, dim: usize, epsilon: f64) -> Result<RmsNorm, LoadError> {
+    fn norm(&self, spec: NormSpec, name: &str, dim: usize, epsilon: f64) -> Result<Norm, LoadError> {
+        match spec {
+            NormSpec::Rms => self.rms_norm(name, dim, epsilon).map(Norm::Rms),
+            NormSpec::Layer => {
+                let [weight, bias] =
+                    ["weight", "bias"].map(|part| self.source.floats(&format!("{name}.{part}"), &[dim]));
+                Ok(Norm::Layer(LayerNorm::from_parts(weight?, bias?, epsilon, self.device)))
+            }
+        }
+    }
+
+    fn rms_norm(&self, name: &str, dim: usize, epsilon: f64) -> Result<RmsNorm, LoadError> {
         let mut weight = self.source.floats(&format!("{name}.weight"), &[dim])?;
         weight.iter_mut().for_each(|weight| *weight += self.norm_offset);
         Ok(RmsNorm::from_weight(weight, epsilon, self.device))

@@ -11,7 +11,7 @@ use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use headwise_nn::block::Block;
 use headwise_nn::mixer::{MixContext, Segment};
-use headwise_nn::norm::RmsNorm;
+use headwise_nn::norm::Norm;
 use headwise_nn::{Embedding, Linear};
 
 pub use error::LoadError;
@@ -27,7 +27,7 @@ pub struct Decoder {
     /// The layers.
     pub blocks: Vec<Block>,
     /// The norm before the output head.
-    pub norm: Option<RmsNorm>,
+    pub norm: Option<Norm>,
     /// The output head, where it is not tied to the embedding.
     pub head: Option<Linear>,
     #[module(skip)]
@@ -42,7 +42,7 @@ impl Decoder {
         Ok(Self {
             embedding: Embedding::random(spec.vocabulary, dim, device),
             blocks: spec.layers.iter().map(|layer| Block::random(layer, dim, epsilon, device)).collect(),
-            norm: spec.final_norm.then(|| RmsNorm::new(dim, epsilon, device)),
+            norm: spec.final_norm.then(|| Norm::new(spec.norm(), dim, epsilon, device)),
             head: (!spec.tied).then(|| Linear::random(dim, spec.vocabulary, false, device)),
             spec,
         })

@@ -2,6 +2,7 @@
 
 use headwise_nn::block::BlockSpec;
 use headwise_nn::mixer::SoftmaxSpec;
+use headwise_nn::norm::NormSpec;
 use headwise_nn::position::{RopeScaling, RopeSpec};
 use serde::{Deserialize, Serialize};
 
@@ -45,6 +46,12 @@ pub enum SpecError {
     Zero {
         /// The field.
         what: &'static str,
+    },
+    /// A layer whose tokens see later ones.
+    #[error("layer {layer} is not causal: a decoder writes text from left to right, so leave `causal` at true")]
+    NotCausal {
+        /// Index of the layer.
+        layer: usize,
     },
     /// Query heads cannot be shared out evenly.
     #[error(
@@ -116,6 +123,11 @@ impl DecoderSpec {
         self.layers.iter().enumerate().try_for_each(|(layer, block)| check_block(layer, block))
     }
 
+    /// The norm before the output head: that of the last layer.
+    pub fn norm(&self) -> NormSpec {
+        self.layers.last().map_or(NormSpec::default(), |layer| layer.norm)
+    }
+
     /// Whether a model can have so many layers; for readers, before they make a list of them.
     pub(super) fn check_layers(layers: usize) -> Result<usize, SpecError> {
         match layers {
@@ -132,13 +144,16 @@ fn check_block(layer: usize, block: &BlockSpec) -> Result<(), SpecError> {
     if heads % kv_heads != 0 {
         return Err(SpecError::Heads { layer, heads, kv_heads });
     }
+    if !block.mixer.causal {
+        return Err(SpecError::NotCausal { layer });
+    }
     number("scale", block.mixer.scale.map(f64::from))?;
     number("softcap", block.mixer.softcap.map(f64::from))?;
     if let Some(window) = block.mixer.window {
         sizes(&[("window", window)])?;
     }
     if let Some(channel) = &block.channel {
-        sizes(&[("hidden", channel.hidden)])?;
+        sizes(&[("hidden", channel.hidden())])?;
     }
     block.mixer.rope.as_ref().map_or(Ok(()), |rope| check_rope(layer, rope, head_dim))
 }

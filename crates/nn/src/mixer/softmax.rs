@@ -28,9 +28,12 @@ pub struct SoftmaxSpec {
     /// Rotary position encoding; none leaves queries and keys as projected.
     #[serde(default)]
     pub rope: Option<RopeSpec>,
-    /// Query `i` sees keys `j` with `0 ≤ i − j < window`; none sees all earlier keys.
+    /// Query `i` sees keys `j` with `0 ≤ i − j < window`; none sees all.
     #[serde(default)]
     pub window: Option<usize>,
+    /// Rows see only earlier keys and their own; else all of them.
+    #[serde(default = "yes")]
+    pub causal: bool,
     /// Query, key and value projections have a bias.
     #[serde(default)]
     pub bias: bool,
@@ -45,12 +48,17 @@ pub struct SoftmaxSpec {
     pub softcap: Option<f32>,
 }
 
+/// For serde.
+fn yes() -> bool {
+    true
+}
+
 impl SoftmaxSpec {
     /// What the attention kernel is told.
     pub fn attention(&self) -> AttnSpec {
         AttnSpec {
             scale: self.scale.unwrap_or(1.0 / (self.head_dim as f32).sqrt()),
-            causal: true,
+            causal: self.causal,
             window: self.window,
             sinks_keep: 0,
             softcap: self.softcap,
@@ -70,7 +78,7 @@ pub struct HeadNorms {
     pub key: RmsNorm,
 }
 
-/// Causal softmax attention with projections.
+/// Softmax attention with projections.
 #[derive(Module, Debug)]
 pub struct Softmax {
     /// `dim` to `heads · head_dim`.

@@ -32,7 +32,7 @@ impl Costs {
         let per_row = |layer: &headwise_nn::block::BlockSpec| {
             let mixer = &layer.mixer;
             let mixed = spec.dim * mixer.head_dim * 2 * (mixer.heads + mixer.kv_heads);
-            mixed + layer.channel.as_ref().map_or(0, |channel| 3 * spec.dim * channel.hidden)
+            mixed + layer.channel.as_ref().map_or(0, |channel| channel.projections() * spec.dim * channel.hidden())
         };
         let rows: usize = spec.layers.iter().map(per_row).sum();
         let keys: usize = spec.layers.iter().map(|layer| 2 * layer.mixer.heads * layer.mixer.head_dim).sum();

@@ -4,8 +4,9 @@
 mod tests;
 
 use headwise_nn::block::{BlockSpec, Norms};
-use headwise_nn::channel::{Gate, GatedSpec};
+use headwise_nn::channel::{ChannelSpec, Gate, GatedSpec};
 use headwise_nn::mixer::SoftmaxSpec;
+use headwise_nn::norm::NormSpec;
 
 use super::super::{DecoderSpec, LoadError};
 use super::architecture::{Architecture, Windows};
@@ -45,8 +46,9 @@ fn decoder(keys: &mut Keys, architecture: &Architecture) -> Result<DecoderSpec, 
             window,
             ..mixer.clone()
         },
-        channel: Some(channel.clone()),
+        channel: Some(ChannelSpec::Gated(channel.clone())),
         norms: if gemma { Norms::Sandwich } else { Norms::Pre },
+        norm: NormSpec::Rms,
     };
     Ok(DecoderSpec {
         vocabulary: keys.need("vocab_size")?,
@@ -85,6 +87,7 @@ fn mixer(keys: &mut Keys, architecture: &Architecture, dim: usize) -> Result<Sof
         head_dim,
         rope: None,
         window: None,
+        causal: true,
         bias: architecture.bias,
         qk_norm: architecture.qk_norm,
         scale,

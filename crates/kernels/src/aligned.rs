@@ -13,7 +13,7 @@ struct Line([u8; LINE]);
 ///
 /// # Safety
 /// Implement it only for such types, with a size that divides 64.
-pub(super) unsafe trait Plain: Copy {}
+pub(crate) unsafe trait Plain: Copy {}
 
 // SAFETY: every bit pattern is a value, and 1, 2 and 4 divide 64.
 unsafe impl Plain for u8 {}
@@ -23,13 +23,18 @@ unsafe impl Plain for u16 {}
 unsafe impl Plain for f32 {}
 
 /// A fixed number of values, zero at first, aligned to 64 bytes.
-pub(super) struct Aligned<T: Plain> {
+pub(crate) struct Aligned<T: Plain> {
     lines: Vec<Line>,
     length: usize,
     values: PhantomData<T>,
 }
 
 impl<T: Plain> Aligned<T> {
+    /// No values.
+    pub const fn new() -> Self {
+        Self { lines: Vec::new(), length: 0, values: PhantomData }
+    }
+
     /// `length` zeros.
     pub fn zeros(length: usize) -> Self {
         let lines = (length * size_of::<T>()).div_ceil(LINE);
@@ -47,6 +52,16 @@ impl<T: Plain> Aligned<T> {
     pub fn values_mut(&mut self) -> &mut [T] {
         // SAFETY: as for `values`, and `self` is borrowed mutably.
         unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), self.length) }
+    }
+
+    /// Exactly `length` values to write; what they are is unspecified. Memory is only ever added.
+    pub fn resized(&mut self, length: usize) -> &mut [T] {
+        let lines = (length * size_of::<T>()).div_ceil(LINE);
+        if lines > self.lines.len() {
+            self.lines.resize(lines, Line([0; LINE]));
+        }
+        self.length = length;
+        self.values_mut()
     }
 
     /// Bytes of the values.

@@ -1,0 +1,137 @@
+//! Blocks of the operands, copied to where the register tile reads them in order.
+
+use std::ops::Range;
+
+use super::Matrix;
+use crate::aligned::Aligned;
+use crate::attention::product::{Factors, ROWS as STRIP, Vectors};
+use crate::simd::{LANES, Simd};
+
+/// Columns of `B` that lie together.
+pub(super) const PANEL: usize = 64;
+/// Added to the length of a copied row, so that rows do not compete for the same lines of the cache.
+const PADDING: usize = 16;
+
+/// A block of `A`. Rows that lie in memory one after the other keep their order, without the gaps; of a transposed matrix, the
+/// rows of each strip are interleaved: `[strip][step][6 rows]`.
+pub(super) struct Left<'s> {
+    values: &'s [f32],
+    stride: usize,
+    interleaved: bool,
+}
+
+impl<'s> Left<'s> {
+    /// Copies the block.
+    #[inline(always)]
+    pub fn pack<S: Simd>(
+        s: S,
+        a: Matrix<'_>,
+        rows: Range<usize>,
+        steps: Range<usize>,
+        scratch: &'s mut Aligned<f32>,
+    ) -> Self {
+        if a.transposed { Self::interleave(s, a, rows, steps, scratch) } else { Self::copy(a, rows, steps, scratch) }
+    }
+
+    #[inline(always)]
+    fn copy(a: Matrix<'_>, rows: Range<usize>, steps: Range<usize>, scratch: &'s mut Aligned<f32>) -> Self {
+        let stride = steps.len() + PADDING;
+        let values = scratch.resized(rows.len() * stride);
+        for (target, row) in values.chunks_exact_mut(stride).zip(rows) {
+            target[..steps.len()].copy_from_slice(&a.values[row * a.columns..][steps.clone()]);
+        }
+        Self { values, stride, interleaved: false }
+    }
+
+    #[inline(always)]
+    fn interleave<S: Simd>(
+        s: S,
+        a: Matrix<'_>,
+        rows: Range<usize>,
+        steps: Range<usize>,
+        scratch: &'s mut Aligned<f32>,
+    ) -> Self {
+        let stride = steps.len() * STRIP + PADDING;
+        let values = scratch.resized(rows.len().div_ceil(STRIP) * stride);
+        for (at, step) in steps.enumerate() {
+            let line = &a.values[step * a.rows..][..a.rows];
+            for (strip, first) in rows.clone().step_by(STRIP).enumerate() {
+                // Sixteen lanes at once; what is too much, the next step overwrites.
+                s.write(values, strip * stride + at * STRIP, s.read(line, first, 0.0));
+            }
+        }
+        Self { values, stride, interleaved: true }
+    }
+
+    /// The factors of the rows from `first`, a multiple of the rows of a strip.
+    #[inline(always)]
+    pub fn strip(&self, first: usize) -> Factors<'s> {
+        if self.interleaved {
+            let data = &self.values[first / STRIP * self.stride..];
+            Factors { data, row_stride: 1, step_stride: STRIP }
+        } else {
+            Factors { data: &self.values[first * self.stride..], row_stride: self.stride, step_stride: 1 }
+        }
+    }
+}
+
+/// A block of `B`: `[panel][step][64 columns]`, with zeros after the last column.
+pub(super) struct Right<'s> {
+    values: &'s [f32],
+    steps: usize,
+}
+
+impl<'s> Right<'s> {
+    /// Copies the block.
+    #[inline(always)]
+    pub fn pack<S: Simd>(
+        s: S,
+        b: Matrix<'_>,
+        steps: Range<usize>,
+        columns: Range<usize>,
+        scratch: &'s mut Aligned<f32>,
+    ) -> Self {
+        let panel = steps.len() * PANEL;
+        let values = scratch.resized(columns.len().div_ceil(PANEL) * panel);
+        let firsts = columns.clone().step_by(PANEL);
+        for (panel, first) in values.chunks_exact_mut(panel.max(1)).zip(firsts) {
+            let columns = first..(first + PANEL).min(columns.end);
+            if b.transposed {
+                transpose(s, b, steps.clone(), columns, panel);
+            } else {
+                for (target, step) in panel.chunks_exact_mut(PANEL).zip(steps.clone()) {
+                    let (target, rest) = target.split_at_mut(columns.len());
+                    target.copy_from_slice(&b.values[step * b.columns..][columns.clone()]);
+                    rest.fill(0.0);
+                }
+            }
+        }
+        Self { values, steps: steps.len() }
+    }
+
+    /// Panel `index`.
+    #[inline(always)]
+    pub fn panel(&self, index: usize) -> Vectors<'s> {
+        let length = self.steps * PANEL;
+        Vectors { data: &self.values[index * length..][..length], stride: PANEL }
+    }
+}
+
+/// Writes `panel` `[step][64]` from the columns of `b`, which lie in memory one after the other, sixteen by sixteen.
+#[inline(always)]
+fn transpose<S: Simd>(s: S, b: Matrix<'_>, steps: Range<usize>, columns: Range<usize>, panel: &mut [f32]) {
+    for at in (0..PANEL).step_by(LANES) {
+        for step in steps.clone().step_by(LANES) {
+            let length = LANES.min(steps.end - step);
+            let mut square = [s.zero(); LANES];
+            for (column, line) in (columns.start + at..columns.end).zip(&mut square) {
+                let source = &b.values[column * b.rows..][step..step + length];
+                *line = if length == LANES { s.read(source, 0, 0.0) } else { s.load_partial(source, 0.0) };
+            }
+            let square = s.transpose(square);
+            for (line, vector) in square.into_iter().take(length).enumerate() {
+                s.write(panel, (step - steps.start + line) * PANEL + at, vector);
+            }
+        }
+    }
+}
