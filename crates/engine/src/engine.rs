@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use burn::tensor::Device;
+use headwise_kernels::profile;
 use headwise_models::decoder::{Decoder, DecoderSpec, LoadError, Weights};
 use headwise_models::gguf::Gguf;
 
@@ -109,7 +110,7 @@ impl Engine {
 
     /// Runs `work` on the engine's threads.
     pub fn install<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
-        self.threads.install(work)
+        self.threads.install(profile::handed(work))
     }
 
     /// A new text under `policy`.

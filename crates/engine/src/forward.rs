@@ -1,6 +1,7 @@
 //! One forward of the model over chunks of many sequences.
 
 use headwise_kernels::attention::{self, AttnSpec, Rows, RowsMut, Shape, StatsOut};
+use headwise_kernels::profile;
 use headwise_kernels::rope::{HeadLayout, Rope};
 use headwise_models::decoder::DecoderSpec;
 use headwise_nn::block::BlockSpec;
@@ -104,7 +105,7 @@ impl Engine {
         for chunk in chunks.iter() {
             self.check(chunk.sequence, chunk.ids)?;
         }
-        Ok(self.threads.install(|| self.run(chunks)))
+        Ok(self.install(|| self.run(chunks)))
     }
 
     pub(crate) fn check(&self, sequence: &Sequence, ids: &[u32]) -> Result<(), EngineError> {
@@ -144,7 +145,10 @@ impl Engine {
         if batch.wanted.is_empty() {
             return vec![Logits::default(); chunks.len()];
         }
-        let logits = Host::new(self.model.head(x, &batch.wanted));
+        let logits = {
+            let _span = profile::whole("output head");
+            Host::new(self.model.head(x, &batch.wanted))
+        };
         batch.split(logits.as_slice(), self.spec().vocabulary)
     }
 }

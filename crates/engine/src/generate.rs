@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use headwise_kernels::profile::{self, Profile};
+
 use crate::{Engine, EngineError, Sampler, Sequence};
 
 /// How far to write.
@@ -24,6 +26,10 @@ pub struct Generated {
     pub steps: Vec<Duration>,
     /// Whether a stop token ended the text.
     pub stopped: bool,
+    /// Where the time went until the prompt was read, if a profile runs.
+    pub prefill_profile: Option<Profile>,
+    /// Where the time went from there on, if a profile runs.
+    pub steps_profile: Option<Profile>,
 }
 
 impl Generated {
@@ -45,6 +51,7 @@ pub fn generate(
     let started = Instant::now();
     let mut logits = engine.prefill(sequence, prompt, |_| {})?;
     let mut generated = Generated { prefill: started.elapsed(), ..Generated::default() };
+    generated.prefill_profile = profile::lap();
     while generated.ids.len() < generation.tokens {
         let id = sampler.choose(logits.last());
         if generation.stop.contains(&id) {
@@ -59,5 +66,6 @@ pub fn generate(
         logits = engine.step(sequence, id)?;
         generated.steps.push(started.elapsed());
     }
+    generated.steps_profile = profile::lap();
     Ok(generated)
 }

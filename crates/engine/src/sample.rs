@@ -1,5 +1,6 @@
 //! Choosing the next token from its scores.
 
+use headwise_kernels::profile;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -25,6 +26,7 @@ impl Sampler {
 
     /// The next token for `logits` `[vocabulary]`.
     pub fn choose(&mut self, logits: &[f32]) -> u32 {
+        let _span = profile::span("sampling");
         if self.temperature <= 0.0 {
             return largest(logits);
         }

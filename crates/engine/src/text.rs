@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
+use headwise_kernels::profile;
 use headwise_models::chat::{ChatTemplate, ChatTemplateError, Message};
 use headwise_models::decoder::{Decoder, LoadError, Weights};
 use headwise_models::gguf::Gguf;
@@ -108,6 +109,7 @@ impl TextModel {
 
     /// The tokens of a plain text.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, TextError> {
+        let _span = profile::span("tokenisation");
         Ok(self.tokenizer.encode(text, Encode::TEXT)?)
     }
 
@@ -116,6 +118,7 @@ impl TextModel {
     pub fn encode_turn(&self, user: &str, answer_start: &str) -> Result<Vec<u32>, TextError> {
         match &self.template {
             Some(template) => {
+                let _span = profile::span("tokenisation");
                 let text = template.render_continuation(&[Message::user(user)], answer_start)?;
                 Ok(self.tokenizer.encode(&text, Encode::TEMPLATE)?)
             }

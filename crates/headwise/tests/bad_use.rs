@@ -1,51 +1,10 @@
 //! What the commands say to bad input: one line that names what is wrong and what is right, exit status 2, nothing written.
 
-use std::path::{Path, PathBuf};
+mod letters;
+
 use std::process::Command;
 
-use serde_json::{Value, json};
-use tempfile::TempDir;
-
-/// A small random Llama with a tokenizer of single letters.
-struct Model(TempDir);
-
-impl Model {
-    fn new() -> Self {
-        Self::with_letters(('a'..='z').map(String::from).chain(["Ġ".into(), "Ċ".into()]))
-    }
-
-    fn with_letters(letters: impl IntoIterator<Item = String>) -> Self {
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/tests/golden/tiny_llama");
-        let folder = tempfile::tempdir().unwrap();
-        for entry in source.read_dir().unwrap() {
-            let path = entry.unwrap().path();
-            std::fs::copy(&path, folder.path().join(path.file_name().unwrap())).unwrap();
-        }
-        let vocabulary: Value = letters.into_iter().enumerate().map(|(id, letter)| (letter, json!(id))).collect();
-        let byte_level =
-            json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true});
-        let tokenizer = json!({
-            "version": "1.0",
-            "added_tokens": [],
-            "pre_tokenizer": byte_level,
-            "decoder": byte_level,
-            "model": {"type": "BPE", "vocab": vocabulary, "merges": []},
-        });
-        std::fs::write(folder.path().join("tokenizer.json"), tokenizer.to_string()).unwrap();
-        Self(folder)
-    }
-
-    fn path(&self) -> &str {
-        self.0.path().to_str().unwrap()
-    }
-
-    /// A file beside the model.
-    fn file(&self, name: &str, content: &[u8]) -> PathBuf {
-        let path = self.0.path().join(name);
-        std::fs::write(&path, content).unwrap();
-        path
-    }
-}
+use letters::Model;
 
 /// Runs the program without a model cache and without a network; standard error of a run that must fail.
 fn refused(arguments: &[&str]) -> String {
@@ -115,7 +74,7 @@ fn texts_that_cannot_be_read() {
         };
         says(&refused(&arguments), &["broken.txt", "not UTF-8", "byte 12"]);
     }
-    let missing = model.0.path().join("missing.txt");
+    let missing = model.folder().join("missing.txt");
     says(&refused(&["perplexity", model.path(), missing.to_str().unwrap()]), &["missing.txt", "No such file"]);
     let short = model.file("short.txt", b"a");
     says(&refused(&["perplexity", model.path(), short.to_str().unwrap()]), &["1 tokens", "at least 2"]);
@@ -134,7 +93,7 @@ fn models_that_are_none() {
     let model = Model::with_letters((0..200).map(|i| char::from_u32(0x4E00 + i).unwrap().to_string()));
     let error = refused(&["generate", model.path(), "-p", "once"]);
     says(&error, &["200 tokens", "the model 96", "do not belong together"]);
-    std::fs::remove_file(model.0.path().join("tokenizer.json")).unwrap();
+    std::fs::remove_file(model.folder().join("tokenizer.json")).unwrap();
     says(&refused(&["generate", model.path(), "-p", "once"]), &["tokenizer.json"]);
     let text = model.file("notes.gguf", b"these are my notes, not a model");
     says(&refused(&["generate", text.to_str().unwrap(), "-p", "once"]), &["notes.gguf", "GGUF"]);
@@ -145,7 +104,7 @@ fn models_that_are_none() {
 #[test]
 fn reports_that_cannot_be_written() {
     let model = Model::new();
-    let nowhere = model.0.path().join("nowhere/report.html");
+    let nowhere = model.folder().join("nowhere/report.html");
     let nowhere = nowhere.to_str().unwrap();
     // No row is printed: the run has not begun.
     for arguments in [

@@ -14,6 +14,7 @@ use std::marker::PhantomData;
 
 use crate::disjoint::Disjoint;
 use crate::parallel;
+use crate::profile::{self, Work};
 use crate::simd::{Kernel, Simd, dispatch, slices};
 
 pub use biased::{
@@ -76,6 +77,7 @@ pub fn geglu_tanh_backward(gate: &[f32], up: &[f32], dy: &[f32], d_gate: &mut [f
 
 fn map<A: Activation>(x: &[f32], y: &mut [f32]) {
     assert_eq!(x.len(), y.len(), "y is as long as x");
+    let _span = profile::span("activation").work(|| Work::bytes(2 * size_of_val(x)));
     parallel::pieces(y, PART, |piece, y| {
         dispatch(Map::<A>(&x[piece * PART..][..y.len()], y, PhantomData));
     });
@@ -100,6 +102,7 @@ impl<A: Activation> Kernel for Map<'_, A> {
 
 fn map_backward<A: Activation>(x: &[f32], dy: &[f32], dx: &mut [f32]) {
     assert!(x.len() == dy.len() && x.len() == dx.len(), "x, dy and dx have the same length");
+    let _span = profile::span("activation, backward").work(|| Work::bytes(3 * size_of_val(x)));
     parallel::pieces(dx, PART, |piece, dx| {
         let (at, length) = (piece * PART, dx.len());
         dispatch(MapBackward::<A>(&x[at..][..length], &dy[at..][..length], dx, PhantomData));
@@ -125,6 +128,7 @@ impl<A: Activation> Kernel for MapBackward<'_, A> {
 
 fn gated<A: Activation>(gate: &[f32], up: &[f32], y: &mut [f32]) {
     assert!(gate.len() == up.len() && gate.len() == y.len(), "gate, up and y have the same length");
+    let _span = profile::span("gated activation").work(|| Work::bytes(3 * size_of_val(gate)));
     parallel::pieces(y, PART, |piece, y| {
         let (at, length) = (piece * PART, y.len());
         dispatch(Gated::<A>(&gate[at..][..length], &up[at..][..length], y, PhantomData));
@@ -151,6 +155,7 @@ impl<A: Activation> Kernel for Gated<'_, A> {
 fn gated_backward<A: Activation>(gate: &[f32], up: &[f32], dy: &[f32], d_gate: &mut [f32], d_up: &mut [f32]) {
     let total = gate.len();
     assert!([up.len(), dy.len(), d_gate.len(), d_up.len()] == [total; 4], "all five slices have the same length");
+    let _span = profile::span("gated activation, backward").work(|| Work::bytes(5 * size_of_val(gate)));
     let d_up = Disjoint::new(d_up);
     parallel::pieces(d_gate, PART, |piece, d_gate| {
         let (at, length) = (piece * PART, d_gate.len());

@@ -7,6 +7,7 @@
 //! `w ← (1 - η λ) w - η / (1 - β₁ᵗ) · m / (√(v / (1 - β₂ᵗ)) + ε)`.
 
 use crate::parallel;
+use crate::profile::{self, Work};
 use crate::simd::{Kernel, Simd, dispatch, slices};
 
 /// Values worth handing to a thread.
@@ -55,6 +56,8 @@ impl AdamW {
     /// If `step` is 0 or the slices of a parameter differ in length.
     pub fn step(&self, step: u64, parameters: Vec<Parameter<'_>>) {
         assert!(step > 0, "steps are numbered from 1");
+        let numbers: usize = parameters.iter().map(|parameter| parameter.weight.len()).sum();
+        let _span = profile::span("AdamW").work(|| Work::bytes(7 * size_of::<f32>() * numbers));
         let factors = self.factors(step);
         let mut parts: Vec<Parameter<'_>> = parameters.into_iter().flat_map(Parameter::parts).collect();
         parallel::pieces(&mut parts, 1, |_, part| {

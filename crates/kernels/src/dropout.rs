@@ -6,6 +6,7 @@
 //! gradient is the same function of the upstream gradient.
 
 use crate::parallel;
+use crate::profile::{self, Work};
 use crate::simd::{Kernel, LANES, Simd, dispatch};
 
 /// Values that share the counters of one vector: a counter gives two words.
@@ -22,6 +23,7 @@ const PART: usize = 1 << 14;
 pub fn dropout(x: &[f32], p: f64, seed: u64, y: &mut [f32]) {
     assert!((0.0..1.0).contains(&p), "a probability of {p} is not in 0..1");
     assert_eq!(x.len(), y.len(), "y is as long as x");
+    let _span = profile::span("dropout").work(|| Work::bytes(2 * size_of_val(x)));
     parallel::pieces(y, PART, |piece, y| {
         let first = piece * PART;
         dispatch(Dropout { x: &x[first..][..y.len()], first, p, seed, y });

@@ -18,6 +18,7 @@ use crate::aligned::Aligned;
 use crate::attention::product::{Output, ROWS as STRIP, Size, Start, Vectors, multiply, multiply_to};
 use crate::disjoint::Disjoint;
 use crate::parallel;
+use crate::profile::{self, Work};
 use crate::simd::{Kernel, LANES, Simd, dispatch, prefetch};
 use pack::{Left, PANEL, Right};
 use schedule::{Cut, Part};
@@ -84,6 +85,11 @@ pub fn gemm(a: Matrix<'_>, b: Matrix<'_>, plus: Plus<'_>, c: &mut [f32]) {
     if let Plus::Bias(bias) = plus {
         assert_eq!(bias.len(), b.columns, "a bias for each column");
     }
+    let _span = profile::span("matrix product, general").work(|| {
+        let [rows, steps, columns] = [a.rows, a.columns, b.columns];
+        let bytes = size_of::<f32>() * (rows * steps + steps * columns + rows * columns);
+        Work { flops: 2.0 * (rows * steps) as f64 * columns as f64, bytes: bytes as f64 }
+    });
     let cut = Cut::new(a.rows, a.columns, b.columns, parallel::threads());
     let c = Disjoint::new(c);
     parallel::parts(cut.parts(), |part| {

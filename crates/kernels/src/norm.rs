@@ -16,6 +16,7 @@ mod rows;
 
 use crate::disjoint::Disjoint;
 use crate::parallel;
+use crate::profile::{self, Work};
 use crate::simd::dispatch;
 use crate::sum_rows::sum_rows;
 
@@ -84,6 +85,8 @@ fn forward<const CENTRED: bool>(
     let rows = check_rows(x, width);
     assert!(bias.is_none_or(|bias| bias.len() == width), "a bias for each weight");
     assert_eq!(y.len(), x.len(), "y is as long as x");
+    let (name, tensors) = if residual.is_some() { ("residual and norm", 4) } else { ("norm", 2) };
+    let _span = profile::span(name).work(|| Work::bytes(tensors * size_of_val(x)));
     let residual = residual.map(|Residual { residual, sum }| {
         assert!(residual.len() == x.len() && sum.len() == x.len(), "the residual and the sum are as long as x");
         (residual, Disjoint::new(sum))
@@ -119,6 +122,7 @@ fn backward<const CENTRED: bool>(
     assert!(dy.len() == x.len() && dx.len() == x.len(), "dy and dx are as long as x");
     assert!(d_other.is_none_or(|d_other| d_other.len() == x.len()), "every gradient of x is as long as x");
     assert!(d_weight.len() == width && d_bias.as_ref().is_none_or(|d| d.len() == width), "a gradient per weight");
+    let _span = profile::span("norm, backward").work(|| Work::bytes(3 * size_of_val(x)));
     let dx = Disjoint::new(dx);
     let sums = sum_rows(rows, 2 * width, |rows, sums| {
         let (start, length) = (rows.start * width, rows.len() * width);

@@ -11,6 +11,7 @@ use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::parallel;
+use crate::profile::{self, Work};
 use crate::simd::{Kernel, LANES, Simd, dispatch};
 
 /// How frequencies are stretched for a context longer than the one first trained on.
@@ -176,6 +177,7 @@ impl Rope {
         assert!(self.rotary_dim() <= head_dim, "{} of {head_dim} channels cannot turn", self.rotary_dim());
         assert!(row <= row_stride, "rows of {row} values are {row_stride} apart");
         assert!(x.len() >= (rows - 1) * row_stride + row, "{rows} rows in {} values", x.len());
+        let _span = profile::span("rotary encoding").work(|| Work::bytes(2 * rows * row * size_of::<f32>()));
         let last = (0..rows).map(|r| positions.at(r).unsigned_abs()).filter(|&p| p < KEPT_POSITIONS as u64).max();
         let kept = self.turns(last.map_or(0, |last| last as usize + 1));
         let together = (PART / row).max(1);

@@ -5,6 +5,7 @@
 //! anywhere gives NaN in its row. Matrices are row-major `[rows, width]` without gaps.
 
 use crate::parallel;
+use crate::profile::{self, Work};
 use crate::simd::{Kernel, Simd, dispatch, slices};
 
 /// Values worth handing to a thread.
@@ -50,6 +51,7 @@ fn check(length: usize, width: usize) -> usize {
 fn forward<const LOG: bool>(x: &[f32], width: usize, y: &mut [f32]) {
     let part = check(x.len(), width);
     assert_eq!(x.len(), y.len(), "y is as long as x");
+    let _span = profile::span("softmax").work(|| Work::bytes(2 * size_of_val(x)));
     parallel::pieces(y, part, |piece, y| {
         dispatch(Forward::<LOG> { x: &x[piece * part..][..y.len()], width, y });
     });
@@ -58,6 +60,7 @@ fn forward<const LOG: bool>(x: &[f32], width: usize, y: &mut [f32]) {
 fn backward<const LOG: bool>(y: &[f32], dy: &[f32], width: usize, dx: &mut [f32]) {
     let part = check(y.len(), width);
     assert!(dy.len() == y.len() && dx.len() == y.len(), "dy and dx are as long as y");
+    let _span = profile::span("softmax, backward").work(|| Work::bytes(3 * size_of_val(y)));
     parallel::pieces(dx, part, |piece, dx| {
         let (at, length) = (piece * part, dx.len());
         dispatch(Backward::<LOG> { y: &y[at..][..length], dy: &dy[at..][..length], width, dx });

@@ -5,6 +5,7 @@ pub mod compare;
 pub mod components;
 pub mod inspect;
 pub mod perplexity;
+pub mod profile;
 pub mod report;
 pub mod rows;
 pub mod table;

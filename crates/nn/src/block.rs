@@ -2,6 +2,7 @@
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
+use headwise_kernels::profile::{self, Work};
 use serde::{Deserialize, Serialize};
 
 use crate::channel::{Channel, ChannelSpec};
@@ -74,9 +75,16 @@ impl Around {
         };
         match &self.sum {
             Some(norm) => norm.forward_sum(x, output).1,
-            None => x + output,
+            None => add(x, output),
         }
     }
+}
+
+/// The residual sum.
+fn add(x: Tensor<3>, output: Tensor<3>) -> Tensor<3> {
+    let bytes = 3 * size_of::<f32>() * x.dims().iter().product::<usize>();
+    let _span = profile::span("residual sum").work(|| Work::bytes(bytes));
+    x + output
 }
 
 /// One layer of a decoder or encoder.

@@ -3,6 +3,7 @@
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Distribution, Int, Tensor, TensorData};
 use headwise_kernels::matrix::PackedMatrix;
+use headwise_kernels::profile;
 use headwise_ops::host;
 
 use crate::linear::Packed;
@@ -37,6 +38,7 @@ impl Embedding {
 
     /// The vectors of `ids`: `[1, ids, dim]`. Every id must be below the vocabulary size.
     pub fn lookup(&self, ids: &[u32], device: &Device) -> Tensor<3> {
+        let _span = profile::span("embedding lookup");
         match self {
             Self::Float(table) => {
                 let ids: Vec<i64> = ids.iter().map(|&id| i64::from(id)).collect();

@@ -22,7 +22,8 @@ pub fn adamw<const D: usize>(
     if !kernels_serve(&weight) || weight.device().is_autodiff() {
         return composed(settings, step, weight, gradient, [first, second]);
     }
-    let flex = |tensor: Tensor<D>| contiguous(tensor.try_into_primitive::<Flex>().expect("a tensor of the CPU backend"));
+    let flex =
+        |tensor: Tensor<D>| contiguous(tensor.try_into_primitive::<Flex>().expect("a tensor of the CPU backend"));
     let gradient = flex(gradient);
     let [mut weight, mut first, mut second] = [weight, first, second].map(flex);
     let parameter = Parameter {

@@ -24,11 +24,11 @@ mod softmax;
 
 pub use activation::{gelu, gelu_tanh, silu};
 pub use adamw::adamw;
-pub use headwise_kernels::adamw::AdamW;
 pub use attention::{Attended, attention};
 pub use bias_activation::{bias_gelu, bias_gelu_tanh, bias_silu};
 pub use dropout::dropout;
 pub use gated::{geglu_tanh, swiglu};
+pub use headwise_kernels::adamw::AdamW;
 pub use layer_norm::layer_norm;
 pub use linear::linear;
 pub use packed::packed_product;

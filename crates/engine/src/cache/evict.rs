@@ -2,6 +2,8 @@
 
 use std::fmt::Debug;
 
+use headwise_kernels::profile;
+
 use super::{LayerStore, Limits, Needs};
 
 /// An evicting policy.
@@ -60,8 +62,10 @@ pub(super) fn evict(evictor: &dyn Evictor, limits: &Limits, store: &mut LayerSto
     let target = if decoding { budget - limits.slack.min(budget / 8) } else { budget };
     let protected = evictor.protected(target);
     store.gather();
-    let scores = evictor.score(store);
-    let keep: Vec<Vec<u32>> = scores.iter().map(|scores| select(scores, target, protected)).collect();
+    let keep: Vec<Vec<u32>> = {
+        let _span = profile::whole("eviction, scores");
+        evictor.score(store).iter().map(|scores| select(scores, target, protected)).collect()
+    };
     store.compact(&keep);
     if limits.reindex {
         store.reindex();

@@ -27,9 +27,7 @@ impl Step {
     ///
     /// The budgets of layers are divided when the prompt ends; what the budget has grown by since then, all layers get.
     fn budget(&self, store: &LayerStore, place: Place, tokens: usize) -> usize {
-        let StoreShape { head_dim, .. } = store.shape();
-        let pair_bytes = store.pairs().first().map_or(0, |pairs| pairs.codec().pair_bytes(head_dim, head_dim));
-        let pairs = |tokens| self.limits.pairs(tokens, pair_bytes, place.stores);
+        let pairs = |tokens| self.limits.pairs(tokens, store.pair_bytes(), place.stores);
         let prompt = store.prompt_tokens();
         let plan = Plan { layer: place.layer, layers: place.layers, tokens: prompt, budget: pairs(prompt) };
         (self.evictor.layer_budget(&plan) + pairs(tokens) - plan.budget).max(1)

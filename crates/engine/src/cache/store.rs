@@ -6,6 +6,7 @@
 use headwise_kernels::attention::AttnSpec;
 use headwise_kernels::kv::{Codec, KeyValues, StoreBytes};
 use headwise_kernels::parallel;
+use headwise_kernels::profile::{self, Work};
 use headwise_kernels::rope::Rope;
 
 use super::query_moments::FIRST_QUERIES;
@@ -150,6 +151,12 @@ impl LayerStore {
         self.prompt_tokens = self.tokens;
     }
 
+    /// Bytes of a pair as it is stored.
+    pub(super) fn pair_bytes(&self) -> usize {
+        let head_dim = self.shape.head_dim;
+        self.pairs.first().map_or(0, |pairs| pairs.codec().pair_bytes(head_dim, head_dim))
+    }
+
     /// Pairs of the longest head.
     pub fn longest(&self) -> usize {
         self.pairs.iter().map(KeyValues::len).max().unwrap_or(0)
@@ -182,6 +189,9 @@ impl LayerStore {
     pub fn append(&mut self, new: NewPairs<'_>) {
         let head_dim = self.shape.head_dim;
         let width = self.shape.kv_heads * head_dim;
+        let stored = new.positions.len() * self.shape.kv_heads * self.pair_bytes();
+        let _span = profile::span("key-value append")
+            .work(|| Work::bytes(size_of_val(new.key) + size_of_val(new.value) + stored));
         for (row, &position) in new.positions.iter().enumerate() {
             for (head, pairs) in self.pairs.iter_mut().enumerate() {
                 let channels = row * width + head * head_dim..row * width + (head + 1) * head_dim;
@@ -206,6 +216,16 @@ impl LayerStore {
         if self.attention.is_none() {
             self.attention = Some((spec.clone(), rope.cloned()));
         }
+        self.gather_statistics(rows, spec);
+        self.pairs.iter_mut().for_each(KeyValues::settle);
+    }
+
+    /// Gathers what is needed of rows that have attended.
+    fn gather_statistics(&mut self, rows: Attended<'_>, spec: &AttnSpec) {
+        if self.needs == Needs::default() {
+            return;
+        }
+        let _span = profile::whole("eviction, statistics");
         self.queries.extend(rows.query);
         self.gather_moments(rows.raw_query);
         if self.needs.column_sums {
@@ -220,12 +240,12 @@ impl LayerStore {
                 self.gather();
             }
         }
-        self.pairs.iter_mut().for_each(KeyValues::settle);
     }
 
     /// Brings the statistics up to date with all rows observed.
     pub fn gather(&mut self) {
         if let (1.., Some((spec, _))) = (self.waiting.len(), &self.attention) {
+            let _span = profile::whole("eviction, statistics");
             let heads = &mut self.statistics.heads;
             let mut totals: Vec<Vec<f32>> =
                 heads.iter_mut().zip(&self.pairs).map(|(head, pairs)| head.take_column_sums(pairs.len())).collect();
@@ -267,6 +287,7 @@ impl LayerStore {
     /// Keeps the slots `keep` of every head, ascending.
     pub fn compact(&mut self, keep: &[Vec<u32>]) {
         self.gather();
+        let _span = profile::whole("eviction, compaction");
         for (first, keep) in self.first_keys.iter_mut().zip(keep) {
             let in_place = keep.iter().enumerate().take_while(|(slot, kept)| *slot == **kept as usize).count();
             first.truncate(in_place);
@@ -282,6 +303,7 @@ impl LayerStore {
     /// Scores depend on distances only, so moving old keys up equals counting them from zero and the query with them.
     pub fn reindex(&mut self) {
         let Some((_, Some(rope))) = &self.attention else { return };
+        let _span = profile::whole("eviction, moving keys");
         for (head, pairs) in self.pairs.iter_mut().enumerate() {
             let first = self.first_keys.get(head).map_or(&[][..], Vec::as_slice);
             pairs.make_consecutive(rope, first);

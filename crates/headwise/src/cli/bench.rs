@@ -35,6 +35,9 @@ pub struct Bench {
     /// Write the rows as JSON; `-`, or no name, is standard output
     #[arg(long, num_args = 0..=1, default_missing_value = "-")]
     json: Option<String>,
+    /// Print where the time went, by operation
+    #[arg(long)]
+    profile: bool,
     #[command(flatten)]
     run: Run,
 }
@@ -66,7 +69,7 @@ impl Bench {
         bar.set_message("peaks of this machine");
         let peaks = Peaks::measure(engine);
         let name = model.as_ref().map(|model| model.name.as_str());
-        let setup = Setup { repeats: self.repeats, ..Setup::new(engine, name) };
+        let setup = Setup { repeats: self.repeats, profile: self.profile, ..Setup::new(engine, name) };
         let rows = plan.run(&setup, |done, next| {
             bar.set_position(done as u64);
             bar.set_message(next.to_owned());
@@ -78,7 +81,7 @@ impl Bench {
         let envelope = Envelope { version: env!("CARGO_PKG_VERSION").into(), machine, command: command(), rows };
         let report = BenchReport { envelope, peaks, load };
         if !json.as_ref().is_some_and(Output::is_stdout) {
-            print!("{}", bench::table(&report));
+            print!("{}{}", bench::table(&report), bench::profiles(&report));
         }
         if let Some(json) = json {
             json.write(&(serde_json::to_string_pretty(&report)? + "\n"))?;

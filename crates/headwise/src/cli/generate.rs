@@ -5,7 +5,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 use headwise::engine::cache::CachePolicy;
-use headwise::engine::{Generation, Sampler, generate};
+use headwise::engine::{Generated, Generation, Sampler, generate};
+use headwise::kernels::profile;
+use headwise::lab;
 
 use super::Outcome;
 use super::model::Run;
@@ -48,6 +50,9 @@ pub struct Generate {
     /// Print timings and cache size on standard error
     #[arg(long)]
     stats: bool,
+    /// Print where the time of prompt and text went, by operation, on standard error
+    #[arg(long)]
+    profile: bool,
     #[command(flatten)]
     run: Run,
 }
@@ -61,6 +66,9 @@ impl Generate {
             return Err("the prompt is empty: it must have at least one character".into());
         }
         let model = self.run.open(&self.model)?;
+        if self.profile {
+            profile::start();
+        }
         let ids = if self.raw { model.encode(&prompt)? } else { model.encode_turn(&prompt, "")? };
         let mut sequence = model.engine.sequence(&policy)?;
         let generation = Generation { tokens: self.tokens, stop: model.tokenizer.end_of_generation_ids().to_vec() };
@@ -69,6 +77,7 @@ impl Generate {
         let mut out = std::io::stdout().lock();
         let mut written = Ok(());
         let generated = generate(&model.engine, &mut sequence, &ids, &generation, &mut sampler, |id| {
+            let _span = profile::span("writing text");
             let piece = if self.ids { format!("{id} ") } else { decoder.push(id) };
             written = out.write_all(piece.as_bytes()).and_then(|()| out.flush());
             written.is_ok()
@@ -88,6 +97,10 @@ impl Generate {
                 sequence.peak_bytes() as f64 / 1e6,
             );
         }
+        if self.profile {
+            profile::finish();
+            print_profile(ids.len(), &generated);
+        }
         Ok(())
     }
 
@@ -100,6 +113,20 @@ impl Generate {
                 std::io::stdin().read_to_end(&mut bytes)?;
                 super::as_text(bytes, "standard input")
             }
+        }
+    }
+}
+
+/// Two tables on standard error: reading the prompt, and writing after it.
+fn print_profile(prompt: usize, generated: &Generated) {
+    let steps = generated.steps.len();
+    let parts = [
+        (format!("prompt of {prompt} tokens"), &generated.prefill_profile),
+        (format!("{steps} further tokens"), &generated.steps_profile),
+    ];
+    for (title, profile) in parts {
+        if let Some(profile) = profile {
+            eprintln!("\n{}", lab::profile::table(&title, &lab::profile::rows(profile)).trim_end());
         }
     }
 }

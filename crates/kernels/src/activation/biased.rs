@@ -7,6 +7,7 @@ use std::marker::PhantomData;
 use super::functions::{Activation, Gelu, GeluTanh, Silu};
 use crate::disjoint::Disjoint;
 use crate::parallel;
+use crate::profile::{self, Work};
 use crate::simd::{Kernel, Simd, dispatch, slices};
 use crate::sum_rows::sum_rows;
 
@@ -57,6 +58,7 @@ fn check_rows(x: &[f32], width: usize) -> usize {
 fn forward<A: Activation>(x: &[f32], bias: &[f32], y: &mut [f32]) {
     check_rows(x, bias.len());
     assert_eq!(x.len(), y.len(), "y is as long as x");
+    let _span = profile::span("activation").work(|| Work::bytes(2 * size_of_val(x)));
     let length = (PART / bias.len()).max(1) * bias.len();
     parallel::pieces(y, length, |piece, y| {
         dispatch(Biased::<A>(&x[piece * length..][..y.len()], bias, y, PhantomData));
@@ -89,6 +91,7 @@ fn backward<A: Activation>(x: &[f32], bias: &[f32], dy: &[f32], dx: &mut [f32], 
     let (width, rows) = (bias.len(), check_rows(x, bias.len()));
     assert!(dy.len() == x.len() && dx.len() == x.len(), "dy and dx are as long as x");
     assert_eq!(d_bias.len(), width, "a gradient for each bias");
+    let _span = profile::span("activation, backward").work(|| Work::bytes(3 * size_of_val(x)));
     let dx = Disjoint::new(dx);
     let sums = sum_rows(rows, width, |rows, d_bias| {
         let (start, length) = (rows.start * width, rows.len() * width);

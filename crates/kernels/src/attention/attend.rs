@@ -14,8 +14,10 @@ use super::source::{KeyValueBlocks, Source};
 use super::spec::AttnSpec;
 use super::tile::{Line, Tile, pack};
 use super::visible::{Visible, position};
+use super::work;
 use crate::disjoint::Disjoint;
 use crate::parallel;
+use crate::profile;
 
 /// The query rows of one sequence in one forward, and its keys.
 ///
@@ -67,6 +69,7 @@ pub fn attend<B: KeyValueBlocks>(
     refill(&mut stats.entropy, if spec.want.entropy { rows * shape.heads } else { 0 }, 0.0);
 
     let sequences: Vec<Sequence<'_>> = segments.iter().map(Sequence::new).collect();
+    let _span = profile::span(work::name(&sequences)).work(|| work::of_rows(spec, shape, &sequences));
     let plan = Plan::new(spec, shape, &sequences);
     let mut partials = vec![0.0; plan.partials];
     let call = Call {

@@ -13,8 +13,10 @@ use super::source::BLOCK;
 use super::spec::AttnSpec;
 use super::tile::Tile;
 use super::view::{Dims, View4};
+use super::work;
 use crate::disjoint::Disjoint;
 use crate::parallel;
+use crate::profile;
 use crate::simd::{Kernel, LANES, Simd, dispatch};
 
 /// What the forward pass computed, and the gradients of the loss with respect to it.
@@ -66,6 +68,7 @@ pub fn backward(
     assert_eq!(upstream.lse.len(), dims.lse(), "elements of the log-sum-exp");
     assert_eq!(upstream.d_lse.map_or(dims.lse(), <[f32]>::len), dims.lse(), "elements of the log-sum-exp's gradient");
 
+    let _span = profile::span("attention, backward").work(|| work::of_gradients(spec, dims));
     let bias = inputs.bias.filter(|_| bias_gradient).map(|bias| BiasGradient::new(dims, bias));
     let layout = Layout::new(dims);
     let mut gradients = Gradients {

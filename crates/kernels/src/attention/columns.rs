@@ -14,8 +14,10 @@ use super::softmax::refill;
 use super::source::{BLOCK, KeyValueBlocks};
 use super::spec::AttnSpec;
 use super::tile::{LINES, Tile};
+use super::work;
 use crate::disjoint::Disjoint;
 use crate::parallel;
+use crate::profile;
 use crate::simd::{Kernel, LANES, Simd, dispatch};
 
 /// Over which query heads of a key/value head the weights are added.
@@ -56,6 +58,7 @@ pub fn column_sums<B: KeyValueBlocks>(
     }
     let out: Vec<Disjoint<'_, f32>> = out.iter_mut().map(|out| Disjoint::new(out)).collect();
     let sequence = Sequence::new(segment);
+    let _span = profile::span("attention, column sums").work(|| work::of_scores(spec, shape, &sequence));
     let call = Call { spec, shape, query, sequence: &sequence, lse, each: sum == HeadSum::Each, out: &out };
     call.run(&units);
 }

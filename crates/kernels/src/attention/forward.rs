@@ -10,8 +10,10 @@ use super::spec::AttnSpec;
 use super::tile::{LINES, Line, Tile, pack};
 use super::view::{Dims, View4};
 use super::visible::Visible;
+use super::work;
 use crate::disjoint::Disjoint;
 use crate::parallel;
+use crate::profile;
 
 /// The tensors that attention reads.
 #[derive(Clone, Copy, Debug)]
@@ -52,6 +54,7 @@ pub fn forward(spec: &AttnSpec, dims: &Dims, inputs: &Inputs<'_>, out: &mut [f32
     inputs.check(dims);
     assert_eq!(out.len(), dims.output(), "elements of the output");
     assert_eq!(lse.len(), dims.lse(), "elements of the log-sum-exp");
+    let _span = profile::span("attention, forward").work(|| work::of_tensors(spec, dims));
     let step = (LINES / shape.group()).max(1);
     let tiles = dims.queries.div_ceil(step);
     let keys = Transposed::new(dims, inputs.key, dims.head_dim);

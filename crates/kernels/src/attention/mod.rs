@@ -29,6 +29,9 @@ mod spec;
 mod tile;
 mod view;
 mod visible;
+#[cfg(test)]
+mod visits;
+mod work;
 
 pub use attend::{Segment, StatsOut, attend};
 pub use backward::{Gradients, Upstream, backward};

@@ -20,6 +20,8 @@ pub trait KeyValueBlocks: Sync {
     fn values<S: Simd>(&self, simd: S, block: usize, out: &mut [f32]);
     /// Text position of every slot, ascending; `None`: slot index = position.
     fn positions(&self) -> Option<&[i32]>;
+    /// Bytes that keys and values take as they are stored.
+    fn stored_bytes(&self) -> usize;
     /// Hands the keys and values of `block`, of `widths` channels, to `reader` as they are stored. False if they cannot be read
     /// there, or have other widths: then they are decoded.
     fn stored<R: StoredReader>(&self, _block: usize, _widths: [usize; 2], _reader: R) -> bool {
@@ -68,6 +70,8 @@ pub(super) trait Source: Sync {
     fn slots(&self) -> usize;
     /// Text position of every slot.
     fn positions(&self) -> Option<&[i32]>;
+    /// Bytes that keys and values take as they are stored.
+    fn stored_bytes(&self) -> usize;
     /// Lets a tile of few lines take in `block` from where it is stored; false if the block has to be decoded first.
     fn absorb_stored(&self, tile: &Tile<'_>, value_dim: usize, block: usize, running: &mut Running) -> bool;
     /// Decodes keys and values of `block`; either output may be empty.
@@ -81,6 +85,10 @@ impl<B: KeyValueBlocks> Source for B {
 
     fn positions(&self) -> Option<&[i32]> {
         KeyValueBlocks::positions(self)
+    }
+
+    fn stored_bytes(&self) -> usize {
+        KeyValueBlocks::stored_bytes(self)
     }
 
     fn absorb_stored(&self, tile: &Tile<'_>, value_dim: usize, block: usize, running: &mut Running) -> bool {
@@ -224,6 +232,10 @@ impl KeyValueBlocks for Float<'_> {
 
     fn positions(&self) -> Option<&[i32]> {
         self.positions
+    }
+
+    fn stored_bytes(&self) -> usize {
+        self.keys.rows * (self.keys.width + self.values.width) * size_of::<f32>()
     }
 }
 

@@ -83,6 +83,8 @@ impl<'a> Tile<'a> {
         out: &mut [f32],
         capped: Option<&mut [f32]>,
     ) {
+        #[cfg(test)]
+        super::visits::note(lines.len());
         let size = Size { rows: lines.len(), vectors: BLOCK / LANES, steps: self.head_dim };
         let stride = self.head_dim.next_multiple_of(LANES);
         let a = Factors { data: &self.query[lines.start * stride..], row_stride: stride, step_stride: 1 };

@@ -54,6 +54,11 @@ impl Visible {
         self.first >= start + BLOCK || (self.begin <= start && self.end >= start + BLOCK)
     }
 
+    /// How many slots are visible.
+    pub fn count(self) -> usize {
+        self.first + self.end - self.begin
+    }
+
     /// The hull of both.
     pub fn union(self, other: Self) -> Self {
         Self { first: self.first.max(other.first), begin: self.begin.min(other.begin), end: self.end.max(other.end) }

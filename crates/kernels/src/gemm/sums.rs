@@ -2,6 +2,7 @@
 
 use super::Matrix;
 use crate::parallel;
+use crate::profile::{self, Work};
 use crate::simd::{Kernel, LANES, Simd, dispatch};
 
 /// Rows that are summed together before the sums of such blocks are: their number fixes the order of additions.
@@ -14,6 +15,7 @@ const ROWS: usize = 64;
 pub fn column_sums(x: Matrix<'_>, sums: &mut [f32]) {
     assert!(!x.transposed, "sums over the rows of a matrix that lies in memory row by row");
     assert_eq!(sums.len(), x.columns, "a sum for each column");
+    let _span = profile::span("column sums").work(|| Work::bytes(size_of_val(x.values)));
     sums.fill(0.0);
     if x.columns == 0 {
         return;

@@ -33,6 +33,7 @@ pub use codec::Codec;
 pub use page::Page;
 
 use crate::attention::{BLOCK, KeyValueBlocks, StoredReader};
+use crate::profile;
 use crate::rope::{HeadLayout, Rope};
 use crate::simd::{Simd, prefetch};
 
@@ -224,6 +225,7 @@ impl KeyValues {
     /// Codes whole pages that have left the full-precision window of the codec.
     pub fn settle(&mut self) {
         let Some(window) = self.codec.full_precision_window() else { return };
+        let _span = profile::span("key-value coding");
         let behind = self.slots.saturating_sub(window) / PAGE;
         for page in self.pages.iter_mut().take(behind).skip(self.settled) {
             Arc::make_mut(page).settle(self.codec);
@@ -266,6 +268,10 @@ impl KeyValueBlocks for KeyValues {
 
     fn positions(&self) -> Option<&[i32]> {
         Some(&self.positions)
+    }
+
+    fn stored_bytes(&self) -> usize {
+        self.bytes().coded()
     }
 
     fn stored<R: StoredReader>(&self, block: usize, widths: [usize; 2], reader: R) -> bool {

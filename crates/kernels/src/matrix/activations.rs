@@ -12,6 +12,7 @@ use super::blocks::BLOCK;
 use super::schedule::{Rows, Tile};
 use crate::disjoint::Disjoint;
 use crate::parallel;
+use crate::profile::{self, Work};
 use crate::simd::{Kernel, LANES, Level, Simd, dispatch_at};
 
 /// Words of four codes in a block.
@@ -64,6 +65,8 @@ impl Activations {
     /// Rounds all rows; `offset` is that of the weights' codes.
     pub fn quantise(level: Level, x: Rows<'_>, blocks: usize, tiles: &[Tile], offset: i32) -> Self {
         let count = x.count * blocks;
+        let values = count * BLOCK;
+        let _span = profile::span("rounding of activations").work(|| Work::bytes(values * (size_of::<f32>() + 1)));
         let mut all = Self {
             high: Digits::zeros(count),
             low: Digits::zeros(count),

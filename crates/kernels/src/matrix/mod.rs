@@ -19,6 +19,7 @@ mod super_blocks;
 use std::fmt;
 
 use crate::aligned::{Aligned, Plain};
+use crate::profile::{self, Work};
 use crate::simd::{LANES, Level, float};
 use blocks::Blocks;
 
@@ -211,6 +212,13 @@ impl PackedMatrix {
         self.product_at(Level::current(), x, rows, x_stride, Some(bias), y, y_stride);
     }
 
+    /// What a product with `rows` rows has to do.
+    fn work(&self, rows: usize) -> Work {
+        let activations = rows * (self.inputs + self.outputs) * size_of::<f32>();
+        let flops = 2.0 * rows as f64 * self.inputs as f64 * self.outputs as f64;
+        Work { flops, bytes: (self.bytes() + activations) as f64 }
+    }
+
     /// The product with the instruction set `level`.
     pub(crate) fn product_at(
         &self,
@@ -229,6 +237,7 @@ impl PackedMatrix {
         assert!(x.len() >= (rows - 1) * x_stride + self.inputs, "{rows} rows of x in {} values", x.len());
         assert!(y.len() >= (rows - 1) * y_stride + self.outputs, "{rows} rows of y in {} values", y.len());
         assert!(bias.is_none_or(|bias| bias.len() == self.outputs), "a bias per output of {self:?}");
+        let _span = profile::span(self.format.product_name()).work(|| self.work(rows));
         let x = schedule::Rows { values: x, count: rows, stride: x_stride };
         let y = schedule::Target::new(y, y_stride, self.outputs, bias);
         match &self.storage {
@@ -236,6 +245,26 @@ impl PackedMatrix {
             Storage::F16(weights) => float_product::run::<float::F16>(level, weights, self.inputs, x, &y),
             Storage::Bf16(weights) => float_product::run::<float::Bf16>(level, weights, self.inputs, x, &y),
             Storage::Blocks(blocks) => block_product::run(level, blocks, x, &y),
+        }
+    }
+}
+
+impl Format {
+    /// What a profile calls products with such weights.
+    fn product_name(self) -> &'static str {
+        match self {
+            Self::F32 => "matrix product, f32",
+            Self::F16 => "matrix product, f16",
+            Self::Bf16 => "matrix product, bf16",
+            Self::Q8_0 => "matrix product, q8_0",
+            Self::Q4_0 => "matrix product, q4_0",
+            Self::Q4_1 => "matrix product, q4_1",
+            Self::Q5_0 => "matrix product, q5_0",
+            Self::Q5_1 => "matrix product, q5_1",
+            Self::Q3K => "matrix product, q3_k",
+            Self::Q4K => "matrix product, q4_k",
+            Self::Q5K => "matrix product, q5_k",
+            Self::Q6K => "matrix product, q6_k",
         }
     }
 }

@@ -27,7 +27,7 @@ pub use peaks::{Peaks, load};
 pub use plan::{Benchmark, Plan, Setup};
 pub use row::{BenchReport, BenchRow, Params};
 pub use shape::{Form, Shape};
-pub use table::table;
+pub use table::{profiles, table};
 pub use timing::{Repeats, Times};
 
 use headwise_engine::EngineError;

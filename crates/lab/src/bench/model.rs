@@ -117,7 +117,8 @@ pub(super) fn decode(run: &Run<'_>, engine: &Engine, name: &str) -> Result<Vec<B
         Ok::<(), EngineError>(())
     })?;
     let per_token = |milliseconds: f64| milliseconds / STEPS as f64;
-    let times = Times { median: per_token(times.median), min: per_token(times.min), max: per_token(times.max) };
+    let times =
+        Times { median: per_token(times.median), min: per_token(times.min), max: per_token(times.max), ..times };
     let size = weights(engine.model());
     let attention = attention_flops(engine.model(), tokens, STEPS) / STEPS as f64;
     let flops = 2.0 * (size.layers + size.head) as f64 + attention;

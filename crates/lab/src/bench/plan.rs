@@ -1,6 +1,7 @@
 //! Which benchmarks run, on which shapes.
 
 use headwise_engine::Engine;
+use headwise_kernels::profile;
 
 use super::{BenchError, BenchRow, Form, Repeats, Shape};
 use super::{attention, element_wise, matrix_product, model, train_step};
@@ -140,12 +141,14 @@ pub struct Setup<'a> {
     /// Caches and matrices that a model would read once per token are copied until they have so many bytes, and calls
     /// take turns with them.
     pub rotated_bytes: usize,
+    /// Whether rows say where the time went.
+    pub profile: bool,
 }
 
 impl<'a> Setup<'a> {
     /// On `engine`, whose model is called `model`, with more rotated bytes than the processor's caches hold.
     pub fn new(engine: &'a Engine, model: Option<&'a str>) -> Self {
-        Self { engine, model, repeats: None, rotated_bytes: 256 << 20 }
+        Self { engine, model, repeats: None, rotated_bytes: 256 << 20, profile: false }
     }
 }
 
@@ -215,6 +218,9 @@ impl Plan {
 
     /// Measures everything; `progress` is told how many steps are done and what comes next.
     pub fn run(&self, setup: &Setup<'_>, mut progress: impl FnMut(usize, &str)) -> Result<Vec<BenchRow>, BenchError> {
+        if setup.profile {
+            profile::start();
+        }
         let (mut rows, mut done) = (Vec::new(), 0);
         for (benchmark, shapes) in &self.0 {
             for shape in shapes {
@@ -223,6 +229,7 @@ impl Plan {
                 done += 1;
             }
         }
+        profile::finish();
         Ok(rows)
     }
 }

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Peaks, Times};
+use crate::profile::{self, ProfileRow};
 use crate::rows::Envelope;
 
 /// What was measured; what does not apply is left out.
@@ -51,6 +52,9 @@ pub struct BenchRow {
     pub gflops: Option<f64>,
     /// 10⁹ bytes per second at the median, where bytes are counted.
     pub gbs: Option<f64>,
+    /// Where the time of all timed calls went; absent unless asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profile: Option<Vec<ProfileRow>>,
 }
 
 impl BenchRow {
@@ -66,6 +70,7 @@ impl BenchRow {
             max_ms: times.max,
             gflops: flops.map(rate).filter(|rate| rate.is_finite()),
             gbs: bytes.map(rate).filter(|rate| rate.is_finite()),
+            profile: times.profile.as_ref().map(profile::rows),
         }
     }
 

@@ -3,6 +3,7 @@
 use comfy_table::{Cell, CellAlignment, ContentArrangement, LineStyle, Table, TableStyle};
 
 use super::{BenchReport, BenchRow, Params};
+use crate::profile;
 use crate::rows::quantity::{ABSENT, or_absent, rate};
 
 /// A load from which on other work disturbs the figures.
@@ -49,6 +50,15 @@ pub fn table(report: &BenchReport) -> String {
         rate(peaks.matrix_product_gflops),
         rate(peaks.read_gbs),
     )
+}
+
+/// Where the time of each row went, of rows that were profiled.
+pub fn profiles(report: &BenchReport) -> String {
+    let table = |row: &BenchRow| {
+        let title = format!("\n{} {}, all timed calls", row.name, describe(&row.params));
+        row.profile.as_ref().map(|rows| profile::table(&title, rows))
+    };
+    report.envelope.rows.iter().filter_map(table).collect()
 }
 
 /// Everything that tells rows of a benchmark apart, in a few words.

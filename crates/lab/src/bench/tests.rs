@@ -48,7 +48,7 @@ fn a_shape_must_fit_every_benchmark_chosen() {
 #[test]
 fn default_shapes_are_the_ones_peers_run() {
     let plan = Plan::new(None, None).expect("a plan");
-    assert_eq!(plan.steps(), 3 + 3 + 1 + 4 + 4 + 4 + 4);
+    assert_eq!(plan.steps(), 3 + 3 + 1 + 4 + 1 + 4 + 4 + 4);
 }
 
 #[test]
@@ -69,6 +69,7 @@ fn every_benchmark_runs_and_fills_its_columns() {
         let shape = match benchmark {
             Benchmark::AttentionForward | Benchmark::AttentionTrain => "2x2x9x16",
             Benchmark::AttentionDecode => "2x6x70x32",
+            Benchmark::TrainStep => "2x9x64x1",
             Benchmark::QuantMatmul => "3x64x48",
             Benchmark::Prefill | Benchmark::Decode => "5",
             _ => "3x7x20",
@@ -85,6 +86,38 @@ fn every_benchmark_runs_and_fills_its_columns() {
             assert_eq!(same.as_deref(), Some(shape));
         }
     }
+}
+
+/// The only test of this crate that profiles: there is one profile per process.
+#[test]
+fn a_profile_says_where_the_time_of_a_row_went() {
+    let engine = engine();
+    let setup = Setup { repeats: Some(2), profile: true, ..Setup::new(&engine, Some("induction")) };
+    let run = |filter: &str, shape: &str| Plan::new(Some(filter), Some(shape))?.run(&setup, |_, _| {});
+    let rows = run("decode", "40").expect("it runs");
+    let profile = rows[0].profile.as_ref().expect("a profile was asked for");
+    let calls = |name: &str| profile.iter().find(|row| row.operation == name).and_then(|row| row.calls);
+    // Two repeats of 48 tokens; the warm-up and the prompt are not among them.
+    assert_eq!((calls("output head"), calls("attention, decode")), (Some(96), Some(2 * 96)));
+    assert_eq!(calls("attention, prefill"), None);
+    assert!((profile.iter().map(|row| row.share).sum::<f64>() - 100.0).abs() < 1e-6);
+    let gelu = run("gelu", "3x7x20").expect("it runs");
+    let operations = |row: &BenchRow| -> Vec<String> {
+        row.profile.iter().flatten().filter(|row| row.calls == Some(2)).map(|row| row.operation.clone()).collect()
+    };
+    assert_eq!(operations(&gelu[0]), ["activation"]);
+    assert_eq!(operations(&gelu[1]), ["activation, backward"]);
+    let machine = Machine::detect(2, "scalar");
+    let envelope = Envelope { version: "0".into(), machine, command: "headwise bench".into(), rows: gelu };
+    let report = BenchReport { envelope, peaks: Peaks { matrix_product_gflops: 1.0, read_gbs: 1.0 }, load: None };
+    let text = profiles(&report);
+    assert!(text.contains("gelu 3x7x20 f32 backward, all timed calls: "), "{text}");
+    let json = serde_json::to_value(&report).expect("a report serialises");
+    assert_eq!(
+        json["rows"][1]["profile"][0]["calls"].is_null(),
+        json["rows"][1]["profile"][0]["operation"] == "between operations"
+    );
+    assert_eq!(serde_json::from_value::<BenchReport>(json).expect("a report reads back"), report);
 }
 
 #[test]
@@ -109,8 +142,9 @@ fn rows_are_what_peers_are_compared_by() {
 
 #[test]
 fn figures_follow_from_the_time() {
-    let times = Times { median: 2.0, min: 1.0, max: 4.0 };
-    let row = BenchRow::new("decode", Params { tokens: Some(90), ..Params::default() }, times, Some(8e9), Some(4e6));
+    let times = Times { median: 2.0, min: 1.0, max: 4.0, profile: None };
+    let row =
+        BenchRow::new("decode", Params { tokens: Some(90), ..Params::default() }, times.clone(), Some(8e9), Some(4e6));
     assert_eq!((row.gflops, row.gbs, row.tokens_per_second()), (Some(4000.0), Some(2.0), Some(500.0)));
     let row = BenchRow::new("prefill", row.params, times, None, None);
     assert_eq!((row.gflops, row.gbs, row.tokens_per_second()), (None, None, Some(45_000.0)));

@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use headwise_kernels::profile::{self, Profile};
+
 /// How often a call is timed.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Repeats {
@@ -12,7 +14,7 @@ pub enum Repeats {
 }
 
 /// Times of one call in milliseconds.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Times {
     /// Half of the calls took longer.
     pub median: f64,
@@ -20,6 +22,8 @@ pub struct Times {
     pub min: f64,
     /// The slowest.
     pub max: f64,
+    /// Where the time of all timed calls went, if a profile ran.
+    pub profile: Option<Profile>,
 }
 
 /// More calls than this tell nothing new.
@@ -32,12 +36,13 @@ impl Times {
         let at = |index: usize| milliseconds.get(index).copied().unwrap_or(0.0);
         let count = milliseconds.len();
         let median = 0.5 * (at(count.saturating_sub(1) / 2) + at(count / 2));
-        Self { median, min: at(0), max: at(count.saturating_sub(1)) }
+        Self { median, min: at(0), max: at(count.saturating_sub(1)), profile: None }
     }
 
     /// Calls `call` once without a clock, then as often as `repeats` says; `call` returns an error to stop.
     pub fn measure<E>(repeats: Repeats, mut call: impl FnMut() -> Result<(), E>) -> Result<Self, E> {
         call()?;
+        profile::lap();
         let begin = Instant::now();
         let more = |count: usize| match repeats {
             Repeats::Exactly(exactly) => count < exactly.max(1),
@@ -51,7 +56,7 @@ impl Times {
             call()?;
             times.push(start.elapsed().as_secs_f64() * 1e3);
         }
-        Ok(Self::of(times))
+        Ok(Self { profile: profile::lap(), ..Self::of(times) })
     }
 
     /// [`measure`](Self::measure) of a call that cannot fail.
@@ -73,7 +78,7 @@ mod tests {
 
     #[test]
     fn the_middle_and_the_ends() {
-        assert_eq!(Times::of(vec![3.0, 1.0, 9.0]), Times { median: 3.0, min: 1.0, max: 9.0 });
+        assert_eq!(Times::of(vec![3.0, 1.0, 9.0]), Times { median: 3.0, min: 1.0, max: 9.0, profile: None });
         assert_eq!(Times::of(vec![4.0, 1.0, 9.0, 2.0]).median, 3.0);
     }
 

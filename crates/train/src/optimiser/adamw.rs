@@ -39,7 +39,8 @@ impl Optimizer for AdamW {
             None => (1, [tensor.zeros_like(), tensor.zeros_like()]),
         };
         let Self { beta_1, beta_2, epsilon, weight_decay } = *self;
-        let settings = headwise_ops::AdamW { learning_rate, beta_1, beta_2, epsilon, weight_decay, gradient_scale: 1.0 };
+        let settings =
+            headwise_ops::AdamW { learning_rate, beta_1, beta_2, epsilon, weight_decay, gradient_scale: 1.0 };
         let (tensor, [moment_1, moment_2]) = headwise_ops::adamw(&settings, step as u64, tensor, gradient, moments);
         let momentum = AdaptiveMomentumState { time: step, moment_1, moment_2, max_moment_2: None };
         (tensor, Some(AdamWState { momentum }))

@@ -2,6 +2,7 @@
 
 mod bytes;
 mod definitions;
+mod in_place;
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
