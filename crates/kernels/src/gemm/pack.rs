@@ -5,12 +5,14 @@ use std::ops::Range;
 use super::Matrix;
 use crate::aligned::Aligned;
 use crate::attention::product::{Factors, ROWS as STRIP, Vectors};
-use crate::simd::{LANES, Simd};
+use crate::simd::{LANES, Simd, prefetch};
 
 /// Columns of `B` that lie together.
 pub(super) const PANEL: usize = 64;
 /// Added to the length of a copied row, so that rows do not compete for the same lines of the cache.
 const PADDING: usize = 16;
+/// How many rows ahead of those that are copied memory is asked for the next: each begins another page.
+const AHEAD: usize = 4;
 
 /// A block of `A`. Rows that lie in memory one after the other keep their order, without the gaps; of a transposed matrix, the
 /// rows of each strip are interleaved: `[strip][step][6 rows]`.
@@ -49,6 +51,7 @@ impl<'s> Left<'s> {
         let values = scratch.resized(rows.len().div_ceil(STRIP) * stride);
         for (at, step) in steps.enumerate() {
             let line = &a.values[step * a.rows..][..a.rows];
+            prefetch(a.values, (step + AHEAD) * a.rows + rows.start, rows.len());
             for (strip, first) in rows.clone().step_by(STRIP).enumerate() {
                 // Sixteen lanes at once; what is too much, the next step overwrites.
                 s.write(values, strip * stride + at * STRIP, s.read(line, first, 0.0));
@@ -85,19 +88,20 @@ impl<'s> Right<'s> {
         columns: Range<usize>,
         scratch: &'s mut Aligned<f32>,
     ) -> Self {
-        let panel = steps.len() * PANEL;
-        let values = scratch.resized(columns.len().div_ceil(PANEL) * panel);
-        let firsts = columns.clone().step_by(PANEL);
-        for (panel, first) in values.chunks_exact_mut(panel.max(1)).zip(firsts) {
-            let columns = first..(first + PANEL).min(columns.end);
-            if b.transposed {
-                transpose(s, b, steps.clone(), columns, panel);
-            } else {
-                for (target, step) in panel.chunks_exact_mut(PANEL).zip(steps.clone()) {
-                    let source = &b.values[step * b.columns..][columns.clone()];
-                    for at in (0..PANEL).step_by(LANES) {
-                        let vector = if at < source.len() { s.read(source, at, 0.0) } else { s.zero() };
-                        s.write(target, at, vector);
+        let length = steps.len() * PANEL;
+        let values = scratch.resized(columns.len().div_ceil(PANEL) * length);
+        if b.transposed {
+            for (panel, first) in values.chunks_exact_mut(length.max(1)).zip(columns.clone().step_by(PANEL)) {
+                transpose(s, b, steps.clone(), first..(first + PANEL).min(columns.end), panel);
+            }
+        } else {
+            for (at, step) in steps.clone().enumerate() {
+                let row = &b.values[step * b.columns..][columns.clone()];
+                prefetch(b.values, (step + AHEAD) * b.columns + columns.start, columns.len());
+                for (panel, source) in row.chunks(PANEL).enumerate() {
+                    for column in (0..PANEL).step_by(LANES) {
+                        let vector = if column < source.len() { s.read(source, column, 0.0) } else { s.zero() };
+                        s.write(values, panel * length + at * PANEL + column, vector);
                     }
                 }
             }
