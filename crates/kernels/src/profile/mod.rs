@@ -112,13 +112,14 @@ pub fn lap() -> Option<Profile> {
     follows().then(|| recorder().lap(Instant::now()))
 }
 
-/// Ends the profile; empty if none runs.
+/// Ends the profile; empty, and nothing ends, if none follows this thread.
 pub fn finish() -> Profile {
-    FOLLOWED.set(false);
-    match RUNS.swap(false, Ordering::Relaxed) {
-        true => recorder().finish(Instant::now()),
-        false => Profile::default(),
+    if !follows() {
+        return Profile::default();
     }
+    FOLLOWED.set(false);
+    RUNS.store(false, Ordering::Relaxed);
+    recorder().finish(Instant::now())
 }
 
 /// `work` for a thread that does it in this one's place: a profile that follows this thread goes along, and comes back

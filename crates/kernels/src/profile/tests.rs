@@ -121,6 +121,7 @@ fn a_profile_follows_the_thread_that_started_it_and_nothing_is_recorded_without(
     drop(before);
     std::thread::scope(|scope| {
         scope.spawn(|| drop(span("another thread").work(nobody_asks)));
+        scope.spawn(|| assert_eq!((lap(), finish()), (None, Profile::default()), "another thread ends nothing"));
         scope.spawn(handed(|| drop(span("on"))));
     });
     let first = lap().expect("a profile runs");

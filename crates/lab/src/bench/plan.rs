@@ -229,7 +229,9 @@ impl Plan {
                 done += 1;
             }
         }
-        profile::finish();
+        if setup.profile {
+            profile::finish();
+        }
         Ok(rows)
     }
 }
