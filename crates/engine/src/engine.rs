@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use burn::tensor::Device;
+use headwise_kernels::parallel;
 use headwise_models::decoder::{Decoder, DecoderSpec, LoadError, Weights};
 use headwise_models::gguf::Gguf;
 
@@ -60,7 +61,7 @@ pub enum EngineError {
 pub struct Engine {
     pub(crate) model: Decoder,
     pub(crate) device: Device,
-    pub(crate) threads: rayon::ThreadPool,
+    threads: rayon::ThreadPool,
     context: usize,
 }
 
@@ -107,9 +108,9 @@ impl Engine {
         self.threads.current_num_threads()
     }
 
-    /// Runs `work` on the engine's threads.
+    /// Runs `work` on the engine's threads, which wait for it as a [team](parallel::team).
     pub fn install<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
-        self.threads.install(work)
+        self.threads.install(|| parallel::team(work))
     }
 
     /// A new text under `policy`.

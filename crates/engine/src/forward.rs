@@ -104,7 +104,7 @@ impl Engine {
         for chunk in chunks.iter() {
             self.check(chunk.sequence, chunk.ids)?;
         }
-        Ok(self.threads.install(|| self.run(chunks)))
+        Ok(self.install(|| self.run(chunks)))
     }
 
     pub(crate) fn check(&self, sequence: &Sequence, ids: &[u32]) -> Result<(), EngineError> {
