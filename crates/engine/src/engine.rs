@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use burn::tensor::Device;
-use headwise_kernels::profile;
+use headwise_kernels::{parallel, profile};
 use headwise_models::decoder::{Decoder, DecoderSpec, LoadError, Weights};
 use headwise_models::gguf::Gguf;
 
@@ -61,7 +61,7 @@ pub enum EngineError {
 pub struct Engine {
     pub(crate) model: Decoder,
     pub(crate) device: Device,
-    pub(crate) threads: rayon::ThreadPool,
+    threads: rayon::ThreadPool,
     context: usize,
 }
 
@@ -108,9 +108,9 @@ impl Engine {
         self.threads.current_num_threads()
     }
 
-    /// Runs `work` on the engine's threads.
+    /// Runs `work` on the engine's threads, which wait for it as a [team](parallel::team).
     pub fn install<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
-        self.threads.install(profile::handed(work))
+        self.threads.install(profile::handed(|| parallel::team(work)))
     }
 
     /// A new text under `policy`.

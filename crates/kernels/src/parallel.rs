@@ -3,12 +3,19 @@
 //! A kernel states how many independent parts its work has; [`workers`] decides how many threads share them. Results
 //! never depend on that number: a part is computed the same way by whichever worker takes it.
 //!
-//! Today the workers are those of rayon's current pool, so `pool.install(..)` and `RAYON_NUM_THREADS` limit them.
+//! The workers are the threads of rayon's current pool, so `pool.install(..)` and `RAYON_NUM_THREADS` limit them. Inside
+//! [`team`] they are awake already; elsewhere rayon wakes them.
+
+mod team;
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rayon::prelude::*;
+
+use crate::disjoint::Disjoint;
+
+pub use team::team;
 
 /// How many workers there are.
 pub fn threads() -> usize {
@@ -16,11 +23,14 @@ pub fn threads() -> usize {
 }
 
 /// Calls `body(worker, workers)` once per worker, at most `parts` of them, and returns when all have returned.
+///
+/// A thread that comes late leaves its call to another, so calls must not wait for each other.
 pub fn workers(parts: usize, body: impl Fn(usize, usize) + Sync) {
     let workers = parts.min(threads());
     match workers {
         0 => {}
         1 => body(0, 1),
+        _ if team::run(workers, &body) => {}
         _ => (0..workers).into_par_iter().with_max_len(1).for_each(|worker| body(worker, workers)),
     }
 }
@@ -41,11 +51,13 @@ pub fn parts(parts: usize, body: impl Fn(usize) + Sync) {
 
 /// Splits `data` into pieces of `length` elements (the last may be shorter) and calls `body(index, piece)` for each.
 pub fn pieces<T: Send>(data: &mut [T], length: usize, body: impl Fn(usize, &mut [T]) + Sync) {
-    if data.len() <= length || threads() == 1 {
-        data.chunks_mut(length.max(1)).enumerate().for_each(|(index, piece)| body(index, piece));
-    } else {
-        data.par_chunks_mut(length).enumerate().for_each(|(index, piece)| body(index, piece));
-    }
+    let (total, length) = (data.len(), length.max(1));
+    let data = Disjoint::new(data);
+    parts(total.div_ceil(length), |index| {
+        let start = index * length;
+        // SAFETY: a piece ends where the next one starts, and `parts` runs each once.
+        body(index, unsafe { data.range(start, length.min(total - start)) });
+    });
 }
 
 /// The contiguous share of `0..items` that `worker` of `workers` owns; shares differ by at most one item.

@@ -102,6 +102,9 @@ fn decode_attention_allocates_a_plan_whose_size_depends_on_splits_only() {
             // A record of 64 + 16 numbers for each of nine heads and each split, and the plan.
             assert!(found.bytes_total <= splits * 9 * 80 * 4 + 4096, "{codec}, {splits} splits: {found:?}");
         }
-        assert_eq!(decode(codec, 4 * SPLIT - 100), four, "{codec}");
+        // A last block that is not full is decoded, which takes lists of its own.
+        let [longer, shorter] = [40, 100].map(|missing| decode(codec, 4 * SPLIT - missing));
+        assert_eq!(longer, shorter, "{codec}");
+        assert!(longer.count_total <= 3 * (2 * 4 + 1) + 8, "{codec}: {longer:?}");
     }
 }

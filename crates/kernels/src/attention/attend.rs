@@ -174,8 +174,11 @@ impl Call<'_> {
             entropy: self.spec.want.entropy,
         };
         self.start(job, &mut room.total);
-        pass.over(job.splits[unit.splits.clone()].iter().copied(), room);
-        if !job.is_cut() || self.join(job, unit, room) {
+        if !job.is_cut() {
+            pass.over(job.splits.iter().copied(), room);
+            self.write(job, &room.total);
+        } else if self.run_splits(job, unit, &pass, room) {
+            self.merge_splits(job, &mut room.total);
             self.write(job, &room.total);
         }
     }
@@ -195,21 +198,26 @@ impl Call<'_> {
         }
     }
 
-    /// Keeps the states of one split of a cut job; the last unit of the job merges all of them and returns true.
-    fn join(&self, job: &Job, unit: &Unit, room: &mut Room) -> bool {
+    /// Keeps the states of each split of a unit of a cut job; true if this was the last unit of the job.
+    fn run_splits(&self, job: &Job, unit: &Unit, pass: &Pass<'_>, room: &mut Room) -> bool {
         let records = job.records(self.shape);
-        // SAFETY: this range belongs to this split, which only this unit computes.
-        unsafe { self.partials.range(job.partials + unit.splits.start * records, records) }.copy_from_slice(&room.part);
-        if job.remaining.fetch_sub(1, Ordering::AcqRel) > 1 {
-            return false;
+        for split in unit.splits.clone() {
+            let next = job.splits[..unit.splits.end].get(split + 1).copied();
+            pass.over_split(job.splits[split], next, room);
+            // SAFETY: this range belongs to this split, which only this unit computes.
+            unsafe { self.partials.range(job.partials + split * records, records) }.copy_from_slice(&room.part);
         }
-        self.start(job, &mut room.total);
+        job.remaining.fetch_sub(1, Ordering::AcqRel) == 1
+    }
+
+    /// Merges the states of all splits of a job, in order, into `total`; only for the unit that was the last.
+    fn merge_splits(&self, job: &Job, total: &mut [f32]) {
+        let records = job.records(self.shape);
         // SAFETY: all splits of the job are done, and the counter made what they wrote visible here.
         let parts = unsafe { self.partials.range(job.partials, job.splits.len() * records) };
         for part in parts.chunks_exact(records) {
-            merge_records(&mut room.total, part, record_width(self.shape.value_dim));
+            merge_records(total, part, record_width(self.shape.value_dim));
         }
-        true
     }
 
     /// Writes the outputs and statistics of a job.

@@ -25,8 +25,9 @@ pub(super) struct Block<'a> {
 pub(super) trait Blocks {
     /// The block, in `buffer` if it has to be decoded.
     fn fetch<'a>(&'a self, block: usize, buffer: &'a mut BlockBuffer) -> Block<'a>;
-    /// Lets the tile take in the whole block without decoding it first; false if that is not possible.
-    fn absorb_stored(&self, _tile: &Tile<'_>, _block: usize, _running: &mut Running) -> bool {
+    /// Lets the tile take in the whole block without decoding it first, `next` being the block after it; false if that is not
+    /// possible.
+    fn absorb_stored(&self, _tile: &Tile<'_>, _block: usize, _next: Option<usize>, _running: &mut Running) -> bool {
         false
     }
 }
@@ -54,11 +55,11 @@ impl Blocks for Decoding<'_> {
         Block { keys: &buffer.keys, values: Vectors { data: &buffer.values, stride: self.value_dim } }
     }
 
-    fn absorb_stored(&self, tile: &Tile<'_>, block: usize, running: &mut Running) -> bool {
+    fn absorb_stored(&self, tile: &Tile<'_>, block: usize, next: Option<usize>, running: &mut Running) -> bool {
         // More lines share the work of decoding.
         tile.lines.len() <= ROWS
             && tile.lines.iter().all(|line| line.visible.covers(block))
-            && self.source.absorb_stored(tile, self.value_dim, block, running)
+            && self.source.absorb_stored(tile, self.value_dim, block, next, running)
     }
 }
 
@@ -118,34 +119,43 @@ impl Pass<'_> {
     /// Passes over `splits`, each from empty states, and merges them, in order, into `room.total`, which the caller has
     /// started.
     pub fn over(&self, splits: impl Iterator<Item = usize>, room: &mut Room) {
-        let width = record_width(self.value_dim);
-        refill(&mut room.part, self.tile.lines.len() * width, 0.0);
-        for split in splits {
-            room.running.reset(self.tile.lines.len(), self.value_dim.div_ceil(LANES), self.entropy);
-            for block in blocks_of(split).filter(|&block| self.tile.visible.touches(block)) {
-                if self.blocks.absorb_stored(&self.tile, block, &mut room.running) {
-                    continue;
-                }
-                let Block { keys, values } = self.blocks.fetch(block, &mut room.buffer);
-                let keys = Vectors { data: keys, stride: BLOCK };
-                dispatch(Absorb { tile: &self.tile, block, keys, values, running: &mut room.running });
-            }
-            room.running.record(&mut room.part);
-            merge_records(&mut room.total, &room.part, width);
+        let mut splits = splits.peekable();
+        while let Some(split) = splits.next() {
+            self.over_split(split, splits.peek().copied(), room);
+            merge_records(&mut room.total, &room.part, record_width(self.value_dim));
         }
+    }
+
+    /// Passes over `split` from empty states, which are left in `room.part`; `next` is the split after it.
+    pub fn over_split(&self, split: usize, next: Option<usize>, room: &mut Room) {
+        let blocks_of = |split| blocks_of(split).filter(|&block| self.tile.visible.touches(block));
+        refill(&mut room.part, self.tile.lines.len() * record_width(self.value_dim), 0.0);
+        room.running.reset(self.tile.lines.len(), self.value_dim.div_ceil(LANES), self.entropy);
+        let mut blocks = blocks_of(split).peekable();
+        while let Some(block) = blocks.next() {
+            let next = blocks.peek().copied().or_else(|| blocks_of(next?).next());
+            if self.blocks.absorb_stored(&self.tile, block, next, &mut room.running) {
+                continue;
+            }
+            let Block { keys, values } = self.blocks.fetch(block, &mut room.buffer);
+            let keys = Vectors { data: keys, stride: BLOCK };
+            dispatch(Absorb { tile: &self.tile, block, keys, values: [values], running: &mut room.running });
+        }
+        room.running.record(&mut room.part);
     }
 }
 
 /// A tile takes in one block, a register tile of lines at a time.
-pub(super) struct Absorb<'a, K, V> {
+pub(super) struct Absorb<'a, K, V, const PARTS: usize> {
     pub tile: &'a Tile<'a>,
     pub block: usize,
     pub keys: K,
-    pub values: V,
+    /// The values of each part of the block.
+    pub values: [V; PARTS],
     pub running: &'a mut Running,
 }
 
-impl<K: Columns, V: Columns> Kernel for Absorb<'_, K, V> {
+impl<K: Columns, V: Columns, const PARTS: usize> Kernel for Absorb<'_, K, V, PARTS> {
     type Output = ();
 
     #[inline(always)]

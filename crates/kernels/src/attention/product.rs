@@ -170,8 +170,8 @@ impl<B: Columns> Strip<'_, B> {
             }
         }
         for step in 0..self.size.steps {
-            if self.row == 0 && first == 0 {
-                self.b.ahead(step);
+            if self.row == 0 {
+                self.b.ahead(step, first, C);
             }
             let mut vectors = [s.zero(); C];
             for (c, vector) in vectors.iter_mut().enumerate() {

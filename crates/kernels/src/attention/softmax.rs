@@ -4,6 +4,8 @@
 //! `t = Σ e^{s-m} (s - m)`. A new maximum rescales all of them. Keys that are not visible have `s = -∞` and change nothing.
 //! States over different keys merge, which is how splits of the keys are joined.
 
+use std::ops::Range;
+
 use super::product::{Factors, Size, Start, multiply};
 use super::source::{BLOCK, Columns};
 use crate::simd::{Kernel, LANES, Simd, dispatch};
@@ -82,29 +84,30 @@ impl Running {
 
     /// Adds `weights · values` to the outputs of the lines from `line` on, after shrinking what they hold.
     ///
-    /// `weights` is `[rows, BLOCK]`, of which the columns `columns` count.
+    /// `weights` is `[rows, BLOCK]`, of which the columns `columns` count; `values` are those of equal parts of the block.
     #[inline(always)]
-    pub fn add<S: Simd>(
+    pub fn add<S: Simd, V: Columns, const PARTS: usize>(
         &mut self,
         s: S,
         line: usize,
         shrink: &[f32],
         weights: &[f32],
-        values: impl Columns,
-        columns: std::ops::Range<usize>,
+        values: [V; PARTS],
+        columns: Range<usize>,
     ) {
-        let size = Size { rows: shrink.len(), vectors: self.vectors, steps: columns.len() };
-        let a = Factors { data: &weights[columns.start..], row_stride: BLOCK, step_stride: 1 };
         let width = self.vectors * LANES;
-        multiply(
-            s,
-            size,
-            a,
-            Skip { columns: values, steps: columns.start },
-            Start::Scale(shrink),
-            &mut self.acc[line * width..],
-            width,
-        );
+        let acc = &mut self.acc[line * width..];
+        let mut start = Start::Scale(shrink);
+        for (values, slots) in values.into_iter().zip((0..BLOCK).step_by(BLOCK / PARTS)) {
+            let columns = columns.start.max(slots)..columns.end.min(slots + BLOCK / PARTS);
+            if !columns.is_empty() {
+                let size = Size { rows: shrink.len(), vectors: self.vectors, steps: columns.len() };
+                let a = Factors { data: &weights[columns.start..], row_stride: BLOCK, step_stride: 1 };
+                let values = Skip { columns: values, steps: columns.start - slots };
+                multiply(s, size, a, values, start, acc, width);
+                start = Start::Keep;
+            }
+        }
     }
 
     /// Writes the states as records.
@@ -134,8 +137,8 @@ impl<C: Columns> Columns for Skip<C> {
     }
 
     #[inline(always)]
-    fn ahead(self, step: usize) {
-        self.columns.ahead(self.steps + step);
+    fn ahead(self, step: usize, vector: usize, count: usize) {
+        self.columns.ahead(self.steps + step, vector, count);
     }
 }
 

@@ -22,9 +22,9 @@ pub trait KeyValueBlocks: Sync {
     fn positions(&self) -> Option<&[i32]>;
     /// Bytes that keys and values take as they are stored.
     fn stored_bytes(&self) -> usize;
-    /// Hands the keys and values of `block`, of `widths` channels, to `reader` as they are stored. False if they cannot be read
-    /// there, or have other widths: then they are decoded.
-    fn stored<R: StoredReader>(&self, _block: usize, _widths: [usize; 2], _reader: R) -> bool {
+    /// Hands the keys and values of `block`, of `widths` channels, to `reader` as they are stored; `next` is the block that is
+    /// read after it. False if they cannot be read there, or have other widths: then they are decoded.
+    fn stored<R: StoredReader>(&self, _block: usize, _next: Option<usize>, _widths: [usize; 2], _reader: R) -> bool {
         false
     }
 }
@@ -36,9 +36,9 @@ pub trait Columns: Copy {
     /// # Safety
     /// The vector must exist.
     unsafe fn load<S: Simd>(self, s: S, step: usize, vector: usize) -> S::F;
-    /// Called once in every step: asks for what is needed after this product.
+    /// Called once in every step for every vector, `count` of them at a time: asks for what is needed after this product.
     #[inline(always)]
-    fn ahead(self, _step: usize) {}
+    fn ahead(self, _step: usize, _vector: usize, _count: usize) {}
 }
 
 /// Reads the keys and values of a block where they are stored.
@@ -46,9 +46,9 @@ pub trait StoredReader {
     /// Reads the block.
     ///
     /// # Safety
-    /// `keys` must have a step of [`BLOCK`] columns for every channel of a key, `values` a step for each of [`BLOCK`] slots with
-    /// a column for every channel of a value, rounded up to whole vectors.
-    unsafe fn read(self, keys: impl Columns, values: impl Columns);
+    /// `keys` must have a step of [`BLOCK`] columns for every channel of a key; the `values` of each part of the block a step for
+    /// each of `BLOCK / PARTS` slots, with a column for every channel of a value, rounded up to whole vectors.
+    unsafe fn read<K: Columns, V: Columns, const PARTS: usize>(self, keys: K, values: [V; PARTS]);
 }
 
 /// A tile takes in one block from where it is stored.
@@ -59,7 +59,7 @@ struct AbsorbStored<'a> {
 }
 
 impl StoredReader for AbsorbStored<'_> {
-    unsafe fn read(self, keys: impl Columns, values: impl Columns) {
+    unsafe fn read<K: Columns, V: Columns, const PARTS: usize>(self, keys: K, values: [V; PARTS]) {
         dispatch(Absorb { tile: self.tile, block: self.block, keys, values, running: self.running });
     }
 }
@@ -72,8 +72,16 @@ pub(super) trait Source: Sync {
     fn positions(&self) -> Option<&[i32]>;
     /// Bytes that keys and values take as they are stored.
     fn stored_bytes(&self) -> usize;
-    /// Lets a tile of few lines take in `block` from where it is stored; false if the block has to be decoded first.
-    fn absorb_stored(&self, tile: &Tile<'_>, value_dim: usize, block: usize, running: &mut Running) -> bool;
+    /// Lets a tile of few lines take in `block` from where it is stored, `next` being the block after it; false if the block has
+    /// to be decoded first.
+    fn absorb_stored(
+        &self,
+        tile: &Tile<'_>,
+        value_dim: usize,
+        block: usize,
+        next: Option<usize>,
+        running: &mut Running,
+    ) -> bool;
     /// Decodes keys and values of `block`; either output may be empty.
     fn decode(&self, block: usize, keys: &mut [f32], values: &mut [f32]);
 }
@@ -91,8 +99,15 @@ impl<B: KeyValueBlocks> Source for B {
         KeyValueBlocks::stored_bytes(self)
     }
 
-    fn absorb_stored(&self, tile: &Tile<'_>, value_dim: usize, block: usize, running: &mut Running) -> bool {
-        self.stored(block, [tile.head_dim, value_dim], AbsorbStored { tile, block, running })
+    fn absorb_stored(
+        &self,
+        tile: &Tile<'_>,
+        value_dim: usize,
+        block: usize,
+        next: Option<usize>,
+        running: &mut Running,
+    ) -> bool {
+        self.stored(block, next, [tile.head_dim, value_dim], AbsorbStored { tile, block, running })
     }
 
     fn decode(&self, block: usize, keys: &mut [f32], values: &mut [f32]) {

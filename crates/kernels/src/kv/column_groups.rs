@@ -3,7 +3,8 @@
 use super::PAGE;
 use super::grid::{GROUP, Grid, decode};
 use super::packed::Packed;
-use crate::simd::{LANES, Simd};
+use super::stored::Tables;
+use crate::simd::{LANES, Simd, prefetch};
 
 /// `[channels, PAGE]` with a scale and a minimum for every [`GROUP`] channels of each slot.
 #[derive(Clone, Debug)]
@@ -76,6 +77,24 @@ impl ColumnGroups {
                 }
             }
         }
+    }
+
+    /// All codes.
+    #[inline(always)]
+    pub fn codes(&self) -> &Packed {
+        &self.codes
+    }
+
+    /// Decodes the scales and minima; false if there are too many.
+    pub fn fill(&self, tables: &mut Tables) -> bool {
+        tables.fill(&self.scales, &self.minima)
+    }
+
+    /// Asks for the scales and minima.
+    #[inline(always)]
+    pub fn prefetch_scales(&self) {
+        prefetch(&self.scales, 0, self.scales.len());
+        prefetch(&self.minima, 0, self.minima.len());
     }
 
     /// Memory of all codes.

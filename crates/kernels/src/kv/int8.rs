@@ -4,7 +4,7 @@
 
 use super::PAGE;
 use super::grid::nearest;
-use crate::simd::{LANES, Simd};
+use crate::simd::{LANES, Simd, prefetch};
 
 /// Codes, `[channels, PAGE]` for keys and `[PAGE, channels]` for values, and the scale of every slot.
 #[derive(Clone, Debug)]
@@ -56,6 +56,12 @@ impl Int8 {
     #[inline(always)]
     pub fn scales(&self) -> &[f32] {
         &self.scales[..]
+    }
+
+    /// Asks for the scales.
+    #[inline(always)]
+    pub fn prefetch_scales(&self) {
+        prefetch(&self.scales[..], 0, PAGE);
     }
 
     /// Decodes codes that lie as `[channels, PAGE]`, channel `c` to `out[c · stride..][..PAGE]`.

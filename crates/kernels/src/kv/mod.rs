@@ -274,15 +274,16 @@ impl KeyValueBlocks for KeyValues {
         self.bytes().coded()
     }
 
-    fn stored<R: StoredReader>(&self, block: usize, widths: [usize; 2], reader: R) -> bool {
-        let first = block * BLOCK / PAGE;
-        let [a, b, rest @ ..] = &self.pages[first.min(self.pages.len())..] else { return false };
+    fn stored<R: StoredReader>(&self, block: usize, next: Option<usize>, widths: [usize; 2], reader: R) -> bool {
+        let pages = |block: usize| self.pages.get(block * BLOCK / PAGE..)?.first_chunk::<2>();
+        let Some([a, b]) = pages(block) else { return false };
         if self.slots < (block + 1) * BLOCK {
             return false;
         }
         // What a page holds is found through the page itself, which has to be there first.
-        rest.iter().skip(2).take(2).for_each(|page| prefetch(std::slice::from_ref(&**page), 0, 1));
-        let next = if let [c, d, ..] = rest { [&**c, &**d] } else { [&**a, &**b] };
-        Page::stored([a, b], next, widths, reader)
+        let later = next.and_then(|next| pages(next + 1));
+        later.into_iter().flatten().for_each(|page| prefetch(std::slice::from_ref(&**page), 0, 1));
+        let [c, d] = next.and_then(pages).map_or([a, b], |[c, d]| [c, d]);
+        Page::stored([a, b], [c, d], widths, reader)
     }
 }

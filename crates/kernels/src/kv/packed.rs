@@ -76,6 +76,16 @@ impl Packed {
         }
     }
 
+    /// All codes, row after row.
+    pub fn data(&self) -> &[u8] {
+        &self.data
+    }
+
+    /// Memory of a row.
+    pub fn row_bytes(&self) -> usize {
+        self.row_bytes
+    }
+
     /// Sixteen codes of `row` from code `index` on.
     ///
     /// # Safety

@@ -2,7 +2,8 @@
 
 use super::grid::{GROUP, Grid, decode};
 use super::packed::Packed;
-use crate::simd::{LANES, Simd};
+use super::stored::Tables;
+use crate::simd::{LANES, Simd, prefetch};
 
 /// `[rows, width]` with a scale and a minimum for every [`GROUP`] neighbours of a row.
 ///
@@ -40,7 +41,7 @@ impl RowGroups {
     }
 
     /// Groups of a row.
-    fn groups(&self) -> usize {
+    pub fn groups(&self) -> usize {
         self.width.div_ceil(GROUP)
     }
 
@@ -107,6 +108,24 @@ impl RowGroups {
         for (at, out) in out.iter_mut().enumerate().skip(whole) {
             *out = f32::from(self.codes.get(row, start + at)) * scale + minimum;
         }
+    }
+
+    /// All codes.
+    #[inline(always)]
+    pub fn codes(&self) -> &Packed {
+        &self.codes
+    }
+
+    /// Decodes the scales and minima; false if there are too many.
+    pub fn fill(&self, tables: &mut Tables) -> bool {
+        tables.fill(&self.scales, &self.minima)
+    }
+
+    /// Asks for the scales and minima.
+    #[inline(always)]
+    pub fn prefetch_scales(&self) {
+        prefetch(&self.scales, 0, self.scales.len());
+        prefetch(&self.minima, 0, self.minima.len());
     }
 
     /// Memory of all codes.

@@ -1,6 +1,8 @@
 //! Blocks read where they are stored: what decoding with few query rows costs is to bring pages near the processor, so
 //! nothing is written in between, and every step of a product asks for a piece of the next block.
 
+mod groups;
+
 use super::PAGE;
 use super::floats::Floats;
 use super::int8::Int8;
@@ -9,7 +11,10 @@ use super::page::Page;
 use super::values::Values;
 use crate::attention::{BLOCK, Columns, StoredReader};
 use crate::simd::float::{Bf16, F16, F32, Float};
-use crate::simd::{LANES, Simd, prefetch};
+use crate::simd::{LANES, Simd, check, prefetch, prefetch_second_level};
+use groups::{KeysInGroups, RowsInGroups};
+
+pub(super) use groups::Tables;
 
 // A block is two pages.
 const _: () = assert!(BLOCK == 2 * PAGE);
@@ -17,146 +22,196 @@ const _: () = assert!(BLOCK == 2 * PAGE);
 impl Page {
     /// Hands a block of two full pages to `reader`, `next` being the pages it will want after them; false if their form has
     /// to be decoded, or the keys and values have not `widths` channels.
-    pub(super) fn stored<R: StoredReader>(block: [&Self; 2], next: [&Self; 2], widths: [usize; 2], reader: R) -> bool {
-        if block.iter().any(|page| page.widths() != widths) || !widths[1].is_multiple_of(LANES) {
+    pub(super) fn stored<'a, R: StoredReader>(
+        block: [&'a Self; 2],
+        next: [&'a Self; 2],
+        widths: [usize; 2],
+        reader: R,
+    ) -> bool {
+        let width = widths[1];
+        if block.iter().any(|page| page.widths() != widths) || !width.is_multiple_of(LANES) {
             return false;
         }
-        macro_rules! floats {
-            ($form:ident) => {
-                read(block, next, reader, |page| match (&page.keys, &page.values) {
-                    (Keys::Floats(Floats::$form(keys)), Values::Floats(Floats::$form(values))) => {
-                        Some([FloatForm::<$form>(keys), FloatForm(values)])
-                    }
+        /// Looks in a page for keys and values of one form.
+        macro_rules! find {
+            ($keys:pat, $values:pat => $found:expr) => {
+                |page: &'a Self| match (&page.keys, &page.values) {
+                    ($keys, $values) => Some($found),
                     _ => None,
-                })
+                }
             };
+        }
+        macro_rules! floats {
+            ($form:ident) => {{
+                let find =
+                    find!(Keys::Floats(Floats::$form(keys)), Values::Floats(Floats::$form(values)) => (keys, values));
+                read(block, next, reader, find, |_, page, next| {
+                    let keys = Numbers::<$form> { data: page.0, next: next.0, width: PAGE };
+                    (keys, Numbers::<$form> { data: page.1, next: next.1, width })
+                })
+            }};
+        }
+        macro_rules! groups {
+            ($form:ident, $keys:ty, $bits:literal) => {{
+                let find = find!(Keys::$form(keys), Values::Groups(values) => (keys, values));
+                let mut tables = [const { [Tables::EMPTY, Tables::EMPTY] }; 2];
+                let fits = block.iter().zip(&mut tables).all(|(page, [of_keys, of_values])| {
+                    find(page).is_some_and(|(keys, values)| keys.fill(of_keys) && values.fill(of_values))
+                });
+                fits && read(block, next, reader, find, |index, page, next| {
+                    next.0.prefetch_scales();
+                    next.1.prefetch_scales();
+                    let [of_keys, of_values] = &tables[index];
+                    let values = RowsInGroups::<$bits>::new(page.1, of_values, next.1);
+                    (<$keys>::new(page.0, of_keys, next.0), values)
+                })
+            }};
         }
         match &block[0].keys {
             Keys::Floats(Floats::F32(_)) => floats!(F32),
             Keys::Floats(Floats::F16(_)) => floats!(F16),
             Keys::Floats(Floats::Bf16(_)) => floats!(Bf16),
-            Keys::Int8(_) => read(block, next, reader, |page| match (&page.keys, &page.values) {
-                (Keys::Int8(keys), Values::Int8(values)) => Some([keys, values]),
-                _ => None,
-            }),
-            Keys::Int4(_) | Keys::Kivi(_) => false,
+            Keys::Int8(_) => {
+                let find = find!(Keys::Int8(keys), Values::Int8(values) => (keys, values));
+                read(block, next, reader, find, |_, page, next| {
+                    next.0.prefetch_scales();
+                    next.1.prefetch_scales();
+                    (KeyCodes { page: page.0, next: next.0 }, ValueCodes { page: page.1, next: next.1, width })
+                })
+            }
+            Keys::Int4(_) => groups!(Int4, KeysInGroups<'_>, 4),
+            Keys::Kivi(groups) if groups.bits() == 4 => groups!(Kivi, RowsInGroups<'_, 4>, 4),
+            Keys::Kivi(_) => groups!(Kivi, RowsInGroups<'_, 2>, 2),
         }
     }
 }
 
-/// Reads a block whose keys and values both have the form `F`; `form` finds them in a page.
-fn read<'a, F: Form, R: StoredReader>(
+/// Reads a block whose pages both have the form that `find` looks for; `columns(index, page, next)` makes of it what the keys
+/// and the values of a page are read through.
+fn read<'a, P: Copy, K: Columns, V: Columns>(
     block: [&'a Page; 2],
     next: [&'a Page; 2],
-    reader: R,
-    form: impl Fn(&'a Page) -> Option<[F; 2]>,
+    reader: impl StoredReader,
+    find: impl Fn(&'a Page) -> Option<P>,
+    columns: impl Fn(usize, P, P) -> (K, V),
 ) -> bool {
-    let [Some(a), Some(b)] = block.map(&form) else { return false };
-    let [c, d] = next.map(|page| form(page).unwrap_or(a));
-    let width = block[0].value_dim;
-    let keys = StoredKeys { pages: [a[0], b[0]], next: [c[0], d[0]] };
+    let [Some(a), Some(b)] = block.map(&find) else { return false };
+    let [c, d] = next.map(|page| find(page).unwrap_or(a));
+    let ((left, first), (right, second)) = (columns(0, a, c), columns(1, b, d));
     // SAFETY: both pages are full, and `Page::stored` has compared their widths.
-    unsafe { reader.read(keys, StoredValues { pages: [a[1], b[1]], next: [c[1], d[1]], width }) };
+    unsafe { reader.read(Beside { left, right }, [first, second]) };
     true
 }
 
-/// Keys or values of a page in a form that can be read directly.
-trait Form: Copy {
-    /// Sixteen numbers from `at` on, of the slots from `slot` on.
-    ///
-    /// # Safety
-    /// The numbers and slots must exist.
-    unsafe fn of_slots<S: Simd>(self, s: S, at: usize, slot: usize) -> S::F;
-    /// Sixteen numbers from `at` on, all of `slot`.
-    ///
-    /// # Safety
-    /// The numbers and the slot must exist.
-    unsafe fn of_slot<S: Simd>(self, s: S, at: usize, slot: usize) -> S::F;
-    /// Asks for `count` numbers from `at` on.
-    fn prefetch(self, at: usize, count: usize);
-}
-
-/// Numbers in a float format.
+/// The keys of two pages: `PAGE` columns of one and `PAGE` of the other.
 #[derive(Clone, Copy)]
-struct FloatForm<'a, T: Float>(&'a [T::Stored]);
-
-impl<T: Float> Form for FloatForm<'_, T> {
-    #[inline(always)]
-    unsafe fn of_slots<S: Simd>(self, s: S, at: usize, _slot: usize) -> S::F {
-        // SAFETY: the caller's promise.
-        unsafe { T::load(s, self.0, at) }
-    }
-
-    #[inline(always)]
-    unsafe fn of_slot<S: Simd>(self, s: S, at: usize, _slot: usize) -> S::F {
-        // SAFETY: the caller's promise.
-        unsafe { T::load(s, self.0, at) }
-    }
-
-    #[inline(always)]
-    fn prefetch(self, at: usize, count: usize) {
-        prefetch(self.0, at, count);
-    }
+struct Beside<K> {
+    left: K,
+    right: K,
 }
 
-impl Form for &Int8 {
-    #[inline(always)]
-    unsafe fn of_slots<S: Simd>(self, s: S, at: usize, slot: usize) -> S::F {
-        // SAFETY: the caller's promise; every slot has a scale.
-        unsafe { s.mul(s.load_i8(self.codes(), at), s.load(self.scales(), slot)) }
-    }
+/// Vectors of a page's keys.
+const HALF: usize = PAGE / LANES;
 
-    #[inline(always)]
-    unsafe fn of_slot<S: Simd>(self, s: S, at: usize, slot: usize) -> S::F {
-        // SAFETY: the caller's promise.
-        s.mul(unsafe { s.load_i8(self.codes(), at) }, s.splat(self.scales()[slot]))
-    }
-
-    #[inline(always)]
-    fn prefetch(self, at: usize, count: usize) {
-        prefetch(self.codes(), at, count);
-    }
-}
-
-/// Keys of two pages, `[head_dim, PAGE]` each: a step is a channel.
-#[derive(Clone, Copy)]
-struct StoredKeys<F> {
-    pages: [F; 2],
-    next: [F; 2],
-}
-
-impl<F: Form> Columns for StoredKeys<F> {
+impl<K: Columns> Columns for Beside<K> {
     #[inline(always)]
     unsafe fn load<S: Simd>(self, s: S, step: usize, vector: usize) -> S::F {
-        let (page, slot) = (self.pages[vector * LANES / PAGE], vector * LANES % PAGE);
-        // SAFETY: the page has `PAGE` keys of the channel.
-        unsafe { page.of_slots(s, step * PAGE + slot, slot) }
+        // SAFETY: either page has `HALF` vectors in every step.
+        unsafe { if vector < HALF { self.left.load(s, step, vector) } else { self.right.load(s, step, vector - HALF) } }
     }
 
     #[inline(always)]
-    fn ahead(self, step: usize) {
-        self.next.into_iter().for_each(|page| page.prefetch(step * PAGE, PAGE));
+    fn ahead(self, step: usize, vector: usize, count: usize) {
+        if vector < HALF {
+            self.left.ahead(step, vector, count.min(HALF));
+        }
+        if vector + count > HALF {
+            self.right.ahead(step, vector.saturating_sub(HALF), count.min(HALF));
+        }
     }
 }
 
-/// Values of two pages, `[PAGE, width]` each: a step is a slot.
+/// Rows of `width` numbers in a float format: a step is a row.
 #[derive(Clone, Copy)]
-struct StoredValues<F> {
-    pages: [F; 2],
-    next: [F; 2],
+struct Numbers<'a, T: Float> {
+    data: &'a [T::Stored],
+    next: &'a [T::Stored],
     width: usize,
 }
 
-impl<F: Form> Columns for StoredValues<F> {
+impl<T: Float> Columns for Numbers<'_, T> {
     #[inline(always)]
     unsafe fn load<S: Simd>(self, s: S, step: usize, vector: usize) -> S::F {
-        let slot = step % PAGE;
-        // SAFETY: the page has a value of `width` numbers in the slot.
-        unsafe { self.pages[step / PAGE].of_slot(s, slot * self.width + vector * LANES, slot) }
+        // SAFETY: the caller keeps to vectors that exist.
+        unsafe { T::load(s, self.data, step * self.width + vector * LANES) }
     }
 
     #[inline(always)]
-    fn ahead(self, step: usize) {
-        self.next[step / PAGE].prefetch(step % PAGE * self.width, self.width);
+    fn ahead(self, step: usize, vector: usize, count: usize) {
+        let (at, count) = (step * self.width + vector * LANES, count * LANES);
+        if size_of::<T::Stored>() < 4 {
+            prefetch(self.next, at, count);
+        } else {
+            // This block and the next one in single precision do not both fit into the first-level cache.
+            prefetch_second_level(self.next, at, count);
+        }
     }
+}
+
+/// Keys as bytes, `[head_dim, PAGE]`: a step is a channel, a column a slot.
+#[derive(Clone, Copy)]
+struct KeyCodes<'a> {
+    page: &'a Int8,
+    next: &'a Int8,
+}
+
+impl Columns for KeyCodes<'_> {
+    #[inline(always)]
+    unsafe fn load<S: Simd>(self, s: S, step: usize, vector: usize) -> S::F {
+        // SAFETY: the caller keeps to vectors that exist; every slot has a scale.
+        unsafe {
+            let codes = s.load_i8(self.page.codes(), step * PAGE + vector * LANES);
+            s.mul(codes, s.load(self.page.scales(), vector * LANES))
+        }
+    }
+
+    #[inline(always)]
+    fn ahead(self, step: usize, vector: usize, count: usize) {
+        prefetch(self.next.codes(), step * PAGE + vector * LANES, count * LANES);
+    }
+}
+
+/// Values as bytes, `[PAGE, width]`: a step is a slot, a column a channel.
+#[derive(Clone, Copy)]
+struct ValueCodes<'a> {
+    page: &'a Int8,
+    next: &'a Int8,
+    width: usize,
+}
+
+impl Columns for ValueCodes<'_> {
+    #[inline(always)]
+    unsafe fn load<S: Simd>(self, s: S, step: usize, vector: usize) -> S::F {
+        // SAFETY: the caller keeps to vectors that exist; every slot has a scale.
+        unsafe {
+            let codes = s.load_i8(self.page.codes(), step * self.width + vector * LANES);
+            s.mul(codes, s.splat(one(self.page.scales(), step)))
+        }
+    }
+
+    #[inline(always)]
+    fn ahead(self, step: usize, vector: usize, count: usize) {
+        prefetch(self.next.codes(), step * self.width + vector * LANES, count * LANES);
+    }
+}
+
+/// One element, checked only under `--cfg checked`.
+///
+/// # Safety
+/// It must exist.
+#[inline(always)]
+unsafe fn one(data: &[f32], at: usize) -> f32 {
+    check(at, 1, data.len());
+    // SAFETY: the caller's promise.
+    unsafe { *data.get_unchecked(at) }
 }

@@ -145,6 +145,36 @@ impl Simd for Avx2 {
         }
     }
     #[inline(always)]
+    unsafe fn lookup_u4(self, source: &[u8], at: usize, table: Self::F) -> Self::F {
+        check(at, LANES / 2, source.len());
+        // SAFETY: the caller keeps the range inside `source`; AVX2 exists.
+        unsafe {
+            let words = source.as_ptr().add(at).cast::<i32>();
+            let shifts = _mm256_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28);
+            let half = |word| {
+                let codes = _mm256_srlv_epi32(_mm256_set1_epi32(word), shifts);
+                let (low, high) = (_mm256_permutevar8x32_ps(table.0, codes), _mm256_permutevar8x32_ps(table.1, codes));
+                // The fourth bit, moved to the sign, chooses between the halves of the table.
+                _mm256_blendv_ps(low, high, _mm256_castsi256_ps(_mm256_slli_epi32::<28>(codes)))
+            };
+            Pair(half(words.read_unaligned()), half(words.add(1).read_unaligned()))
+        }
+    }
+    #[inline(always)]
+    unsafe fn lookup_u2(self, source: &[u8], at: usize, table: Self::F) -> Self::F {
+        check(at, LANES / 4, source.len());
+        // SAFETY: the caller keeps the range inside `source`; AVX2 exists.
+        unsafe {
+            let word = _mm256_set1_epi32(source.as_ptr().add(at).cast::<i32>().read_unaligned());
+            // The bit above the code does not matter in a table that repeats.
+            let half = |shifts| _mm256_permutevar8x32_ps(table.0, _mm256_srlv_epi32(word, shifts));
+            Pair(
+                half(_mm256_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14)),
+                half(_mm256_setr_epi32(16, 18, 20, 22, 24, 26, 28, 30)),
+            )
+        }
+    }
+    #[inline(always)]
     fn add(self, a: Self::F, b: Self::F) -> Self::F {
         halves!(_mm256_add_ps(a, b))
     }

@@ -120,6 +120,30 @@ impl Simd for Avx512 {
         }
     }
     #[inline(always)]
+    unsafe fn lookup_u4(self, source: &[u8], at: usize, table: Self::F) -> Self::F {
+        check(at, LANES / 2, source.len());
+        // SAFETY: the caller keeps the range inside `source`; AVX-512 exists.
+        unsafe {
+            let words = source.as_ptr().add(at).cast::<i32>();
+            let low = _mm512_set1_epi32(words.read_unaligned());
+            let both = _mm512_mask_set1_epi32(low, 0xFF00, words.add(1).read_unaligned());
+            let shifts = _mm512_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28, 0, 4, 8, 12, 16, 20, 24, 28);
+            // The instruction looks at the lowest four bits only.
+            _mm512_permutexvar_ps(_mm512_srlv_epi32(both, shifts), table)
+        }
+    }
+    #[inline(always)]
+    unsafe fn lookup_u2(self, source: &[u8], at: usize, table: Self::F) -> Self::F {
+        check(at, LANES / 4, source.len());
+        // SAFETY: the caller keeps the range inside `source`; AVX-512 exists.
+        unsafe {
+            let word = _mm512_set1_epi32(source.as_ptr().add(at).cast::<i32>().read_unaligned());
+            let shifts = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+            // The two bits above the code do not matter in a table that repeats.
+            _mm512_permutexvar_ps(_mm512_srlv_epi32(word, shifts), table)
+        }
+    }
+    #[inline(always)]
     fn add(self, a: Self::F, b: Self::F) -> Self::F {
         lanes!(_mm512_add_ps(a, b))
     }

@@ -138,16 +138,31 @@ pub(crate) fn check(at: usize, length: usize, total: usize) {
 /// Asks the processor to bring `data[at..at + count]`, as far as it exists, near while something else is computed.
 #[inline(always)]
 pub fn prefetch<T>(data: &[T], at: usize, count: usize) {
+    #[cfg(target_arch = "x86_64")]
+    prefetch_lines::<{ std::arch::x86_64::_MM_HINT_T0 }, T>(data, at, count);
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (data, at, count);
+}
+
+/// As [`prefetch`], but only into the second-level cache: for more than the first one has room for.
+#[inline(always)]
+pub fn prefetch_second_level<T>(data: &[T], at: usize, count: usize) {
+    #[cfg(target_arch = "x86_64")]
+    prefetch_lines::<{ std::arch::x86_64::_MM_HINT_T1 }, T>(data, at, count);
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (data, at, count);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn prefetch_lines<const HINT: i32, T>(data: &[T], at: usize, count: usize) {
     /// Bytes that move together.
     const LINE: usize = 64;
-    #[cfg(target_arch = "x86_64")]
-    for byte in (at * size_of::<T>()..(at + count) * size_of::<T>()).step_by(LINE) {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+    for line in 0..(count * size_of::<T>()).div_ceil(LINE) {
+        let byte = at * size_of::<T>() + line * LINE;
         // SAFETY: a prefetch changes nothing but the caches, wherever the address points; every x86-64 processor has it.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(data.as_ptr().cast::<i8>().wrapping_add(byte)) };
+        unsafe { std::arch::x86_64::_mm_prefetch::<HINT>(data.as_ptr().cast::<i8>().wrapping_add(byte)) };
     }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = (data, at, count, LINE);
 }
 
 /// Sixteen `f32` lanes. Values exist only where the instructions do.
@@ -214,6 +229,17 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// # Safety
     /// The bytes must lie inside `source`.
     unsafe fn load_u2(self, source: &[u8], at: usize) -> Self::F;
+    /// What `table` holds for each of the sixteen 4-bit codes in the eight bytes `source[at..]`, the low half of a byte first.
+    ///
+    /// # Safety
+    /// The bytes must lie inside `source`.
+    unsafe fn lookup_u4(self, source: &[u8], at: usize, table: Self::F) -> Self::F;
+    /// What `table`, which repeats its first four numbers, holds for each of the sixteen 2-bit codes in the four bytes
+    /// `source[at..]`, the lowest bits of a byte first.
+    ///
+    /// # Safety
+    /// The bytes must lie inside `source`.
+    unsafe fn lookup_u2(self, source: &[u8], at: usize, table: Self::F) -> Self::F;
 
     /// `a + b`
     fn add(self, a: Self::F, b: Self::F) -> Self::F;
@@ -391,6 +417,11 @@ mod tests {
             for value in unsafe { [s.load_u4(&unsigned, 17), s.load_u2(&unsigned, 23)] } {
                 out.extend(s.to_array(value));
             }
+            let table = s.from_array(std::array::from_fn(|i| (i % 4) as f32 - 1.5));
+            // SAFETY: as above.
+            for value in unsafe { [s.lookup_u4(&unsigned, 17, a), s.lookup_u2(&unsigned, 23, table)] } {
+                out.extend(s.to_array(value));
+            }
             for value in [a, b, c, d, e, s.add(a, b), s.sub(a, b), s.mul(a, b), s.div(a, e), s.max(a, b), s.min(a, b)] {
                 out.extend(s.to_array(value));
             }
@@ -474,6 +505,12 @@ mod tests {
         let (four, two) = unsafe { (Scalar.load_u4(&bytes, 1), Scalar.load_u2(&bytes, 1)) };
         assert_eq!(four, [1., 2., 3., 4., 5., 6., 7., 8., 9., 10., 11., 12., 13., 14., 15., 0.]);
         assert_eq!(two, [1., 0., 2., 0., 3., 0., 0., 1., 1., 1., 2., 1., 3., 1., 0., 2.]);
+        let squares: [f32; LANES] = std::array::from_fn(|i| (i * i) as f32);
+        let signs: [f32; LANES] = std::array::from_fn(|i| [-1., 1., -2., 2.][i % 4]);
+        // SAFETY: as above.
+        let (four, two) = unsafe { (Scalar.lookup_u4(&bytes, 1, squares), Scalar.lookup_u2(&bytes, 1, signs)) };
+        assert_eq!(four, std::array::from_fn(|i| ((i + 1) % 16 * ((i + 1) % 16)) as f32));
+        assert_eq!(two, [1., -1., -2., -1., 2., -1., -1., 1., 1., 1., -2., 1., 2., 1., -1., -2.]);
     }
 
     struct Extremes;

@@ -97,6 +97,18 @@ impl Simd for Scalar {
         std::array::from_fn(|i| f32::from(unsafe { *source.get_unchecked(at + i / 4) } >> (i % 4 * 2) & 3))
     }
     #[inline(always)]
+    unsafe fn lookup_u4(self, source: &[u8], at: usize, table: Self::F) -> Self::F {
+        check(at, LANES / 2, source.len());
+        // SAFETY: the caller keeps the range inside `source`.
+        std::array::from_fn(|i| table[usize::from(unsafe { *source.get_unchecked(at + i / 2) } >> (i % 2 * 4) & 15)])
+    }
+    #[inline(always)]
+    unsafe fn lookup_u2(self, source: &[u8], at: usize, table: Self::F) -> Self::F {
+        check(at, LANES / 4, source.len());
+        // SAFETY: the caller keeps the range inside `source`.
+        std::array::from_fn(|i| table[usize::from(unsafe { *source.get_unchecked(at + i / 4) } >> (i % 4 * 2) & 3)])
+    }
+    #[inline(always)]
     fn add(self, a: Self::F, b: Self::F) -> Self::F {
         zip(a, b, |a, b| a + b)
     }

@@ -5,6 +5,7 @@ mod dense;
 mod golden;
 mod inference;
 mod reference;
+mod stored;
 mod training;
 
 use headwise_kernels::simd::Level;
