@@ -17,12 +17,28 @@ pub enum Benchmark {
     AttentionDecode,
     /// Softmax over the last side.
     Softmax,
+    /// Logarithm of the softmax over the last side.
+    LogSoftmax,
     /// GELU by the error function.
     Gelu,
+    /// GELU in its `tanh` form.
+    GeluTanh,
+    /// A bias and GELU.
+    BiasGelu,
+    /// SiLU.
+    Silu,
+    /// SiLU of a gate times another tensor.
+    SwiGlu,
     /// Layer norm over the last side.
     LayerNorm,
+    /// A sum of two tensors and its layer norm.
+    AddLayerNorm,
     /// Root-mean-square norm over the last side.
     RmsNorm,
+    /// Dropout.
+    Dropout,
+    /// One step of AdamW for one parameter.
+    AdamW,
     /// One step of training an encoder.
     TrainStep,
     /// Rows of activations with a quantised matrix.
@@ -46,14 +62,22 @@ const fn tensor(sides: &'static str, count: Option<usize>, example: &'static str
 
 impl Benchmark {
     /// Every benchmark, in the order they run.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 19] = [
         Self::AttentionForward,
         Self::AttentionTrain,
         Self::AttentionDecode,
         Self::Softmax,
+        Self::LogSoftmax,
         Self::Gelu,
+        Self::GeluTanh,
+        Self::BiasGelu,
+        Self::Silu,
+        Self::SwiGlu,
         Self::LayerNorm,
+        Self::AddLayerNorm,
         Self::RmsNorm,
+        Self::Dropout,
+        Self::AdamW,
         Self::TrainStep,
         Self::QuantMatmul,
         Self::Prefill,
@@ -67,9 +91,17 @@ impl Benchmark {
             Self::AttentionTrain => "attention_train",
             Self::AttentionDecode => "attention_decode",
             Self::Softmax => "softmax",
+            Self::LogSoftmax => "log_softmax",
             Self::Gelu => "gelu",
+            Self::GeluTanh => "gelu_tanh",
+            Self::BiasGelu => "bias_gelu",
+            Self::Silu => "silu",
+            Self::SwiGlu => "swiglu",
             Self::LayerNorm => "layer_norm",
+            Self::AddLayerNorm => "add_layer_norm",
             Self::RmsNorm => "rms_norm",
+            Self::Dropout => "dropout",
+            Self::AdamW => "adamw",
             Self::TrainStep => "train_step",
             Self::QuantMatmul => "quant_matmul",
             Self::Prefill => "prefill",
@@ -82,10 +114,10 @@ impl Benchmark {
         match self {
             Self::AttentionForward | Self::AttentionTrain => ATTENTION,
             Self::AttentionDecode => CACHE,
-            Self::Softmax | Self::Gelu | Self::LayerNorm | Self::RmsNorm => VECTORS,
             Self::TrainStep => ENCODER,
             Self::QuantMatmul => PRODUCT,
             Self::Prefill | Self::Decode => TOKENS,
+            _ => VECTORS,
         }
     }
 
@@ -99,10 +131,10 @@ impl Benchmark {
         match self {
             Self::AttentionForward | Self::AttentionTrain => &["1x8x2048x64", "4x8x512x64", "1x8x8192x64"],
             Self::AttentionDecode => &["1x9x8192x64"],
-            Self::Softmax | Self::Gelu | Self::LayerNorm | Self::RmsNorm => &["8x512x256"],
             Self::TrainStep => &["8x256x256x4"],
             Self::QuantMatmul => &["1x4096x4096", "8x4096x4096", "64x4096x4096", "512x4096x4096"],
             Self::Prefill | Self::Decode => &["90", "1744", "3428", "6926"],
+            _ => &["8x512x256"],
         }
     }
 
@@ -115,9 +147,17 @@ impl Benchmark {
             Self::AttentionTrain => operator(attention::train),
             Self::AttentionDecode => operator(attention::decode),
             Self::Softmax => operator(element_wise::softmax),
+            Self::LogSoftmax => operator(element_wise::log_softmax),
             Self::Gelu => operator(element_wise::gelu),
+            Self::GeluTanh => operator(element_wise::gelu_tanh),
+            Self::BiasGelu => operator(element_wise::bias_gelu),
+            Self::Silu => operator(element_wise::silu),
+            Self::SwiGlu => operator(element_wise::swiglu),
             Self::LayerNorm => operator(element_wise::layer_norm),
+            Self::AddLayerNorm => operator(element_wise::add_layer_norm),
             Self::RmsNorm => operator(element_wise::rms_norm),
+            Self::Dropout => operator(element_wise::dropout),
+            Self::AdamW => operator(element_wise::adamw),
             Self::TrainStep => operator(train_step::train_step),
             Self::QuantMatmul => engine.install(|| matrix_product::quantised(&run)),
             Self::Prefill | Self::Decode => {

@@ -48,7 +48,7 @@ fn a_shape_must_fit_every_benchmark_chosen() {
 #[test]
 fn default_shapes_are_the_ones_peers_run() {
     let plan = Plan::new(None, None).expect("a plan");
-    assert_eq!(plan.steps(), 3 + 3 + 1 + 4 + 1 + 4 + 4 + 4);
+    assert_eq!(plan.steps(), 3 + 3 + 1 + 12 + 1 + 4 + 4 + 4);
 }
 
 #[test]
