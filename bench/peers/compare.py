@@ -22,6 +22,7 @@ PEERS = {
     "attention": ["attention.py"],
     "decode_attention": ["decode_attention.py"],
     "elementwise": ["elementwise.py"],
+    "train_step": ["train_step.py"],
     "llama_native": ["llama.py", "--build", "native"],
     "llama_wheel": ["llama.py", "--build", "wheel"],
 }
@@ -30,16 +31,29 @@ SIZE = ("shape", "tokens")
 WORK = SIZE + ("pass", "dtype", "kv_heads", "cache", "threads")
 
 
-def run(command: list[str]) -> str:
+# What Headwise also runs with AVX2 alone, on machines that have more.
+NARROW = "bench --filter attention_{} --json -"
+
+
+def run(command: list[str], environment: dict[str, str] | None = None) -> str:
     """Standard output of a command; its messages go through to the terminal."""
     print("running", shlex.join(command), file=sys.stderr)
-    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=os.environ | (environment or {})).stdout
 
 
 def headwise_rows(binary: str, arguments: str) -> tuple[str, list[dict]]:
     """Version and rows of one benchmark run of Headwise."""
     envelope = json.loads(run([binary, *shlex.split(arguments)]))
     return envelope["version"], envelope["rows"]
+
+
+def narrow_rows(binary: str) -> list[dict]:
+    """Rows of attention with AVX2 alone."""
+    rows = []
+    for name in ("forward", "train"):
+        output = run([binary, *shlex.split(NARROW.format(name))], {"HEADWISE_SIMD": "avx2"})
+        rows += [row | {"params": row["params"] | {"simd": "AVX2 only"}} for row in json.loads(output)["rows"]]
+    return rows
 
 
 def peer_rows(name: str, threads: int) -> list[dict]:
@@ -94,7 +108,7 @@ def print_table(rows: list[dict]) -> None:
     lines = [("work", "size", "peer", "headwise ms", "peer ms", "ratio")]
     for row in rows:
         params = row["params"]
-        size = " ".join(str(params[key]) for key in (*SIZE, "pass", "dtype") if key in params)
+        size = " ".join(str(params[key]) for key in (*SIZE, "pass", "dtype", "simd") if key in params)
         times = [f"{row[side]['median_ms']:.2f} ({row[side]['min_ms']:.2f}-{row[side]['max_ms']:.2f})" for side in ("headwise", "peer")]
         lines.append((row["name"], size, params.get("peer", ""), *times, f"{row['ratio']:.2f}"))
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
@@ -127,6 +141,8 @@ def main() -> None:
     for _ in range(arguments.rounds):
         version, rows = headwise_rows(arguments.headwise, arguments.arguments)
         ours += rows
+        if "attention" in arguments.peers:
+            ours += narrow_rows(arguments.headwise)
         for peer in arguments.peers:
             theirs += peer_rows(peer, arguments.threads)
     rows = compare(merge(ours), merge(theirs))

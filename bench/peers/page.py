@@ -23,6 +23,7 @@ TITLES = {
     "rms_norm": "RMSNorm",
     "dropout": "Dropout of a tenth",
     "adamw": "AdamW, one step of one parameter",
+    "train_step": "One training step of an encoder (batch x tokens x width x layers): forward, loss, backward, AdamW",
     "prefill": "Prefill of SmolLM2-135M-Instruct Q4_1, cache in f16",
     "decode": "Decoding one token of SmolLM2-135M-Instruct Q4_1 after so many, cache in f16",
 }
@@ -32,7 +33,7 @@ def size(row: dict) -> str:
     """What tells rows of a section apart."""
     params = row["params"]
     tokens = f"{params['tokens']} tokens" if "tokens" in params else None
-    return " ".join(word for word in (params.get("shape"), tokens, params.get("pass"), params.get("dtype")) if word)
+    return " ".join(word for word in (params.get("shape"), tokens, params.get("pass"), params.get("dtype"), params.get("simd")) if word)
 
 
 def milliseconds(times: dict) -> str:

@@ -1,12 +1,9 @@
 //! Sums over the rows of a matrix: the gradient of a bias.
 
 use super::Matrix;
-use crate::parallel;
 use crate::profile::{self, Work};
 use crate::simd::{Kernel, LANES, Simd, dispatch};
-
-/// Rows that are summed together before the sums of such blocks are: their number fixes the order of additions.
-const ROWS: usize = 64;
+use crate::sum_rows::sum_rows;
 
 /// `sums[j] = Σ_i x[i, j]`
 ///
@@ -16,17 +13,13 @@ pub fn column_sums(x: Matrix<'_>, sums: &mut [f32]) {
     assert!(!x.transposed, "sums over the rows of a matrix that lies in memory row by row");
     assert_eq!(sums.len(), x.columns, "a sum for each column");
     let _span = profile::span("column sums").work(|| Work::bytes(size_of_val(x.values)));
-    sums.fill(0.0);
-    if x.columns == 0 {
-        return;
+    if !sums.is_empty() {
+        let totals = sum_rows(x.rows, x.columns, |rows, sums| {
+            let rows = &x.values[rows.start * x.columns..rows.end * x.columns];
+            dispatch(Add { rows, sums });
+        });
+        sums.copy_from_slice(&totals);
     }
-    let mut blocks = vec![0.0; x.rows.div_ceil(ROWS) * x.columns];
-    parallel::pieces(&mut blocks, x.columns, |block, sums| {
-        let first = block * ROWS * x.columns;
-        let rows = &x.values[first..(first + ROWS * x.columns).min(x.values.len())];
-        dispatch(Add { rows, sums });
-    });
-    dispatch(Add { rows: &blocks, sums });
 }
 
 /// Adds rows to `sums`.
