@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 /// From left to right; a crate may depend on crates that stand before it.
-const ORDER: [&str; 9] = [
+const ORDER: [&str; 10] = [
     "headwise-spec",
     "headwise-tasks",
     "headwise-kernels",
@@ -11,6 +11,7 @@ const ORDER: [&str; 9] = [
     "headwise-nn",
     "headwise-models",
     "headwise-engine",
+    "headwise-train",
     "headwise-lab",
     "headwise",
 ];

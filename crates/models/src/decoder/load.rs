@@ -107,15 +107,15 @@ impl<S: Source> Loader<'_, S> {
 
     fn channel(&self, spec: &ChannelSpec, dim: usize, name: &impl Fn(&str) -> String) -> Result<Channel, LoadError> {
         let (names, hidden) = (self.names, spec.hidden());
-        let bias = matches!(spec, ChannelSpec::Mlp(spec) if spec.bias);
-        let up = self.linear(&name(names.up), [hidden, dim], bias, None)?;
-        let down = self.linear(&name(names.down), [dim, hidden], bias, None)?;
+        let up = |template, bias| self.linear(&name(template), [hidden, dim], bias, None);
+        let down = |bias| self.linear(&name(names.down), [dim, hidden], bias, None);
         Ok(match spec {
             ChannelSpec::Gated(spec) => {
-                let gate = self.linear(&name(names.gate), [hidden, dim], false, None)?;
-                Channel::Gated(Gated::new(gate, up, down, spec.gate))
+                Channel::Gated(Gated::new(up(names.gate, false)?, up(names.up, false)?, down(false)?, spec.gate))
             }
-            ChannelSpec::Mlp(spec) => Channel::Mlp(Mlp::new(up, down, spec.activation)),
+            ChannelSpec::Mlp(spec) => {
+                Channel::Mlp(Mlp::new(up(names.up, spec.bias)?, down(spec.bias)?, spec.activation))
+            }
         })
     }
 

@@ -1,10 +1,10 @@
-//! Activations, softmax and norms: kernels against the composed form.
+//! Linear layers, activations, softmax and norms: kernels against the composed form.
 
 use crate::check::{check, check_half, values};
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use headwise_ops::{
     add_layer_norm, add_rms_norm, bias_gelu, bias_gelu_tanh, bias_silu, dropout, geglu_tanh, gelu, gelu_tanh,
-    layer_norm, log_softmax, rms_norm, silu, softmax, swiglu,
+    layer_norm, linear, log_softmax, rms_norm, silu, softmax, swiglu,
 };
 use proptest::prelude::*;
 
@@ -51,6 +51,20 @@ proptest! {
             let count = rows * columns;
             check(&operation, &[values(seed, count, 4.0), values(seed ^ 1, count, 2.0)]);
         }
+    }
+
+    #[test]
+    fn linear_layers(
+        seed: u64, rows in 1usize..70, inputs in 1usize..40, outputs in 1usize..40, [x_view, w_view]: [bool; 2],
+    ) {
+        let x = values(seed, rows * inputs, 1.0);
+        let (weight, bias) = (values(seed ^ 1, inputs * outputs, 1.0), values(seed ^ 2, outputs, 1.0));
+        let layer = |t: &[Tensor<1>], bias| {
+            let (x, weight) = (matrix(t[0].clone(), rows, x_view), matrix(t[1].clone(), inputs, w_view));
+            vec![flat(linear(x, weight, bias))]
+        };
+        check(&|t: Vec<Tensor<1>>| layer(&t, None), &[x.clone(), weight.clone()]);
+        check(&|t: Vec<Tensor<1>>| layer(&t, Some(t[2].clone())), &[x, weight, bias]);
     }
 
     #[test]
