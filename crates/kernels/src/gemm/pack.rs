@@ -8,7 +8,7 @@ use crate::attention::product::{Factors, ROWS as STRIP, Vectors};
 use crate::simd::{LANES, Simd, prefetch};
 
 /// Columns of `B` that lie together.
-pub(super) const PANEL: usize = 64;
+pub(super) const PANEL: usize = 32;
 /// Added to the length of a copied row, so that rows do not compete for the same lines of the cache.
 const PADDING: usize = 16;
 /// How many rows ahead of those that are copied memory is asked for the next: each begins another page.
@@ -72,7 +72,7 @@ impl<'s> Left<'s> {
     }
 }
 
-/// A block of `B`: `[panel][step][64 columns]`, with zeros after the last column.
+/// A block of `B`: `[panel][step][32 columns]`, with zeros after the last column.
 pub(super) struct Right<'s> {
     values: &'s [f32],
     steps: usize,
@@ -117,7 +117,7 @@ impl<'s> Right<'s> {
     }
 }
 
-/// Writes `panel` `[step][64]` from the columns of `b`, which lie in memory one after the other, sixteen by sixteen.
+/// Writes `panel` `[step][32]` from the columns of `b`, which lie in memory one after the other, sixteen by sixteen.
 #[inline(always)]
 fn transpose<S: Simd>(s: S, b: Matrix<'_>, steps: Range<usize>, columns: Range<usize>, panel: &mut [f32]) {
     for at in (0..PANEL).step_by(LANES) {
