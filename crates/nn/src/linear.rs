@@ -30,6 +30,10 @@ impl Packed {
         Self { weight: Arc::new(weight), bias: bias.map(Into::into) }
     }
 
+    fn parts(&self) -> (&PackedMatrix, Option<&[f32]>) {
+        (&self.weight, self.bias.as_deref())
+    }
+
     /// The weight matrix.
     pub fn weight(&self) -> &PackedMatrix {
         &self.weight
@@ -41,7 +45,8 @@ impl Packed {
     /// If `x` tracks gradients: packed weights have none, load the model with float weights to train it.
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
         assert!(!x.is_require_grad(), "packed weights have no gradient: load the model with float weights to train it");
-        headwise_ops::packed_product(x, &self.weight, self.bias.as_deref())
+        let [y] = headwise_ops::packed_products(x, [self.parts()]);
+        y
     }
 }
 
@@ -63,6 +68,21 @@ impl Linear {
                 headwise_ops::linear(x, linear.weight.val(), linear.bias.as_ref().map(|bias| bias.val()))
             }
             Self::Packed(packed) => packed.forward(x),
+        }
+    }
+
+    /// What each of `layers` makes of the same `x`, all at once if they are packed.
+    pub fn forward_each<const D: usize, const N: usize>(layers: [&Self; N], x: Tensor<D>) -> [Tensor<D>; N] {
+        let packed: Vec<&Packed> = layers
+            .into_iter()
+            .filter_map(|layer| match layer {
+                Self::Packed(packed) => Some(packed),
+                Self::Float(_) => None,
+            })
+            .collect();
+        match <[&Packed; N]>::try_from(packed) {
+            Ok(packed) if !x.is_require_grad() => headwise_ops::packed_products(x, packed.map(Packed::parts)),
+            _ => layers.map(|layer| layer.forward(x.clone())),
         }
     }
 }

@@ -31,7 +31,7 @@ pub use gated::{geglu_tanh, swiglu};
 pub use headwise_kernels::adamw::AdamW;
 pub use layer_norm::layer_norm;
 pub use linear::linear;
-pub use packed::packed_product;
+pub use packed::packed_products;
 pub use residual_norm::{add_layer_norm, add_rms_norm};
 pub use rms_norm::rms_norm;
 pub use rope::rope;

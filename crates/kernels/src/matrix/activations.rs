@@ -8,7 +8,7 @@
 //! Everything depends on nothing but the row. A block with a value that is not finite has a scale of NaN, so its row's
 //! results are NaN.
 
-use super::blocks::BLOCK;
+use super::blocks::{BLOCK, Blocks};
 use super::schedule::{Rows, Tile};
 use crate::disjoint::Disjoint;
 use crate::parallel;
@@ -41,6 +41,26 @@ pub(super) struct Activations {
     pub scales: Vec<f32>,
     /// `[block][row]`: the sum of the codes times the scale, which multiplies the weights' minimum.
     pub sums: Vec<f32>,
+}
+
+/// The rounded rows of one `x`, kept for the next product with them.
+#[derive(Default)]
+pub(super) struct Rounded {
+    /// For weights with codes of this offset.
+    kept: Option<(i32, Activations)>,
+}
+
+impl Rounded {
+    /// The rows of `x`, which must be the same in every call, rounded for a product with `blocks`.
+    pub fn of(&mut self, level: Level, x: Rows<'_>, blocks: &Blocks, tiles: &[Tile]) -> &Activations {
+        let offset = blocks.offset();
+        let kept = self.kept.take().filter(|(kept, _)| *kept == offset);
+        let activations = kept.map_or_else(
+            || Activations::quantise(level, x, blocks.count, tiles, offset),
+            |(_, activations)| activations,
+        );
+        &self.kept.insert((offset, activations)).1
+    }
 }
 
 /// Signed bytes.

@@ -10,20 +10,20 @@
 use std::marker::PhantomData;
 use std::ops::Range;
 
-use super::activations::{Activations, BASE, Digits, WORDS};
+use super::activations::{Activations, BASE, Digits, Rounded, WORDS};
 use super::blocks::{BLOCK, Blocks, Numbers};
 use super::schedule::{self, Cost, Rows, Target, Tile, with_height};
 use crate::simd::float::{F16, F32, Float};
 use crate::simd::{Kernel, LANES, Level, Simd, check, dispatch_at};
 
 /// Computes all rows of `y`.
-pub(super) fn run(level: Level, blocks: &Blocks, x: Rows<'_>, y: &Target<'_>) {
+pub(super) fn run(level: Level, blocks: &Blocks, x: Rows<'_>, rounded: &mut Rounded, y: &Target<'_>) {
     let tiles = schedule::tiles(x.count, level);
-    let activations = Activations::quantise(level, x, blocks.count, &tiles, blocks.offset());
+    let activations = rounded.of(level, x, blocks, &tiles);
     let inputs = blocks.count * BLOCK;
     let cost = Cost { panel_bytes: blocks.bytes() / y.panels(), inputs, row_bytes: 2 * inputs + inputs / 4 };
     schedule::run(y.panels(), cost, &tiles, |panels, tiles| {
-        let product = Product { blocks, activations: &activations, panels, tiles, y };
+        let product = Product { blocks, activations, panels, tiles, y };
         let minimums = blocks.minimums();
         match (blocks.scales(), minimums) {
             (Numbers::Half(scales), None) => by_codes::<F16, false>(level, product, scales.values(), &[]),

@@ -21,7 +21,9 @@ use std::fmt;
 use crate::aligned::{Aligned, Plain};
 use crate::profile::{self, Work};
 use crate::simd::{LANES, Level, float};
+use activations::Rounded;
 use blocks::Blocks;
+use schedule::{Rows, Target};
 
 /// How the numbers of a matrix are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -230,22 +232,56 @@ impl PackedMatrix {
         y: &mut [f32],
         y_stride: usize,
     ) {
-        if rows == 0 || self.outputs == 0 {
-            return;
-        }
-        assert!(x_stride >= self.inputs && y_stride >= self.outputs, "strides {x_stride} and {y_stride} of {self:?}");
-        assert!(x.len() >= (rows - 1) * x_stride + self.inputs, "{rows} rows of x in {} values", x.len());
-        assert!(y.len() >= (rows - 1) * y_stride + self.outputs, "{rows} rows of y in {} values", y.len());
-        assert!(bias.is_none_or(|bias| bias.len() == self.outputs), "a bias per output of {self:?}");
-        let _span = profile::span(self.format.product_name()).work(|| self.work(rows));
-        let x = schedule::Rows { values: x, count: rows, stride: x_stride };
-        let y = schedule::Target::new(y, y_stride, self.outputs, bias);
+        products_at(level, x, rows, x_stride, &mut [Product { weight: self, bias, y, y_stride }]);
+    }
+
+    fn product_of(&self, level: Level, x: Rows<'_>, rounded: &mut Rounded, y: &Target<'_>) {
+        let _span = profile::span(self.format.product_name()).work(|| self.work(x.count));
         match &self.storage {
-            Storage::F32(weights) => float_product::run::<float::F32>(level, weights, self.inputs, x, &y),
-            Storage::F16(weights) => float_product::run::<float::F16>(level, weights, self.inputs, x, &y),
-            Storage::Bf16(weights) => float_product::run::<float::Bf16>(level, weights, self.inputs, x, &y),
-            Storage::Blocks(blocks) => block_product::run(level, blocks, x, &y),
+            Storage::F32(weights) => float_product::run::<float::F32>(level, weights, self.inputs, x, y),
+            Storage::F16(weights) => float_product::run::<float::F16>(level, weights, self.inputs, x, y),
+            Storage::Bf16(weights) => float_product::run::<float::Bf16>(level, weights, self.inputs, x, y),
+            Storage::Blocks(blocks) => block_product::run(level, blocks, x, rounded, y),
         }
+    }
+}
+
+/// One of several products with the same rows.
+#[derive(Debug)]
+pub struct Product<'a> {
+    /// The matrix.
+    pub weight: &'a PackedMatrix,
+    /// Added to every row: a number per output.
+    pub bias: Option<&'a [f32]>,
+    /// Rows of results.
+    pub y: &'a mut [f32],
+    /// Numbers from the start of a row of `y` to that of the next.
+    pub y_stride: usize,
+}
+
+/// Several products with the same `rows` rows of `x`, `x_stride` apart, as [`PackedMatrix::product`] does each; the rows are
+/// rounded only once.
+///
+/// # Panics
+/// As [`PackedMatrix::product_with_bias`].
+pub fn products(x: &[f32], rows: usize, x_stride: usize, products: &mut [Product<'_>]) {
+    products_at(Level::current(), x, rows, x_stride, products);
+}
+
+fn products_at(level: Level, x: &[f32], rows: usize, x_stride: usize, products: &mut [Product<'_>]) {
+    let mut rounded = Rounded::default();
+    let inputs = products.first().map_or(0, |product| product.weight.inputs);
+    for Product { weight, bias, y, y_stride } in products {
+        if rows == 0 || weight.outputs == 0 {
+            continue;
+        }
+        assert_eq!(weight.inputs, inputs, "inputs of matrices for the same rows");
+        assert!(x_stride >= inputs && *y_stride >= weight.outputs, "strides {x_stride} and {y_stride} of {weight:?}");
+        assert!(x.len() >= (rows - 1) * x_stride + inputs, "{rows} rows of x in {} values", x.len());
+        assert!(y.len() >= (rows - 1) * *y_stride + weight.outputs, "{rows} rows of y in {} values", y.len());
+        assert!(bias.is_none_or(|bias| bias.len() == weight.outputs), "a bias per output of {weight:?}");
+        let x = Rows { values: x, count: rows, stride: x_stride };
+        weight.product_of(level, x, &mut rounded, &Target::new(y, *y_stride, weight.outputs, *bias));
     }
 }
 

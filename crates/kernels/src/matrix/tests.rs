@@ -315,3 +315,24 @@ fn packed_sizes_are_those_of_the_formats() {
     assert_eq!((bits(Format::Q4_1), random(Format::Q4_0, 32, 64, 1).0.bytes()), (5, 32 * 2 * 18));
     assert_eq!(random(Format::Q8_0, 32, 64, 1).0.bytes(), 32 * 2 * 34);
 }
+
+#[test]
+fn several_products_at_once_are_each_alone() {
+    let (inputs, rows) = (512, 13);
+    let x = activations(rows * inputs, 3);
+    let formats = [Format::Q4_1, Format::Q4_1, Format::Q4_0, Format::F16, Format::Q6K, Format::Q4_1];
+    let matrices: Vec<PackedMatrix> =
+        formats.into_iter().enumerate().map(|(i, format)| random(format, 20 + 7 * i, inputs, i as u64).0).collect();
+    let mut together: Vec<Vec<f32>> = matrices.iter().map(|matrix| vec![0.0; rows * matrix.outputs()]).collect();
+    let mut all: Vec<Product<'_>> = matrices
+        .iter()
+        .zip(&mut together)
+        .map(|(weight, y)| Product { weight, bias: None, y, y_stride: weight.outputs() })
+        .collect();
+    products(&x, rows, inputs, &mut all);
+    for (matrix, together) in matrices.iter().zip(&together) {
+        let mut alone = vec![0.0; together.len()];
+        matrix.product(&x, rows, inputs, &mut alone, matrix.outputs());
+        assert_eq!(&alone, together, "{matrix:?}");
+    }
+}

@@ -61,7 +61,7 @@ impl Gated {
 
     /// `x` `[batch, tokens, dim]` to the same shape.
     pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        let (gate, up) = (self.gate.forward(x.clone()), self.up.forward(x));
+        let [gate, up] = Linear::forward_each([&self.gate, &self.up], x);
         self.down.forward(match self.activation {
             Gate::Silu => headwise_ops::swiglu(gate, up),
             Gate::GeluTanh => headwise_ops::geglu_tanh(gate, up),

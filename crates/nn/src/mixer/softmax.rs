@@ -128,9 +128,9 @@ impl Softmax {
 
     /// Mixes `x` `[batch, tokens, dim]`; returns the same shape. With a cache, `batch` is 1 and tokens are rows.
     pub fn forward(&self, x: Tensor<3>, ctx: &mut MixContext<'_>) -> Tensor<3> {
-        let query = self.heads_normed(self.query.forward(x.clone()), self.spec.heads, |norms| &norms.query);
-        let key = self.heads_normed(self.key.forward(x.clone()), self.spec.kv_heads, |norms| &norms.key);
-        let value = self.value.forward(x);
+        let [query, key, value] = Linear::forward_each([&self.query, &self.key, &self.value], x);
+        let query = self.heads_normed(query, self.spec.heads, |norms| &norms.query);
+        let key = self.heads_normed(key, self.spec.kv_heads, |norms| &norms.key);
         let mixed = match ctx.cache.as_deref_mut() {
             Some(cache) => {
                 let (shape, device) = (query.dims(), query.device());
