@@ -1,8 +1,8 @@
 //! The product of two matrices of `f32`: `C = A B`, `C = A B + bias` or `C += A B`, of any size and with either operand transposed.
 //!
 //! It is what linear layers train with: `Y = X W + b`, `dX = dY Wᵀ`, `dW = Xᵀ dY`. The result is cut into parts that workers compute
-//! alone. A part copies blocks of both operands to where a register tile reads them in order, as in Goto and van de Geijn
-//! 2008, doi:10.1145/1356052.1356053.
+//! alone. A part copies blocks of `B`, and of an `A` that is transposed, to where a register tile reads them in order, as in
+//! Goto and van de Geijn 2008, doi:10.1145/1356052.1356053.
 //!
 //! An element is one chain of fused multiply-adds over the inner dimension, from the first to the last: its bits depend neither on the
 //! number of threads nor on the other rows and columns.
@@ -15,9 +15,9 @@ use std::cell::RefCell;
 use std::ops::Range;
 
 use crate::aligned::Aligned;
-use crate::attention::product::{Output, ROWS as STRIP, Size, Start, Vectors, multiply, multiply_to};
 use crate::disjoint::Disjoint;
 use crate::parallel;
+use crate::product::{Output, ROWS as STRIP, Size, Start, Vectors, multiply, multiply_to};
 use crate::profile::{self, Work};
 use crate::simd::{Kernel, LANES, Simd, dispatch, prefetch};
 use pack::{Left, PANEL, Right};
@@ -105,7 +105,7 @@ thread_local! {
 
 /// Where a worker keeps its blocks.
 struct Scratch {
-    /// A block of `A`.
+    /// A block of `A`, if it is transposed.
     left: Aligned<f32>,
     /// All panels of a block of `B`.
     right: Aligned<f32>,

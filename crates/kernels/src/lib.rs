@@ -17,6 +17,7 @@ pub mod kv;
 pub mod matrix;
 pub mod norm;
 pub mod parallel;
+mod product;
 pub mod profile;
 pub mod rope;
 pub mod simd;

@@ -3,11 +3,14 @@
 use std::ops::Range;
 
 use crate::parallel;
+use crate::simd::{Simd, slices};
 
 /// At most so many parts of the rows are summed on their own.
 const PARTS: usize = 32;
 /// Rows worth a part.
 const ROWS: usize = 16;
+/// Rows that are added together, so that the sums stay in registers.
+pub(crate) const GROUP: usize = 4;
 
 /// Adds up `columns` sums over `rows` rows.
 ///
@@ -27,6 +30,38 @@ pub(crate) fn sum_rows(rows: usize, columns: usize, body: impl Fn(Range<usize>, 
     }
     sums.truncate(columns);
     sums
+}
+
+/// Adds rows as wide as `totals` to them, one row after another.
+#[inline(always)]
+pub(crate) fn add_rows<S: Simd>(s: S, rows: &[f32], totals: &mut [f32]) {
+    let width = totals.len();
+    for group in rows.chunks(GROUP * width) {
+        if group.len() == GROUP * width {
+            add_group::<S, GROUP>(s, group, totals);
+        } else {
+            group.chunks_exact(width).for_each(|row| add_group::<S, 1>(s, row, totals));
+        }
+    }
+}
+
+/// Adds `ROWS` rows.
+#[inline(always)]
+fn add_group<S: Simd, const ROWS: usize>(s: S, rows: &[f32], totals: &mut [f32]) {
+    let width = totals.len();
+    let rows: [[&[f32]; 1]; ROWS] = std::array::from_fn(|row| [&rows[row * width..][..width]]);
+    slices::update(
+        s,
+        rows,
+        [totals],
+        #[inline(always)]
+        |rows, [mut total]| {
+            for [row] in rows {
+                total = s.add(total, row);
+            }
+            [total]
+        },
+    );
 }
 
 #[cfg(test)]

@@ -9,12 +9,10 @@ use crate::disjoint::Disjoint;
 use crate::parallel;
 use crate::profile::{self, Work};
 use crate::simd::{Kernel, Simd, dispatch, slices};
-use crate::sum_rows::sum_rows;
+use crate::sum_rows::{GROUP, add_rows, sum_rows};
 
 /// Values worth handing to a thread.
 const PART: usize = 1 << 14;
-/// Rows whose share of the gradient of the bias is added up in registers.
-const GROUP: usize = 4;
 
 /// `y = gelu(x + bias)` for each row.
 ///
@@ -133,30 +131,7 @@ impl<A: Activation> Kernel for BiasedBackward<'_, A> {
                     |[x, bias, dy]| [s.mul(dy, A::slope(s, s.add(x, bias)))],
                 );
             }
-            if dx.len() == GROUP * width {
-                add_rows::<S, GROUP>(s, dx, d_bias);
-            } else {
-                dx.chunks_exact(width).for_each(|row| add_rows::<S, 1>(s, row, d_bias));
-            }
+            add_rows(s, dx, d_bias);
         }
     }
-}
-
-/// Adds `ROWS` rows to `totals`, one row after another.
-#[inline(always)]
-fn add_rows<S: Simd, const ROWS: usize>(s: S, rows: &[f32], totals: &mut [f32]) {
-    let width = totals.len();
-    let rows: [[&[f32]; 1]; ROWS] = std::array::from_fn(|row| [&rows[row * width..][..width]]);
-    slices::update(
-        s,
-        rows,
-        [totals],
-        #[inline(always)]
-        |rows, [mut total]| {
-            for [row] in rows {
-                total = s.add(total, row);
-            }
-            [total]
-        },
-    );
 }

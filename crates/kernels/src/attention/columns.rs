@@ -8,7 +8,6 @@ use std::ops::Range;
 
 use super::attend::{Segment, Sequence, lines_of};
 use super::pass::{SCRATCH, SPLIT, Scratch};
-use super::product::{ROWS, Vectors};
 use super::rows::{Rows, Shape};
 use super::softmax::refill;
 use super::source::{BLOCK, KeyValueBlocks};
@@ -17,6 +16,7 @@ use super::tile::{LINES, Tile};
 use super::work;
 use crate::disjoint::Disjoint;
 use crate::parallel;
+use crate::product::{ROWS, Vectors};
 use crate::profile;
 use crate::simd::{Kernel, LANES, Simd, dispatch};
 

@@ -5,10 +5,10 @@
 
 use std::ops::Range;
 
-use super::product::{Factors, ROWS, Size, Start, Vectors, multiply};
 use super::softmax::refill;
 use super::source::BLOCK;
 use super::tile::{Tile, key_positions};
+use crate::product::{Factors, ROWS, Size, Start, Vectors, multiply};
 use crate::simd::{LANES, Simd};
 
 /// Working memory of a worker, kept from call to call.

@@ -2,11 +2,11 @@
 
 use std::ops::Range;
 
-use super::product::{ROWS, Vectors};
 use super::softmax::{RECORD_HEADER, Running, merge_records, refill};
-use super::source::{BLOCK, Columns, Source};
+use super::source::{BLOCK, Source};
 use super::tile::Tile;
 use super::visible::Visible;
+use crate::product::{Columns, ROWS, Vectors};
 use crate::simd::{Kernel, LANES, Simd, dispatch};
 
 /// Slots of a split. Every split starts from an empty state and the states are merged in order, in prefill too, so that

@@ -1,10 +1,10 @@
 //! Keys and values of whole tensors, brought into the form of blocks once for all query rows.
 
 use super::pass::{Block, BlockBuffer, Blocks};
-use super::product::Vectors;
 use super::source::{BLOCK, Strided};
 use super::view::{Dims, View4};
 use crate::parallel;
+use crate::product::Vectors;
 use crate::simd::{Kernel, LANES, Simd, dispatch};
 
 /// A tensor `[batch, kv_heads, keys, width]`, transposed: `[batch, kv_heads, blocks, width, BLOCK]`.

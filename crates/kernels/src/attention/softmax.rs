@@ -6,8 +6,8 @@
 
 use std::ops::Range;
 
-use super::product::{Factors, Size, Start, multiply};
-use super::source::{BLOCK, Columns};
+use super::source::BLOCK;
+use crate::product::{Columns, Factors, Size, Start, multiply};
 use crate::simd::{Kernel, LANES, Simd, dispatch};
 
 /// The states of a tile's lines while the blocks of one split pass by; the sums are kept in sixteen lanes.

@@ -5,6 +5,7 @@ use std::ops::Range;
 use super::pass::Absorb;
 use super::softmax::Running;
 use super::tile::Tile;
+use crate::product::Columns;
 use crate::simd::{Kernel, LANES, Simd, dispatch};
 
 /// Slots decoded at a time; a multiple of every page size.
@@ -27,18 +28,6 @@ pub trait KeyValueBlocks: Sync {
     fn stored<R: StoredReader>(&self, _block: usize, _next: Option<usize>, _widths: [usize; 2], _reader: R) -> bool {
         false
     }
-}
-
-/// What a product reads: in every step, vectors of sixteen columns.
-pub trait Columns: Copy {
-    /// Vector `vector` of step `step`.
-    ///
-    /// # Safety
-    /// The vector must exist.
-    unsafe fn load<S: Simd>(self, s: S, step: usize, vector: usize) -> S::F;
-    /// Called once in every step for every vector, `count` of them at a time: asks for what is needed after this product.
-    #[inline(always)]
-    fn ahead(self, _step: usize, _vector: usize, _count: usize) {}
 }
 
 /// Reads the keys and values of a block where they are stored.

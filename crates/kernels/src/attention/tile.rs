@@ -1,9 +1,9 @@
 //! Query rows that are worked on together, and the scores of some of them with one block of keys.
 
-use super::product::{Factors, ROWS, Size, Start, multiply};
-use super::source::{BLOCK, Columns};
+use super::source::BLOCK;
 use super::spec::AttnSpec;
 use super::visible::Visible;
+use crate::product::{Columns, Factors, ROWS, Size, Start, multiply};
 use crate::simd::{LANES, Simd};
 
 /// Lines worked on between two decodings of a block: many, so that decoding costs little.

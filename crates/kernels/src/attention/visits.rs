@@ -8,10 +8,10 @@
 use std::cell::Cell;
 use std::ops::Range;
 
-use super::product::ROWS;
 use super::tile::LINES;
 use super::*;
 use crate::kv::{Codec, KeyValues};
+use crate::product::ROWS;
 
 thread_local! {
     static VISITS: Cell<usize> = const { Cell::new(0) };

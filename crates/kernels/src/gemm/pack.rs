@@ -4,18 +4,18 @@ use std::ops::Range;
 
 use super::Matrix;
 use crate::aligned::Aligned;
-use crate::attention::product::{Factors, ROWS as STRIP, Vectors};
+use crate::product::{Factors, ROWS as STRIP, Vectors};
 use crate::simd::{LANES, Simd, prefetch};
 
 /// Columns of `B` that lie together.
 pub(super) const PANEL: usize = 32;
-/// Added to the length of a copied row, so that rows do not compete for the same lines of the cache.
+/// Room after a strip for the lanes that its last step writes too much.
 const PADDING: usize = 16;
 /// How many rows ahead of those that are copied memory is asked for the next: each begins another page.
 const AHEAD: usize = 4;
 
-/// A block of `A`. Rows that lie in memory one after the other keep their order, without the gaps; of a transposed matrix, the
-/// rows of each strip are interleaved: `[strip][step][6 rows]`.
+/// A block of `A`. Rows that lie in memory one after the other are read where they are; of a transposed matrix, the rows of
+/// each strip are copied side by side: `[strip][step][6 rows]`.
 pub(super) struct Left<'s> {
     values: &'s [f32],
     stride: usize,
@@ -23,7 +23,7 @@ pub(super) struct Left<'s> {
 }
 
 impl<'s> Left<'s> {
-    /// Copies the block.
+    /// The block, copied if need be.
     #[inline(always)]
     pub fn pack<S: Simd>(
         s: S,

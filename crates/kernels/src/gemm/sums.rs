@@ -2,8 +2,8 @@
 
 use super::Matrix;
 use crate::profile::{self, Work};
-use crate::simd::{Kernel, LANES, Simd, dispatch};
-use crate::sum_rows::sum_rows;
+use crate::simd::{Kernel, Simd, dispatch};
+use crate::sum_rows::{add_rows, sum_rows};
 
 /// `sums[j] = Σ_i x[i, j]`
 ///
@@ -33,12 +33,7 @@ impl Kernel for Add<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        for row in self.rows.chunks_exact(self.sums.len()) {
-            for at in (0..row.len()).step_by(LANES) {
-                let sum = s.add(s.read(self.sums, at, 0.0), s.read(row, at, 0.0));
-                s.write(self.sums, at, sum);
-            }
-        }
+        add_rows(s, self.rows, self.sums);
     }
 }
 

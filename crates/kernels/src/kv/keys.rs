@@ -123,10 +123,10 @@ impl Keys {
         let (codes, scales) = match self {
             Self::Floats(floats) => (slots * floats.element_bytes(), 0),
             Self::Int8(_) => (slots, PAGE * size_of::<f32>()),
-            Self::Int4(groups) => (groups.code_bytes(), groups.scale_bytes()),
+            Self::Int4(groups) => (groups.code_bytes(), groups.scales().bytes()),
             // All scales are needed however many slots are in use.
             Self::Kivi(groups) => {
-                let (codes, scales) = (groups.code_bytes(), groups.scale_bytes());
+                let (codes, scales) = (groups.code_bytes(), groups.scales().bytes());
                 return StoreBytes::of_allocation(codes + scales, share(codes), scales);
             }
         };

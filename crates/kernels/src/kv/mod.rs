@@ -21,6 +21,7 @@ mod keys;
 mod packed;
 mod page;
 mod row_groups;
+mod scales;
 mod stored;
 #[cfg(test)]
 mod tests;

@@ -2,8 +2,8 @@
 
 use super::grid::{GROUP, Grid, decode};
 use super::packed::Packed;
-use super::stored::Tables;
-use crate::simd::{LANES, Simd, prefetch};
+use super::scales::Scales;
+use crate::simd::{LANES, Simd};
 
 /// `[rows, width]` with a scale and a minimum for every [`GROUP`] neighbours of a row.
 ///
@@ -13,22 +13,15 @@ pub(super) struct RowGroups {
     rows: usize,
     width: usize,
     codes: Packed,
-    /// Half-precision bits, `[rows, groups]`.
-    scales: Box<[u16]>,
-    minima: Box<[u16]>,
+    /// `[rows, groups]`.
+    scales: Scales,
 }
 
 impl RowGroups {
     /// Zeros.
     pub fn new(bits: usize, rows: usize, width: usize) -> Self {
-        let groups = vec![0; rows * width.div_ceil(GROUP)];
-        Self {
-            rows,
-            width,
-            codes: Packed::new(bits, rows, width),
-            scales: groups.clone().into(),
-            minima: groups.into(),
-        }
+        let scales = Scales::new(rows * width.div_ceil(GROUP));
+        Self { rows, width, codes: Packed::new(bits, rows, width), scales }
     }
 
     /// A coded copy of `data` `[rows, width]`.
@@ -49,8 +42,7 @@ impl RowGroups {
     pub fn write_row(&mut self, row: usize, values: &[f32]) {
         for (group, values) in values[..self.width].chunks(GROUP).enumerate() {
             let grid = Grid::fit(values, self.codes.bits());
-            self.scales[row * self.groups() + group] = grid.scale_bits();
-            self.minima[row * self.groups() + group] = grid.minimum_bits();
+            self.scales.set(row * self.groups() + group, &grid);
             self.codes.set_run(row, group * GROUP, &grid.codes(values)[..values.len()]);
         }
     }
@@ -58,15 +50,14 @@ impl RowGroups {
     /// One number.
     pub fn get(&self, row: usize, index: usize) -> f32 {
         let group = row * self.groups() + index / GROUP;
-        decode(self.codes.get(row, index), self.scales[group], self.minima[group])
+        decode(self.codes.get(row, index), self.scales.scales[group], self.scales.minima[group])
     }
 
     /// Copies `count` rows from row `source` of `from` to row `row`, bit for bit; both have the same shape.
     pub fn copy_rows(&mut self, row: usize, from: &Self, source: usize, count: usize) {
         self.codes.copy_rows(row, &from.codes, source, count);
-        let (to, tables) = (row * self.groups(), source * self.groups()..(source + count) * self.groups());
-        self.scales[to..to + tables.len()].copy_from_slice(&from.scales[tables.clone()]);
-        self.minima[to..to + tables.len()].copy_from_slice(&from.minima[tables]);
+        let groups = self.groups();
+        self.scales.copy(row * groups, &from.scales, source * groups, count * groups);
     }
 
     /// Decodes the first `rows` rows, row `r` to `out[r · stride..]`.
@@ -79,8 +70,8 @@ impl RowGroups {
         for first in (0..total).step_by(LANES) {
             let count = LANES.min(total - first);
             // Sixteen scales are converted at once, since the conversion of one costs as much.
-            let scales = halves(s, &self.scales, first, count);
-            let minima = halves(s, &self.minima, first, count);
+            let scales = halves(s, &self.scales.scales, first, count);
+            let minima = halves(s, &self.scales.minima, first, count);
             for index in 0..count {
                 let length = GROUP.min(self.width - start);
                 let out = &mut out[row * stride + start..][..length];
@@ -116,26 +107,15 @@ impl RowGroups {
         &self.codes
     }
 
-    /// Decodes the scales and minima; false if there are too many.
-    pub fn fill(&self, tables: &mut Tables) -> bool {
-        tables.fill(&self.scales, &self.minima)
-    }
-
-    /// Asks for the scales and minima.
+    /// Scales and minima of all groups.
     #[inline(always)]
-    pub fn prefetch_scales(&self) {
-        prefetch(&self.scales, 0, self.scales.len());
-        prefetch(&self.minima, 0, self.minima.len());
+    pub fn scales(&self) -> &Scales {
+        &self.scales
     }
 
     /// Memory of all codes.
     pub fn code_bytes(&self) -> usize {
         self.codes.bytes()
-    }
-
-    /// Memory of all scales and minima.
-    pub fn scale_bytes(&self) -> usize {
-        size_of_val(&self.scales[..]) + size_of_val(&self.minima[..])
     }
 
     /// Bits of a code.

@@ -56,11 +56,11 @@ impl Page {
                 let find = find!(Keys::$form(keys), Values::Groups(values) => (keys, values));
                 let mut tables = [const { [Tables::EMPTY, Tables::EMPTY] }; 2];
                 let fits = block.iter().zip(&mut tables).all(|(page, [of_keys, of_values])| {
-                    find(page).is_some_and(|(keys, values)| keys.fill(of_keys) && values.fill(of_values))
+                    find(page).is_some_and(|(keys, values)| keys.scales().fill(of_keys) && values.scales().fill(of_values))
                 });
                 fits && read(block, next, reader, find, |index, page, next| {
-                    next.0.prefetch_scales();
-                    next.1.prefetch_scales();
+                    next.0.scales().prefetch();
+                    next.1.scales().prefetch();
                     let [of_keys, of_values] = &tables[index];
                     let values = RowsInGroups::<$bits>::new(page.1, of_values, next.1);
                     (<$keys>::new(page.0, of_keys, next.0), values)

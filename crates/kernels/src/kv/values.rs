@@ -111,7 +111,7 @@ impl Values {
         let (codes, scales) = match self {
             Self::Floats(floats) => (PAGE * value_dim * floats.element_bytes(), 0),
             Self::Int8(_) => (PAGE * value_dim, PAGE * size_of::<f32>()),
-            Self::Groups(groups) => (groups.code_bytes(), groups.scale_bytes()),
+            Self::Groups(groups) => (groups.code_bytes(), groups.scales().bytes()),
         };
         StoreBytes::of_allocation(codes + scales, codes / PAGE * used, scales / PAGE * used)
     }

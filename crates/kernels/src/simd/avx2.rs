@@ -49,6 +49,41 @@ macro_rules! load_halves {
     }};
 }
 
+/// Sixteen codes of four bits as the lowest bits of integers; the bits above are those of the codes after them.
+///
+/// # Safety
+/// Eight bytes from `at` on must lie inside `source`, and the processor must have AVX2.
+#[inline(always)]
+unsafe fn nibbles(source: &[u8], at: usize) -> [__m256i; 2] {
+    check(at, LANES / 2, source.len());
+    // SAFETY: the caller's promise.
+    unsafe {
+        let words = source.as_ptr().add(at).cast::<i32>();
+        let shifts = _mm256_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28);
+        [
+            _mm256_srlv_epi32(_mm256_set1_epi32(words.read_unaligned()), shifts),
+            _mm256_srlv_epi32(_mm256_set1_epi32(words.add(1).read_unaligned()), shifts),
+        ]
+    }
+}
+
+/// As [`nibbles`], codes of two bits from four bytes.
+///
+/// # Safety
+/// Four bytes from `at` on must lie inside `source`, and the processor must have AVX2.
+#[inline(always)]
+unsafe fn bit_pairs(source: &[u8], at: usize) -> [__m256i; 2] {
+    check(at, LANES / 4, source.len());
+    // SAFETY: the caller's promise.
+    unsafe {
+        let word = _mm256_set1_epi32(source.as_ptr().add(at).cast::<i32>().read_unaligned());
+        [
+            _mm256_srlv_epi32(word, _mm256_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14)),
+            _mm256_srlv_epi32(word, _mm256_setr_epi32(16, 18, 20, 22, 24, 26, 28, 30)),
+        ]
+    }
+}
+
 impl Simd for Avx2 {
     type F = Pair;
     type I = IntegerPair;
@@ -116,62 +151,43 @@ impl Simd for Avx2 {
     }
     #[inline(always)]
     unsafe fn load_u4(self, source: &[u8], at: usize) -> Self::F {
-        check(at, LANES / 2, source.len());
         // SAFETY: the caller keeps the range inside `source`; AVX2 exists.
         unsafe {
-            let words = source.as_ptr().add(at).cast::<i32>();
-            let shifts = _mm256_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28);
-            let half = |word| {
-                let codes = _mm256_srlv_epi32(_mm256_set1_epi32(word), shifts);
-                _mm256_cvtepi32_ps(_mm256_and_si256(codes, _mm256_set1_epi32(15)))
-            };
-            Pair(half(words.read_unaligned()), half(words.add(1).read_unaligned()))
+            let half = |codes| _mm256_cvtepi32_ps(_mm256_and_si256(codes, _mm256_set1_epi32(15)));
+            let [low, high] = nibbles(source, at);
+            Pair(half(low), half(high))
         }
     }
     #[inline(always)]
     unsafe fn load_u2(self, source: &[u8], at: usize) -> Self::F {
-        check(at, LANES / 4, source.len());
         // SAFETY: the caller keeps the range inside `source`; AVX2 exists.
         unsafe {
-            let word = _mm256_set1_epi32(source.as_ptr().add(at).cast::<i32>().read_unaligned());
-            let half = |shifts| {
-                let codes = _mm256_srlv_epi32(word, shifts);
-                _mm256_cvtepi32_ps(_mm256_and_si256(codes, _mm256_set1_epi32(3)))
-            };
-            Pair(
-                half(_mm256_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14)),
-                half(_mm256_setr_epi32(16, 18, 20, 22, 24, 26, 28, 30)),
-            )
+            let half = |codes| _mm256_cvtepi32_ps(_mm256_and_si256(codes, _mm256_set1_epi32(3)));
+            let [low, high] = bit_pairs(source, at);
+            Pair(half(low), half(high))
         }
     }
     #[inline(always)]
     unsafe fn lookup_u4(self, source: &[u8], at: usize, table: Self::F) -> Self::F {
-        check(at, LANES / 2, source.len());
         // SAFETY: the caller keeps the range inside `source`; AVX2 exists.
         unsafe {
-            let words = source.as_ptr().add(at).cast::<i32>();
-            let shifts = _mm256_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28);
-            let half = |word| {
-                let codes = _mm256_srlv_epi32(_mm256_set1_epi32(word), shifts);
+            let half = |codes| {
                 let (low, high) = (_mm256_permutevar8x32_ps(table.0, codes), _mm256_permutevar8x32_ps(table.1, codes));
                 // The fourth bit, moved to the sign, chooses between the halves of the table.
                 _mm256_blendv_ps(low, high, _mm256_castsi256_ps(_mm256_slli_epi32::<28>(codes)))
             };
-            Pair(half(words.read_unaligned()), half(words.add(1).read_unaligned()))
+            let [low, high] = nibbles(source, at);
+            Pair(half(low), half(high))
         }
     }
     #[inline(always)]
     unsafe fn lookup_u2(self, source: &[u8], at: usize, table: Self::F) -> Self::F {
-        check(at, LANES / 4, source.len());
         // SAFETY: the caller keeps the range inside `source`; AVX2 exists.
         unsafe {
-            let word = _mm256_set1_epi32(source.as_ptr().add(at).cast::<i32>().read_unaligned());
             // The bit above the code does not matter in a table that repeats.
-            let half = |shifts| _mm256_permutevar8x32_ps(table.0, _mm256_srlv_epi32(word, shifts));
-            Pair(
-                half(_mm256_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14)),
-                half(_mm256_setr_epi32(16, 18, 20, 22, 24, 26, 28, 30)),
-            )
+            let half = |codes| _mm256_permutevar8x32_ps(table.0, codes);
+            let [low, high] = bit_pairs(source, at);
+            Pair(half(low), half(high))
         }
     }
     #[inline(always)]

@@ -27,6 +27,36 @@ macro_rules! lanes {
     };
 }
 
+/// Sixteen codes of four bits as the lowest bits of integers; the bits above are those of the codes after them.
+///
+/// # Safety
+/// Eight bytes from `at` on must lie inside `source`, and the processor must have AVX-512.
+#[inline(always)]
+unsafe fn nibbles(source: &[u8], at: usize) -> __m512i {
+    check(at, LANES / 2, source.len());
+    // SAFETY: the caller's promise.
+    unsafe {
+        let words = source.as_ptr().add(at).cast::<i32>();
+        let low = _mm512_set1_epi32(words.read_unaligned());
+        let both = _mm512_mask_set1_epi32(low, 0xFF00, words.add(1).read_unaligned());
+        _mm512_srlv_epi32(both, _mm512_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28, 0, 4, 8, 12, 16, 20, 24, 28))
+    }
+}
+
+/// As [`nibbles`], codes of two bits from four bytes.
+///
+/// # Safety
+/// Four bytes from `at` on must lie inside `source`, and the processor must have AVX-512.
+#[inline(always)]
+unsafe fn bit_pairs(source: &[u8], at: usize) -> __m512i {
+    check(at, LANES / 4, source.len());
+    // SAFETY: the caller's promise.
+    unsafe {
+        let word = _mm512_set1_epi32(source.as_ptr().add(at).cast::<i32>().read_unaligned());
+        _mm512_srlv_epi32(word, _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30))
+    }
+}
+
 impl Simd for Avx512 {
     type F = __m512;
     type I = __m512i;
@@ -99,48 +129,28 @@ impl Simd for Avx512 {
     }
     #[inline(always)]
     unsafe fn load_u4(self, source: &[u8], at: usize) -> Self::F {
-        check(at, LANES / 2, source.len());
         // SAFETY: the caller keeps the range inside `source`; AVX-512 exists.
-        unsafe {
-            let words = source.as_ptr().add(at).cast::<i32>();
-            let low = _mm512_set1_epi32(words.read_unaligned());
-            let both = _mm512_mask_set1_epi32(low, 0xFF00, words.add(1).read_unaligned());
-            let shifts = _mm512_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28, 0, 4, 8, 12, 16, 20, 24, 28);
-            _mm512_cvtepi32_ps(_mm512_and_si512(_mm512_srlv_epi32(both, shifts), _mm512_set1_epi32(15)))
-        }
+        unsafe { _mm512_cvtepi32_ps(_mm512_and_si512(nibbles(source, at), _mm512_set1_epi32(15))) }
     }
     #[inline(always)]
     unsafe fn load_u2(self, source: &[u8], at: usize) -> Self::F {
-        check(at, LANES / 4, source.len());
         // SAFETY: the caller keeps the range inside `source`; AVX-512 exists.
-        unsafe {
-            let word = _mm512_set1_epi32(source.as_ptr().add(at).cast::<i32>().read_unaligned());
-            let shifts = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
-            _mm512_cvtepi32_ps(_mm512_and_si512(_mm512_srlv_epi32(word, shifts), _mm512_set1_epi32(3)))
-        }
+        unsafe { _mm512_cvtepi32_ps(_mm512_and_si512(bit_pairs(source, at), _mm512_set1_epi32(3))) }
     }
     #[inline(always)]
     unsafe fn lookup_u4(self, source: &[u8], at: usize, table: Self::F) -> Self::F {
-        check(at, LANES / 2, source.len());
         // SAFETY: the caller keeps the range inside `source`; AVX-512 exists.
         unsafe {
-            let words = source.as_ptr().add(at).cast::<i32>();
-            let low = _mm512_set1_epi32(words.read_unaligned());
-            let both = _mm512_mask_set1_epi32(low, 0xFF00, words.add(1).read_unaligned());
-            let shifts = _mm512_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28, 0, 4, 8, 12, 16, 20, 24, 28);
             // The instruction looks at the lowest four bits only.
-            _mm512_permutexvar_ps(_mm512_srlv_epi32(both, shifts), table)
+            _mm512_permutexvar_ps(nibbles(source, at), table)
         }
     }
     #[inline(always)]
     unsafe fn lookup_u2(self, source: &[u8], at: usize, table: Self::F) -> Self::F {
-        check(at, LANES / 4, source.len());
         // SAFETY: the caller keeps the range inside `source`; AVX-512 exists.
         unsafe {
-            let word = _mm512_set1_epi32(source.as_ptr().add(at).cast::<i32>().read_unaligned());
-            let shifts = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
             // The two bits above the code do not matter in a table that repeats.
-            _mm512_permutexvar_ps(_mm512_srlv_epi32(word, shifts), table)
+            _mm512_permutexvar_ps(bit_pairs(source, at), table)
         }
     }
     #[inline(always)]

@@ -1,9 +1,9 @@
-//! The one matrix product of attention: `C = A · B` or `C = diag(r) C + A · B` on tiles that live in registers.
+//! The matrix product of attention and of [`gemm`](crate::gemm): `C = A · B`, `C += A · B` or `C = diag(r) C + A · B` on tiles that
+//! live in registers.
 //!
 //! `A` is read one factor at a time and broadcast, `B` by vectors. Each element of `C` is a sequential chain of fused
 //! multiply-adds over the steps, so it does not depend on how rows and columns are cut into tiles.
 
-use super::source::Columns;
 use crate::simd::{LANES, Level, Simd, check};
 
 /// Rows that a full register tile holds; with four vectors of columns that is 24 of the 32 AVX-512 registers.
@@ -15,6 +15,18 @@ pub(crate) struct Factors<'a> {
     pub data: &'a [f32],
     pub row_stride: usize,
     pub step_stride: usize,
+}
+
+/// What a product reads: in every step, vectors of sixteen columns.
+pub trait Columns: Copy {
+    /// Vector `vector` of step `step`.
+    ///
+    /// # Safety
+    /// The vector must exist.
+    unsafe fn load<S: Simd>(self, s: S, step: usize, vector: usize) -> S::F;
+    /// Called once in every step for every vector, `count` of them at a time: asks for what is needed after this product.
+    #[inline(always)]
+    fn ahead(self, _step: usize, _vector: usize, _count: usize) {}
 }
 
 /// The vectors: those of a step start at `step · stride`; sixteen lanes of each must be readable.
