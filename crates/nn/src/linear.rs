@@ -81,8 +81,8 @@ impl Linear {
             })
             .collect();
         match <[&Packed; N]>::try_from(packed) {
-            Ok(packed) if !x.is_require_grad() => headwise_ops::packed_products(x, packed.map(Packed::parts)),
-            _ => layers.map(|layer| layer.forward(x.clone())),
+            Ok(packed) => headwise_ops::packed_products(x, packed.map(Packed::parts)),
+            Err(_) => layers.map(|layer| layer.forward(x.clone())),
         }
     }
 }

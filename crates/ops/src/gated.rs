@@ -4,6 +4,7 @@ use burn::backend::{TensorMetadata, flex::FlexTensor};
 use burn::tensor::{Tensor, activation};
 use headwise_kernels::activation as kernels;
 
+use crate::buffers::{recycle, take};
 use crate::flex::{contiguous, elements, new_like, own};
 use crate::kernel_op::{KernelOp, Upstream, kernels_serve, output};
 
@@ -57,10 +58,12 @@ impl KernelOp<2> for Gated {
 
     fn backward(&self, [gate, up]: [FlexTensor; 2], upstream: Upstream<2>) -> [Option<FlexTensor>; 2] {
         let dy = contiguous(upstream.gradient);
-        let mut d_up = vec![0.0; elements(&up).len()];
+        let mut d_up = take(elements(&up).len());
         let d_gate = new_like(&gate, |d_gate| {
             (self.gradients)(elements(&gate), elements(&up), elements(&dy), d_gate, &mut d_up);
         });
-        [d_gate, own(d_up, up.shape())].map(Some)
+        let d_up = own(d_up, up.shape());
+        [gate, up, dy].into_iter().for_each(recycle);
+        [d_gate, d_up].map(Some)
     }
 }

@@ -16,6 +16,7 @@ pub mod host;
 mod kernel_op;
 mod layer_norm;
 mod linear;
+mod norm;
 mod packed;
 mod residual_norm;
 mod rms_norm;

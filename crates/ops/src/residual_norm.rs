@@ -3,13 +3,14 @@
 //! Two operations are recorded: the addition, whose forward pass computes the norm too, and the norm of its result, which is
 //! there already. So the gradient of the sum is gathered from all its uses before it goes on to both summands.
 
-use burn::backend::{TensorMetadata, flex::FlexTensor};
+use burn::backend::{DispatchTensor, TensorMetadata, flex::FlexTensor};
 use burn::tensor::Tensor;
 use headwise_kernels::norm as kernels;
 
-use crate::buffers::{recycle, take};
+use crate::buffers::take;
 use crate::flex::{contiguous, elements, new_like, own};
 use crate::kernel_op::{KernelOp, Upstream, kernels_serve, output, outputs};
+use crate::norm::Norm;
 use crate::{layer_norm, rms_norm};
 
 /// `sum = x + residual` and its [`rms_norm`]; `weight` `[dim]`.
@@ -67,17 +68,10 @@ fn check<const D: usize>(x: &Tensor<D>, residual: &Tensor<D>, weight: &Tensor<1>
 }
 
 /// The results of [`AddNorm`]: the sum, and its norm cut off from the graph.
-fn pair<const D: usize>(outputs: Vec<burn::backend::DispatchTensor>) -> (Tensor<D>, Tensor<D>) {
+fn pair<const D: usize>(outputs: Vec<DispatchTensor>) -> (Tensor<D>, Tensor<D>) {
     let mut outputs = outputs.into_iter().map(Tensor::from_dispatch);
     let mut next = || outputs.next().expect("a sum and its norm");
     (next(), next().detach())
-}
-
-/// Which norm: LayerNorm if `centred`, otherwise RMSNorm.
-#[derive(Clone, Copy, Debug)]
-struct Norm {
-    centred: bool,
-    epsilon: f32,
 }
 
 /// From `x`, the residual, the weight and, if `N` is 4, the bias to the sum and its norm; the gradient is that of the sum.
@@ -133,21 +127,7 @@ impl<const N: usize> KernelOp<N> for NormOfSum {
     }
 
     fn backward(&self, [sum, weight]: [FlexTensor; 2], upstream: Upstream<N>) -> [Option<FlexTensor>; N] {
-        let Norm { centred, epsilon } = self.0;
-        let dy = contiguous(upstream.gradient);
-        let mut d_weight = vec![0.0; elements(&weight).len()];
-        let mut d_bias = d_weight.clone();
-        let d_sum = new_like(&sum, |d_sum| {
-            let (sum, weight, dy) = (elements(&sum), elements(&weight), elements(&dy));
-            if centred {
-                let d_bias = Some(&mut d_bias[..]);
-                kernels::layer_norm_backward(sum, weight, epsilon, dy, d_sum, &mut d_weight, d_bias);
-            } else {
-                kernels::rms_norm_backward(sum, weight, epsilon, dy, d_sum, &mut d_weight);
-            }
-        });
-        let [d_weight, d_bias] = [d_weight, d_bias].map(|gradient| own(gradient, weight.shape()));
-        [sum, dy].into_iter().for_each(recycle);
+        let [d_sum, d_weight, d_bias] = self.0.gradients(sum, &weight, upstream.gradient);
         let mut gradients = [Some(d_sum), Some(d_weight), None, Some(d_bias)].into_iter();
         std::array::from_fn(|_| gradients.next().flatten())
     }

@@ -6,6 +6,7 @@ use burn::backend::{TensorMetadata, flex::FlexTensor};
 use burn::tensor::Tensor;
 use headwise_kernels::softmax as kernels;
 
+use crate::buffers::recycle;
 use crate::flex::{contiguous, elements, new_like};
 use crate::kernel_op::{KernelOp, Upstream, kernels_serve, output};
 
@@ -63,7 +64,9 @@ impl KernelOp<1> for Softmax {
 
     fn backward(&self, y: FlexTensor, upstream: Upstream<1>) -> [Option<FlexTensor>; 1] {
         let dy = contiguous(upstream.gradient);
-        [Some(new_like(&y, |dx| (self.gradient)(elements(&y), elements(&dy), width(&y), dx)))]
+        let dx = new_like(&y, |dx| (self.gradient)(elements(&y), elements(&dy), width(&y), dx));
+        [y, dy].into_iter().for_each(recycle);
+        [Some(dx)]
     }
 }
 
