@@ -1,20 +1,15 @@
 """PyTorch's `scaled_dot_product_attention`, causal, f32: forward alone and forward with backward."""
 
-import argparse
-
 import torch
 import torch.nn.functional as F
 
-from timing import milliseconds, print_row
+from timing import milliseconds, parser, print_row
 
 SHAPES = ["1x8x2048x64", "4x8x512x64", "1x8x8192x64"]  # batch x heads x tokens x head_dim
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--repeats", type=int, default=7)
-    arguments = parser.parse_args()
+    arguments = parser(__doc__, repeats=7).parse_args()
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(1)
 

@@ -4,24 +4,21 @@ In a model every layer reads its own cache, so the caches do not stay in the pro
 any last-level cache (`--megabytes`).
 """
 
-import argparse
 import itertools
 
 import torch
 import torch.nn.functional as F
 
-from timing import milliseconds, print_row
+from timing import milliseconds, parser, print_row
 
 HEADS, KV_HEADS, KEYS, HEAD_DIM = 9, 3, 8192, 64
 DTYPES = {"f32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--repeats", type=int, default=50)
-    parser.add_argument("--megabytes", type=int, default=400)
-    arguments = parser.parse_args()
+    options = parser(__doc__, repeats=50)
+    options.add_argument("--megabytes", type=int, default=400)
+    arguments = options.parse_args()
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(1)
 

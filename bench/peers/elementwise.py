@@ -1,22 +1,17 @@
 """PyTorch's element-wise operations and norms over the last of 8 x 512 x 256, f32: forward, and backward alone; and a step of
 AdamW."""
 
-import argparse
-
 import torch
 import torch.nn.functional as F
 
-from timing import milliseconds, print_row
+from timing import milliseconds, parser, print_row
 
 SIZE = [8, 512, 256]
 EPSILON = 1e-5
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--repeats", type=int, default=200)
-    arguments = parser.parse_args()
+    arguments = parser(__doc__, repeats=200).parse_args()
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(1)
     x, other, d_output = torch.randn(SIZE), torch.randn(SIZE), torch.randn(SIZE)

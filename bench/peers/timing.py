@@ -1,9 +1,18 @@
 """How every peer is timed and what it prints: one JSON row per line on standard output."""
 
+import argparse
 import json
 import statistics
 import time
 from collections.abc import Callable
+
+
+def parser(description: str, repeats: int) -> argparse.ArgumentParser:
+    """What every script in PyTorch takes."""
+    options = argparse.ArgumentParser(description=description)
+    options.add_argument("--threads", type=int, default=2)
+    options.add_argument("--repeats", type=int, default=repeats)
+    return options
 
 
 def milliseconds(run: Callable[[], object], repeats: int, warm_up: int = 2) -> list[float]:

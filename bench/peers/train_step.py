@@ -4,14 +4,13 @@ Layers of attention with heads of 32 channels and an MLP with GELU, four times a
 `--compile` runs the same through torch.compile.
 """
 
-import argparse
 import resource
 import sys
 
 import torch
 import torch.nn.functional as F
 
-from timing import milliseconds, print_row
+from timing import milliseconds, parser, print_row
 
 BATCH, TOKENS, DIM, LAYERS = 8, 256, 256, 4
 
@@ -36,11 +35,9 @@ class Layer(torch.nn.Module):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--repeats", type=int, default=10)
-    parser.add_argument("--compile", action="store_true")
-    arguments = parser.parse_args()
+    options = parser(__doc__, repeats=10)
+    options.add_argument("--compile", action="store_true")
+    arguments = options.parse_args()
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(1)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

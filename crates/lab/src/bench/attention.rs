@@ -57,18 +57,13 @@ pub(super) fn visible_pairs(tokens: usize) -> f64 {
     0.5 * tokens as f64 * (tokens as f64 + 1.0)
 }
 
-fn params(run: &Run<'_>, dtype: &str) -> Params {
-    let (shape, dtype) = (Some(run.shape.to_string()), Some(dtype.to_owned()));
-    Params { shape, dtype, threads: run.threads, ..Params::default() }
-}
-
 /// `attention_forward`
 pub(super) fn forward_rows(run: &Run<'_>) -> Vec<BenchRow> {
     let tensors = Tensors::new(run);
     let (inputs, spec) = (tensors.inputs(), AttnSpec::causal(tensors.dims.head_dim));
     let (mut out, mut lse) = (vec![0.0; tensors.dims.output()], vec![0.0; tensors.dims.lse()]);
     let times = Times::of_calls(run.repeats(7, 0.5), || forward(&spec, &tensors.dims, &inputs, &mut out, &mut lse));
-    vec![BenchRow::new(run.name, params(run, "f32"), times, Some(2.0 * tensors.product_flops()), None)]
+    vec![BenchRow::new(run.name, run.params("f32"), times, Some(2.0 * tensors.product_flops()), None)]
 }
 
 /// `attention_train`: forward and backward.
@@ -82,7 +77,7 @@ pub(super) fn train(run: &Run<'_>) -> Vec<BenchRow> {
         let upstream = Upstream { out: &out, lse: &lse, d_out: tensors.view(&d_out), d_lse: None };
         std::hint::black_box(backward(&spec, &tensors.dims, &inputs, &upstream, false));
     });
-    vec![BenchRow::new(run.name, params(run, "f32"), times, Some(7.0 * tensors.product_flops()), None)]
+    vec![BenchRow::new(run.name, run.params("f32"), times, Some(7.0 * tensors.product_flops()), None)]
 }
 
 /// Codecs whose reading is measured.
@@ -109,7 +104,7 @@ pub(super) fn decode(run: &Run<'_>) -> Vec<BenchRow> {
             let (query, out) = (Rows { data: &query, stride: width }, RowsMut { data: &mut out, stride: width });
             attend(&spec, shape, query, &segments, out, &mut StatsOut::default());
         });
-        let params = Params { kv_heads: Some(kv_heads), ..params(run, codec.name()) };
+        let params = Params { kv_heads: Some(kv_heads), ..run.params(codec.name()) };
         let flops = 4.0 * (batch * heads * keys * head_dim) as f64;
         BenchRow::new(run.name, params, times, Some(flops), Some(bytes as f64))
     };

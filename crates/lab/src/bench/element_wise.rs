@@ -15,13 +15,7 @@ const DROPPED: f64 = 0.1;
 /// A row for `call`, which reads and writes so many tensors in all.
 fn row(run: &Run<'_>, pass: &str, tensors: usize, call: impl FnMut()) -> BenchRow {
     let times = Times::of_calls(run.repeats(7, 0.2), call);
-    let params = Params {
-        shape: Some(run.shape.to_string()),
-        dtype: Some("f32".to_owned()),
-        pass: Some(pass.to_owned()),
-        threads: run.threads,
-        ..Params::default()
-    };
+    let params = Params { pass: Some(pass.to_owned()), ..run.params("f32") };
     let bytes = tensors * run.shape.elements() * size_of::<f32>();
     BenchRow::new(run.name, params, times, None, Some(bytes as f64))
 }

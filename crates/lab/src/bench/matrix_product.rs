@@ -4,7 +4,7 @@ use headwise_kernels::matrix::{Format, PackedMatrix};
 
 use super::attention::numbers;
 use super::plan::Run;
-use super::{BenchError, BenchRow, Params, Times};
+use super::{BenchError, BenchRow, Times};
 
 /// Formats with their names, and inputs and bytes of a block.
 const FORMATS: [(Format, &str, usize, usize); 11] = [
@@ -42,12 +42,7 @@ pub(super) fn quantised(run: &Run<'_>) -> Result<Vec<BenchRow>, BenchError> {
                 matrix.product(&x, rows, inputs, &mut y, outputs);
             }
         });
-        let params = Params {
-            shape: Some(run.shape.to_string()),
-            dtype: Some(name.to_owned()),
-            threads: run.threads,
-            ..Params::default()
-        };
+        let params = run.params(name);
         let flops = 2.0 * rows as f64 * inputs as f64 * outputs as f64;
         let bytes = weight_bytes + size_of_val(&x[..]) + size_of_val(&y[..]);
         Ok(BenchRow::new(run.name, params, times, Some(flops), Some(bytes as f64)))

@@ -3,7 +3,7 @@
 use headwise_engine::Engine;
 use headwise_kernels::profile;
 
-use super::{BenchError, BenchRow, Form, Repeats, Shape};
+use super::{BenchError, BenchRow, Form, Params, Repeats, Shape};
 use super::{attention, element_wise, matrix_product, model, train_step};
 
 /// Something that is measured.
@@ -205,6 +205,12 @@ impl Run<'_> {
     /// Copies of something of `bytes` bytes that are more than the rotated bytes; of small things not without end.
     pub fn copies(&self, bytes: usize) -> usize {
         (self.rotated_bytes / bytes.max(1) + 1).min(4096)
+    }
+
+    /// Those of a row about tensors of the run's shape.
+    pub fn params(&self, dtype: &str) -> Params {
+        let (shape, dtype) = (Some(self.shape.to_string()), Some(dtype.to_owned()));
+        Params { shape, dtype, threads: self.threads, ..Params::default() }
     }
 
     /// As often as the user wants, otherwise at least `calls` times and for `seconds`.

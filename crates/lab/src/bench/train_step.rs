@@ -14,7 +14,7 @@ use headwise_train::optimiser::AdamW;
 
 use super::attention::numbers;
 use super::plan::Run;
-use super::{BenchRow, Params, Times};
+use super::{BenchRow, Times};
 
 /// Channels of a head.
 const HEAD_DIM: usize = 32;
@@ -80,7 +80,5 @@ pub(super) fn train_step(run: &Run<'_>) -> Vec<BenchRow> {
     let (rows, attended) = (batch * tokens, batch * tokens * tokens);
     // Four projections of attention and two of the MLP; scores and sums of values. The gradient takes twice as much.
     let forward = 2 * layers * (rows * dim * dim * (4 + 2 * EXPANSION) + 2 * attended * dim);
-    let (shape, dtype) = (Some(run.shape.to_string()), Some("f32".to_owned()));
-    let params = Params { shape, dtype, threads: run.threads, ..Params::default() };
-    vec![BenchRow::new(run.name, params, times, Some(3.0 * forward as f64), None)]
+    vec![BenchRow::new(run.name, run.params("f32"), times, Some(3.0 * forward as f64), None)]
 }
