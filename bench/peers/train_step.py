@@ -16,7 +16,7 @@ BATCH, TOKENS, DIM, LAYERS = 8, 256, 256, 4
 
 
 class Layer(torch.nn.Module):
-    """The faster of PyTorch's ways to write a post-norm layer: its own TransformerEncoderLayer goes through the same operators."""
+    """A post-norm layer on PyTorch's fused operators; its own TransformerEncoderLayer takes a few percent longer."""
 
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
