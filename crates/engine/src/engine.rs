@@ -6,6 +6,9 @@ use burn::tensor::Device;
 use headwise_kernels::{parallel, profile};
 use headwise_models::decoder::{Decoder, DecoderSpec, LoadError, Weights};
 use headwise_models::gguf::Gguf;
+use headwise_nn::block::BlockSpec;
+use headwise_nn::mixer::SoftmaxSpec;
+use headwise_spec::Family;
 
 use crate::Sequence;
 use crate::cache::{CachePolicy, PolicyError};
@@ -46,6 +49,14 @@ pub enum EngineError {
         /// Tokens known.
         vocabulary: usize,
     },
+    /// A layer whose mixer keeps no keys and values.
+    #[error("layer {layer} mixes with `{mixer}`: the engine runs models whose layers all mix with `softmax`")]
+    Mixer {
+        /// Index of the layer.
+        layer: usize,
+        /// Its mixer.
+        mixer: &'static str,
+    },
     /// Threads could not be started.
     #[error("cannot start {threads} threads: {reason}")]
     Threads {
@@ -68,6 +79,16 @@ pub struct Engine {
 impl Engine {
     /// An engine for `model` on `threads` threads (0: all processors).
     pub fn new(model: Decoder, threads: usize) -> Result<Self, EngineError> {
+        let other = model
+            .spec()
+            .layers
+            .iter()
+            .map(|block| &block.mixer)
+            .enumerate()
+            .find(|(_, mixer)| mixer.softmax().is_none());
+        if let Some((layer, mixer)) = other {
+            return Err(EngineError::Mixer { layer, mixer: mixer.name() });
+        }
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(threads)
             .build()
@@ -118,4 +139,9 @@ impl Engine {
         policy.check(self.context)?;
         Ok(Sequence::new(self.spec(), policy))
     }
+}
+
+/// The attention of a layer: [`Engine::new`] takes no model with other mixers.
+pub(crate) fn attention(layer: &BlockSpec) -> &SoftmaxSpec {
+    layer.mixer.softmax().expect("a layer that mixes with softmax")
 }

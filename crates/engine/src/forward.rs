@@ -1,6 +1,6 @@
 //! One forward of the model over chunks of many sequences.
 
-use headwise_kernels::attention::{self, AttnSpec, Rows, RowsMut, Shape, StatsOut};
+use headwise_kernels::attention::{self as kernel, AttnSpec, Rows, RowsMut, Shape, StatsOut};
 use headwise_kernels::profile;
 use headwise_kernels::rope::{HeadLayout, Rope};
 use headwise_models::decoder::DecoderSpec;
@@ -9,6 +9,7 @@ use headwise_nn::mixer::{LayerCache, MixContext, Projected, Segment};
 use headwise_ops::host::Host;
 
 use crate::cache::{Attended, NewPairs, Place, Stage};
+use crate::engine::attention;
 use crate::{Engine, EngineError, Sequence};
 
 /// Which rows of a chunk to return scores for.
@@ -61,9 +62,9 @@ pub(crate) const PROMPT_CHUNK: usize = 512;
 
 /// Where every layer of `model` stands among those whose caches policies may cut.
 pub(crate) fn places(model: &DecoderSpec) -> impl Iterator<Item = Place> {
-    let evicting = |layer: &&BlockSpec| layer.mixer.window.is_none();
+    let evicting = |layer: &&BlockSpec| attention(layer).window.is_none();
     let layers = model.layers.iter().filter(evicting).count();
-    let stores = model.layers.iter().map(|layer| layer.mixer.kv_heads).sum();
+    let stores = model.layers.iter().map(|layer| attention(layer).sizes(model.dim).kv_heads).sum();
     let before = move |index: usize| model.layers[..index].iter().filter(evicting).count();
     (0..model.layers.len()).map(move |index| Place { layer: before(index), layers, stores })
 }
@@ -270,9 +271,9 @@ impl LayerCache for Stores<'_, '_> {
             });
             spec.want.lse |= store.needs().column_sums;
         }
-        let views: Vec<attention::Segment<'_, _>> = segments
+        let views: Vec<kernel::Segment<'_, _>> = segments
             .iter()
-            .map(|segment| attention::Segment {
+            .map(|segment| kernel::Segment {
                 rows: segment.rows.clone(),
                 heads: self.chunks[segment.sequence].sequence.layers[layer].pairs(),
             })
@@ -280,7 +281,7 @@ impl LayerCache for Stores<'_, '_> {
         let shape = Shape { heads, kv_heads, head_dim, value_dim: head_dim };
         let mut stats = StatsOut::default();
         let rows = Rows { data: &query, stride: width };
-        attention::attend(&spec, shape, rows, &views, RowsMut { data: out, stride: width }, &mut stats);
+        kernel::attend(&spec, shape, rows, &views, RowsMut { data: out, stride: width }, &mut stats);
         for segment in segments {
             let store = &mut self.chunks[segment.sequence].sequence.layers[layer];
             let channels = segment.rows.start * width..segment.rows.end * width;

@@ -1,8 +1,14 @@
 //! What there is: the families of methods, and the published systems they belong to.
 
 use headwise_engine::cache::CacheMethod;
-use headwise_lab::components::{Mixer, Op};
+use headwise_lab::components::Op;
+use headwise_nn::channel::ChannelSpec;
+use headwise_nn::mixer::MixerSpec;
+use headwise_nn::position::{PositionSpec, RopeScaling};
 use headwise_spec::{Family, Signature};
+use headwise_train::data::SourceSpec;
+use headwise_train::optimiser::OptimiserSpec;
+use headwise_train::schedule::Schedule;
 use serde::Deserialize;
 
 /// A family of interchangeable methods.
@@ -15,7 +21,17 @@ pub struct FamilyEntry {
 
 /// Every family.
 pub fn families() -> Vec<FamilyEntry> {
-    vec![entry::<CacheMethod>(), entry::<Mixer>(), entry::<Op>()]
+    vec![
+        entry::<CacheMethod>(),
+        entry::<MixerSpec>(),
+        entry::<PositionSpec>(),
+        entry::<RopeScaling>(),
+        entry::<ChannelSpec>(),
+        entry::<OptimiserSpec>(),
+        entry::<Schedule>(),
+        entry::<SourceSpec>(),
+        entry::<Op>(),
+    ]
 }
 
 fn entry<F: Family>() -> FamilyEntry {
@@ -86,8 +102,10 @@ mod tests {
 
     #[test]
     fn names_are_unique_over_all_families() {
+        // An operation has the name of the method that it is the heart of.
+        let methods = families().into_iter().filter(|family| family.name != Op::FAMILY);
         let mut names: Vec<String> =
-            families().into_iter().flat_map(|family| family.methods).map(|method| method.name.to_string()).collect();
+            methods.flat_map(|family| family.methods).map(|method| method.name.to_string()).collect();
         names.sort();
         let count = names.len();
         names.dedup();

@@ -6,7 +6,7 @@ use headwise_kernels::profile::{self, Work};
 use serde::{Deserialize, Serialize};
 
 use crate::channel::{Channel, ChannelSpec};
-use crate::mixer::{MixContext, Softmax, SoftmaxSpec};
+use crate::mixer::{MixContext, Mixer, MixerSpec};
 use crate::norm::{Norm, NormSpec};
 
 /// Where a block normalises.
@@ -29,7 +29,7 @@ pub enum Norms {
 #[serde(deny_unknown_fields)]
 pub struct BlockSpec {
     /// The token mixer.
-    pub mixer: SoftmaxSpec,
+    pub mixer: MixerSpec,
     /// The channel mixer; none leaves the token mixer alone.
     #[serde(default)]
     pub channel: Option<ChannelSpec>,
@@ -93,7 +93,7 @@ pub struct Block {
     /// Norms around the mixer.
     pub mixer_norms: Around,
     /// The token mixer.
-    pub mixer: Softmax,
+    pub mixer: Mixer,
     /// Norms around the channel mixer.
     pub channel_norms: Around,
     /// The channel mixer.
@@ -105,7 +105,7 @@ impl Block {
     pub fn random(spec: &BlockSpec, dim: usize, epsilon: f64, device: &Device) -> Self {
         Self {
             mixer_norms: Around::random(spec, dim, epsilon, device),
-            mixer: Softmax::random(spec.mixer.clone(), dim, epsilon, device),
+            mixer: Mixer::random(&spec.mixer, dim, epsilon, device),
             channel_norms: Around::random(spec, dim, epsilon, device),
             channel: spec.channel.as_ref().map(|channel| Channel::random(channel, dim, device)),
         }

@@ -5,10 +5,12 @@ use std::sync::Arc;
 
 use headwise_kernels::kv::Codec;
 use headwise_models::decoder::DecoderSpec;
+use headwise_nn::mixer::Heads;
 use headwise_spec::Family;
 
 use super::evict::evict;
 use super::{CacheMethod, Evictor, LayerStore, Limit, Limits, Needs, Part, Plan, PolicyError, StoreShape, When};
+use crate::engine::attention;
 
 /// One evicting policy with its shared parameters.
 #[derive(Clone, Debug)]
@@ -145,16 +147,12 @@ impl CachePolicy {
             .iter()
             .enumerate()
             .map(|(index, layer)| {
-                let mixer = &layer.mixer;
-                let shape = StoreShape {
-                    heads: mixer.heads,
-                    kv_heads: mixer.kv_heads,
-                    head_dim: mixer.head_dim,
-                    window: mixer.window,
-                };
+                let mixer = attention(layer);
+                let (Heads { heads, kv_heads, head_dim }, window) = (mixer.sizes(model.dim), mixer.window);
+                let shape = StoreShape { heads, kv_heads, head_dim, window };
                 // A layer with a sliding window is bounded already: policies leave it alone.
-                let needs = if mixer.window.is_some() { Needs::default() } else { needs };
-                LayerStore::new(index, shape, self.codec, needs, reindex && mixer.window.is_none())
+                let needs = if window.is_some() { Needs::default() } else { needs };
+                LayerStore::new(index, shape, self.codec, needs, reindex && window.is_none())
             })
             .collect()
     }

@@ -9,9 +9,8 @@ use headwise_kernels::matrix::PackedMatrix;
 use headwise_models::decoder::{Decoder, DecoderSpec};
 use headwise_nn::block::{BlockSpec, Norms};
 use headwise_nn::channel::{Channel, ChannelSpec, Gate, GatedSpec};
-use headwise_nn::mixer::SoftmaxSpec;
+use headwise_nn::mixer::{Mixer, MixerSpec, SoftmaxSpec};
 use headwise_nn::norm::NormSpec;
-use headwise_nn::position::RopeSpec;
 use headwise_nn::{Embedding, Linear};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -62,19 +61,14 @@ pub fn engine(threads: usize) -> Engine {
 /// The model, its weights packed, so that a row does not depend on other rows; layers may have sliding windows.
 pub fn decoder(windows: [Option<usize>; LAYERS]) -> Decoder {
     let layer = |window| BlockSpec {
-        mixer: SoftmaxSpec {
+        mixer: MixerSpec::from(SoftmaxSpec {
             heads: HEADS,
-            kv_heads: KV_HEADS,
-            head_dim: HEAD_DIM,
-            rope: Some(RopeSpec::new(10_000.0)),
+            kv_heads: Some(KV_HEADS),
+            head_dim: Some(HEAD_DIM),
             window,
-            causal: true,
-            bias: false,
-            qk_norm: false,
-            scale: None,
-            softcap: None,
-        },
-        channel: Some(ChannelSpec::Gated(GatedSpec { hidden: HIDDEN, gate: Gate::Silu })),
+            ..SoftmaxSpec::default()
+        }),
+        channel: Some(ChannelSpec::from(GatedSpec { hidden: HIDDEN, gate: Gate::Silu })),
         norms: Norms::Pre,
         norm: NormSpec::Rms,
     };
@@ -100,10 +94,11 @@ pub fn decoder(windows: [Option<usize>; LAYERS]) -> Decoder {
     decoder.head = Some(Linear::packed(matrix(VOCABULARY, DIM, 2.0), None));
     let (queries, keys) = (HEADS * HEAD_DIM, KV_HEADS * HEAD_DIM);
     for block in &mut decoder.blocks {
-        block.mixer.query = Linear::packed(matrix(queries, DIM, 1.5), None);
-        block.mixer.key = Linear::packed(matrix(keys, DIM, 1.5), None);
-        block.mixer.value = Linear::packed(matrix(keys, DIM, 1.0), None);
-        block.mixer.output = Linear::packed(matrix(DIM, queries, 1.0), None);
+        let Mixer::Softmax(mixer) = &mut block.mixer else { panic!("a softmax layer") };
+        mixer.query = Linear::packed(matrix(queries, DIM, 1.5), None);
+        mixer.key = Linear::packed(matrix(keys, DIM, 1.5), None);
+        mixer.value = Linear::packed(matrix(keys, DIM, 1.0), None);
+        mixer.output = Linear::packed(matrix(DIM, queries, 1.0), None);
         let Some(Channel::Gated(channel)) = &mut block.channel else { panic!("a gated layer") };
         channel.gate = Linear::packed(matrix(HIDDEN, DIM, 1.0), None);
         channel.up = Linear::packed(matrix(HIDDEN, DIM, 1.0), None);

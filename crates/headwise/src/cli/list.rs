@@ -1,7 +1,7 @@
 //! `headwise list` and `headwise explain`
 
 use clap::Args;
-use headwise::catalogue::{self, System};
+use headwise::catalogue::{self, FamilyEntry, System};
 use headwise::spec::Signature;
 
 use super::Outcome;
@@ -58,11 +58,15 @@ impl Explain {
             return Ok(());
         }
         let families = catalogue::families();
-        for family in &families {
-            if let Some(method) = family.methods.iter().find(|method| method.name == self.name) {
-                print_method(method, family.name, &systems);
-                return Ok(());
-            }
+        let named = |family: &FamilyEntry| family.methods.iter().find(|method| method.name == self.name).cloned();
+        let found: Vec<_> = families.iter().filter_map(|family| Some((family.name, named(family)?))).collect();
+        for (index, (family, method)) in found.iter().enumerate() {
+            let apart = if index > 0 { "\n" } else { "" };
+            print!("{apart}");
+            print_method(method, family, &systems);
+        }
+        if !found.is_empty() {
+            return Ok(());
         }
         let names: Vec<String> =
             families.iter().flat_map(|family| &family.methods).map(|method| method.name.to_string()).collect();

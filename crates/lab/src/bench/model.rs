@@ -3,6 +3,7 @@
 use headwise_engine::cache::{CachePolicy, PolicyError};
 use headwise_engine::{Engine, EngineError};
 use headwise_models::decoder::Decoder;
+use headwise_nn::mixer::{Heads, SoftmaxSpec};
 use headwise_nn::{Embedding, Linear};
 
 use super::plan::Run;
@@ -26,9 +27,9 @@ pub struct Size {
 pub fn weights(model: &Decoder) -> Size {
     let mut size = Size::default();
     for block in &model.blocks {
-        let mixer = &block.mixer;
+        let mixer = block.mixer.softmax().map(|mixer| [&mixer.query, &mixer.key, &mixer.value, &mixer.output]);
         let channel = block.channel.iter().flat_map(|channel| channel.linears());
-        for linear in [&mixer.query, &mixer.key, &mixer.value, &mixer.output].into_iter().chain(channel) {
+        for linear in mixer.into_iter().flatten().chain(channel) {
             let (elements, bytes) = matrix(linear);
             size.layers += elements;
             size.bytes += bytes;
@@ -65,9 +66,12 @@ fn attention_flops(model: &Decoder, before: usize, rows: usize) -> f64 {
         let seen = |row: usize| window.unwrap_or(usize::MAX).min(before + row + 1) as f64;
         (0..rows).map(seen).sum()
     };
-    let layer =
-        |mixer: &headwise_nn::mixer::SoftmaxSpec| 4.0 * (mixer.heads * mixer.head_dim) as f64 * pairs(mixer.window);
-    model.spec().layers.iter().map(|block| layer(&block.mixer)).sum()
+    let spec = model.spec();
+    let layer = |mixer: &SoftmaxSpec| {
+        let Heads { heads, head_dim, .. } = mixer.sizes(spec.dim);
+        4.0 * (heads * head_dim) as f64 * pairs(mixer.window)
+    };
+    spec.layers.iter().filter_map(|block| block.mixer.softmax()).map(layer).sum()
 }
 
 fn ids(count: usize, vocabulary: usize) -> Vec<u32> {

@@ -155,8 +155,8 @@ fn a_decoded_token_reads_all_matrices_once() {
     let engine = engine();
     let size = weights(engine.model());
     let spec = engine.spec();
-    let mixer = &spec.layers[0].mixer;
-    let layer = spec.dim * mixer.head_dim * (2 * mixer.heads + 2 * mixer.kv_heads);
+    let heads = spec.layers[0].mixer.softmax().unwrap().sizes(spec.dim);
+    let layer = spec.dim * heads.head_dim * (2 * heads.heads + 2 * heads.kv_heads);
     assert_eq!((size.layers, size.head), (2 * layer, spec.dim * spec.vocabulary));
     assert_eq!(size.bytes, 4 * (size.layers + size.head));
 }

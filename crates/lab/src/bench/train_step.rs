@@ -8,8 +8,9 @@ use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::tensor::{Device, Tensor, TensorData};
 use headwise_nn::block::{Block, BlockSpec, Norms};
 use headwise_nn::channel::{Activation, ChannelSpec, MlpSpec};
-use headwise_nn::mixer::{MixContext, SoftmaxSpec};
+use headwise_nn::mixer::{MixContext, MixerSpec, SoftmaxSpec};
 use headwise_nn::norm::NormSpec;
+use headwise_nn::position::Nope;
 use headwise_train::optimiser::AdamW;
 
 use super::attention::numbers;
@@ -32,19 +33,15 @@ impl Encoder {
     fn new(dim: usize, layers: usize, device: &Device) -> Self {
         let heads = (dim / HEAD_DIM).max(1);
         let spec = BlockSpec {
-            mixer: SoftmaxSpec {
+            mixer: MixerSpec::from(SoftmaxSpec {
                 heads,
-                kv_heads: heads,
-                head_dim: dim.div_ceil(heads),
-                rope: None,
-                window: None,
+                head_dim: Some(dim.div_ceil(heads)),
+                position: Nope {}.into(),
                 causal: false,
                 bias: true,
-                qk_norm: false,
-                scale: None,
-                softcap: None,
-            },
-            channel: Some(ChannelSpec::Mlp(MlpSpec {
+                ..SoftmaxSpec::default()
+            }),
+            channel: Some(ChannelSpec::from(MlpSpec {
                 hidden: EXPANSION * dim,
                 activation: Activation::Gelu,
                 bias: true,

@@ -13,13 +13,13 @@ mod op;
 mod score;
 
 use headwise_engine::cache::CacheMethod;
+use headwise_nn::mixer::MixerSpec;
 use headwise_spec::Family;
 
 pub use application::Application;
 pub use arrays::{Array, Arrays, Values, to_safetensors};
 pub use error::ComponentError;
 pub use interface::{ElementType, Interface, Length, TensorSpec};
-pub use mixer::{Mixer, SoftmaxMixer};
 pub use op::Op;
 
 use arrays::{Flat, Tensors};
@@ -30,7 +30,7 @@ pub enum Component {
     /// An operation.
     Op(Op),
     /// A token mixer.
-    Mixer(Mixer),
+    Mixer(MixerSpec),
     /// The score of a cache policy.
     Cache(CacheMethod),
 }
@@ -42,18 +42,18 @@ impl Component {
         let named = |names: &[&str]| names.contains(&name.as_str());
         let component = match () {
             () if named(Op::NAMES) => Self::Op(headwise_spec::from_text(text)?),
-            () if named(Mixer::NAMES) => Self::Mixer(headwise_spec::from_text(text)?),
+            () if named(MixerSpec::NAMES) => Self::Mixer(headwise_spec::from_text(text)?),
             () if named(CacheMethod::NAMES) => Self::Cache(headwise_spec::from_text(text)?),
             () => {
                 return Err(ComponentError::Unknown {
                     name,
-                    valid: [Op::NAMES, Mixer::NAMES, CacheMethod::NAMES].concat(),
+                    valid: [Op::NAMES, MixerSpec::NAMES, CacheMethod::NAMES].concat(),
                 });
             }
         };
         match &component {
             Self::Op(op) => op.check()?,
-            Self::Mixer(mixer) => mixer.check()?,
+            Self::Mixer(mixer) => mixer::check(mixer)?,
             Self::Cache(method) => drop(score::evictor(method)?),
         }
         Ok(component)
@@ -81,7 +81,7 @@ impl Component {
     pub fn interface(&self) -> Interface {
         match self {
             Self::Op(op) => op.interface(),
-            Self::Mixer(mixer) => mixer.interface(),
+            Self::Mixer(mixer) => mixer::interface(mixer),
             Self::Cache(_) => score::interface(),
         }
     }
@@ -89,7 +89,7 @@ impl Component {
     fn run(&self, tensors: &Tensors) -> Result<Vec<(&'static str, Flat)>, ComponentError> {
         match self {
             Self::Op(op) => op.run(tensors),
-            Self::Mixer(mixer) => mixer.run(tensors),
+            Self::Mixer(mixer) => mixer::run(mixer, tensors),
             Self::Cache(method) => score::run(&*score::evictor(method)?, tensors),
         }
     }

@@ -12,6 +12,14 @@ use crate::safetensors::CheckpointError;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LoadError {
+    /// A mixer that the format has no names for.
+    #[error("layer {layer} mixes with `{mixer}`: this format holds `softmax` only")]
+    Mixer {
+        /// Index of the layer.
+        layer: usize,
+        /// Its mixer.
+        mixer: String,
+    },
     /// The file is no valid GGUF.
     #[error(transparent)]
     Gguf(#[from] GgufError),

@@ -5,9 +5,9 @@ mod tensors;
 use burn::tensor::Device;
 use headwise_nn::block::{BlockSpec, Norms};
 use headwise_nn::channel::{ChannelSpec, Gate, GatedSpec};
-use headwise_nn::mixer::SoftmaxSpec;
+use headwise_nn::mixer::{MixerSpec, SoftmaxSpec};
 use headwise_nn::norm::NormSpec;
-use headwise_nn::position::{RopeScaling, RopeSpec};
+use headwise_nn::position::{Divisors, Linear, RopeScaling, RopeSpec};
 
 use super::load::{Loader, Names, Weights};
 use super::{Decoder, DecoderSpec, LoadError};
@@ -172,19 +172,18 @@ impl<'a> Reader<'a> {
         let has = |name: &str| gguf.tensor(&format!("blk.{layer}.{name}")).is_some();
         let unusual_scale = self.gemma3() && self.usize("block_count")? == GEMMA3_27B_LAYERS;
         Ok(BlockSpec {
-            mixer: SoftmaxSpec {
+            mixer: MixerSpec::from(SoftmaxSpec {
                 heads,
-                kv_heads: self.optional("attention.head_count_kv")?.unwrap_or(heads),
-                head_dim,
-                rope: Some(rope),
+                kv_heads: Some(self.optional("attention.head_count_kv")?.unwrap_or(heads)),
+                head_dim: Some(head_dim),
+                position: rope.into(),
                 window,
-                causal: true,
                 bias: has("attn_q.bias"),
                 qk_norm: has("attn_q_norm.weight"),
                 scale: unusual_scale.then(|| (heads as f32 / dim as f32).sqrt()),
-                softcap: None,
-            },
-            channel: Some(ChannelSpec::Gated(GatedSpec {
+                ..SoftmaxSpec::default()
+            }),
+            channel: Some(ChannelSpec::from(GatedSpec {
                 hidden: self.usize("feed_forward_length")?,
                 gate: if self.gemma3() { Gate::GeluTanh } else { Gate::Silu },
             })),
@@ -234,8 +233,8 @@ impl<'a> Reader<'a> {
                 let value = format!("{factor} beside the tensor {ROPE_DIVISORS}");
                 return Err(self.not_understood("rope.scaling.factor", value));
             }
-            (Some(divisors), None) => Some(RopeScaling::Divisors { divisors }),
-            (None, factor) => factor.map(|factor| RopeScaling::Linear { factor }),
+            (Some(divisors), None) => Some(RopeScaling::from(Divisors { divisors })),
+            (None, factor) => factor.map(|factor| RopeScaling::from(Linear { factor })),
         };
         Ok(RopeSpec { theta: self.number("rope.freq_base")?.unwrap_or(THETA), dims, scaling })
     }

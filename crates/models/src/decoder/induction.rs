@@ -13,9 +13,9 @@ use std::collections::HashMap;
 use burn::tensor::Device;
 use headwise_kernels::matrix::PackedMatrix;
 use headwise_nn::block::{BlockSpec, Norms};
-use headwise_nn::mixer::SoftmaxSpec;
+use headwise_nn::mixer::{MixerSpec, SoftmaxSpec};
 use headwise_nn::norm::NormSpec;
-use headwise_nn::position::RopeSpec;
+use headwise_nn::position::{Nope, PositionSpec, RopeSpec};
 use rand::{RngExt, SeedableRng};
 
 use super::load::{Loader, Names, Source, Weights};
@@ -97,19 +97,15 @@ impl Induction {
         tensors.insert("head.weight".into(), head.elements);
         previous_token_layer(&codes[0], &mut tensors);
         match_layer(&codes[0], &mut tensors);
-        let layer = |rope: Option<RopeSpec>| BlockSpec {
-            mixer: SoftmaxSpec {
+        let layer = |position: PositionSpec| BlockSpec {
+            mixer: MixerSpec::from(SoftmaxSpec {
                 heads: HEADS,
-                kv_heads: KV_HEADS,
-                head_dim: CODE,
-                rope,
-                window: None,
-                causal: true,
-                bias: false,
-                qk_norm: false,
+                kv_heads: Some(KV_HEADS),
+                head_dim: Some(CODE),
+                position,
                 scale: Some(1.0),
-                softcap: None,
-            },
+                ..SoftmaxSpec::default()
+            }),
             channel: None,
             norms: Norms::None,
             norm: NormSpec::Rms,
@@ -123,7 +119,7 @@ impl Induction {
             tied: false,
             final_norm: false,
             final_softcap: None,
-            layers: vec![layer(Some(RopeSpec::new(THETA))), layer(None)],
+            layers: vec![layer(RopeSpec::new(THETA).into()), layer(Nope {}.into())],
         };
         Self { spec, tensors }
     }

@@ -5,7 +5,7 @@ use burn::tensor::{Device, Tensor};
 use headwise_kernels::matrix::PackedMatrix;
 use headwise_nn::block::{Around, Block, BlockSpec, Norms};
 use headwise_nn::channel::{Channel, ChannelSpec, Gated, Mlp};
-use headwise_nn::mixer::{HeadNorms, Softmax};
+use headwise_nn::mixer::{HeadNorms, Heads, Mixer, Softmax, SoftmaxSpec};
 use headwise_nn::norm::{LayerNorm, Norm, NormSpec, RmsNorm};
 use headwise_nn::{Embedding, Linear, Table};
 use headwise_ops::host;
@@ -96,7 +96,7 @@ impl<S: Source> Loader<'_, S> {
         let names = self.names;
         Ok(Block {
             mixer_norms: around(names.mixer_before, names.mixer_after)?,
-            mixer: self.mixer(block, dim, spec.epsilon, &name)?,
+            mixer: Mixer::Softmax(self.softmax(softmax(block, layer)?, dim, spec.epsilon, &name)?),
             channel_norms: match &block.channel {
                 Some(_) => around(names.channel_before, names.channel_after)?,
                 None => Around { before: None, after: None, sum: None },
@@ -110,39 +110,40 @@ impl<S: Source> Loader<'_, S> {
         let up = |template, bias| self.linear(&name(template), [hidden, dim], bias, None);
         let down = |bias| self.linear(&name(names.down), [dim, hidden], bias, None);
         Ok(match spec {
-            ChannelSpec::Gated(spec) => {
+            ChannelSpec::GatedSpec(spec) => {
                 Channel::Gated(Gated::new(up(names.gate, false)?, up(names.up, false)?, down(false)?, spec.gate))
             }
-            ChannelSpec::Mlp(spec) => {
+            ChannelSpec::MlpSpec(spec) => {
                 Channel::Mlp(Mlp::new(up(names.up, spec.bias)?, down(spec.bias)?, spec.activation))
             }
         })
     }
 
-    fn mixer(
+    fn softmax(
         &self,
-        block: &BlockSpec,
+        mixer: &SoftmaxSpec,
         dim: usize,
         epsilon: f64,
         name: &impl Fn(&str) -> String,
     ) -> Result<Softmax, LoadError> {
-        let (names, mixer) = (self.names, &block.mixer);
-        let (queries, keys) = (mixer.heads * mixer.head_dim, mixer.kv_heads * mixer.head_dim);
-        let heads = |count| self.interleaved.then_some(count);
+        let names = self.names;
+        let Heads { heads, kv_heads, head_dim } = mixer.sizes(dim);
+        let (queries, keys) = (heads * head_dim, kv_heads * head_dim);
+        let interleaved = |count| self.interleaved.then_some(count);
         let projections = [
-            self.linear(&name(names.query), [queries, dim], mixer.bias, heads(mixer.heads))?,
-            self.linear(&name(names.key), [keys, dim], mixer.bias, heads(mixer.kv_heads))?,
+            self.linear(&name(names.query), [queries, dim], mixer.bias, interleaved(heads))?,
+            self.linear(&name(names.key), [keys, dim], mixer.bias, interleaved(kv_heads))?,
             self.linear(&name(names.value), [keys, dim], mixer.bias, None)?,
             self.linear(&name(names.output), [dim, queries], false, None)?,
         ];
         let norms = match mixer.qk_norm {
             true => Some(HeadNorms {
-                query: self.rms_norm(&name(names.query_norm), mixer.head_dim, epsilon)?,
-                key: self.rms_norm(&name(names.key_norm), mixer.head_dim, epsilon)?,
+                query: self.rms_norm(&name(names.query_norm), head_dim, epsilon)?,
+                key: self.rms_norm(&name(names.key_norm), head_dim, epsilon)?,
             }),
             false => None,
         };
-        Ok(Softmax::new(mixer.clone(), projections, norms))
+        Ok(Softmax::new(mixer.clone(), dim, projections, norms))
     }
 
     fn norm(&self, spec: NormSpec, name: &str, dim: usize, epsilon: f64) -> Result<Norm, LoadError> {
@@ -202,6 +203,12 @@ impl<S: Source> Loader<'_, S> {
             None => weight,
         })
     }
+}
+
+/// The attention of a layer; no format that is read has another mixer.
+fn softmax(block: &BlockSpec, layer: usize) -> Result<&SoftmaxSpec, LoadError> {
+    let mixer = &block.mixer;
+    mixer.softmax().ok_or_else(|| LoadError::Mixer { layer, mixer: mixer.to_string() })
 }
 
 /// The bits of 16-bit floats.

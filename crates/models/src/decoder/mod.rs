@@ -73,11 +73,19 @@ impl Decoder {
         let device = x.device();
         let indices: Vec<i64> = rows.iter().map(|&row| row as i64).collect();
         let indices = Tensor::<1, Int>::from_data(TensorData::new(indices, [rows.len()]), &device);
-        let x: Tensor<2> = x.squeeze_dim::<2>(0).select(0, indices);
-        let x = match &self.norm {
+        self.logits(self.normed(x.squeeze_dim::<2>(0).select(0, indices)))
+    }
+
+    /// What the output head reads: `x` `[rows, dim]` through the last norm.
+    fn normed(&self, x: Tensor<2>) -> Tensor<2> {
+        match &self.norm {
             Some(norm) => norm.forward(x),
             None => x,
-        };
+        }
+    }
+
+    /// Scores of the next token, from what [`hidden`](Self::hidden) gives.
+    fn logits(&self, x: Tensor<2>) -> Tensor<2> {
         let logits = match &self.head {
             Some(head) => head.forward(x),
             None => self.embedding.project(x),
@@ -88,12 +96,30 @@ impl Decoder {
         }
     }
 
+    /// What the output head reads after every token: `[ids, dim]`. The texts of `segments` are read alone, without a
+    /// cache; `positions` is the place of every token in its text.
+    pub fn hidden(&self, ids: &[u32], positions: &[i32], segments: &[Segment], device: &Device) -> Tensor<2> {
+        let mut ctx = MixContext { positions, segments, layer: 0, cache: None };
+        let x = (0..self.blocks.len()).fold(self.embed(ids, device), |x, index| self.layer(index, x, &mut ctx));
+        self.normed(x.squeeze_dim(0))
+    }
+
     /// Scores after every token of one text, without a cache: `[ids, vocabulary]`.
     pub fn forward(&self, ids: &[u32], device: &Device) -> Tensor<2> {
         let positions: Vec<i32> = (0..ids.len() as i32).collect();
         let segments = [Segment { sequence: 0, rows: 0..ids.len() }];
-        let mut ctx = MixContext { positions: &positions, segments: &segments, layer: 0, cache: None };
-        let x = (0..self.blocks.len()).fold(self.embed(ids, device), |x, index| self.layer(index, x, &mut ctx));
-        self.head(x, &(0..ids.len()).collect::<Vec<_>>())
+        self.logits(self.hidden(ids, &positions, &segments, device))
+    }
+
+    /// The trainable weights of the output head as `[dim, vocabulary]`, which may be a view of the embedding.
+    ///
+    /// # Panics
+    /// If the weights are packed: load the model with trainable weights.
+    pub fn classifier(&self) -> Tensor<2> {
+        match (&self.head, &self.embedding) {
+            (Some(Linear::Float(head)), _) => head.weight.val(),
+            (None, Embedding::Float(table)) => table.weight.val().transpose(),
+            _ => panic!("packed weights have no gradient: load the model with trainable weights"),
+        }
     }
 }

@@ -1,9 +1,9 @@
 //! The only description of a decoder: what its layers are, not where its weights come from.
 
 use headwise_nn::block::BlockSpec;
-use headwise_nn::mixer::SoftmaxSpec;
+use headwise_nn::mixer::{Heads, MixerSpec, SoftmaxSpec};
 use headwise_nn::norm::NormSpec;
-use headwise_nn::position::{RopeScaling, RopeSpec};
+use headwise_nn::position::{Divisors, Linear, Llama3, RopeScaling, RopeSpec};
 use serde::{Deserialize, Serialize};
 
 /// A decoder language model.
@@ -52,6 +52,16 @@ pub enum SpecError {
     NotCausal {
         /// Index of the layer.
         layer: usize,
+    },
+    /// Channels that do not divide into heads.
+    #[error("layer {layer}: {dim} channels do not divide into {heads} heads: change `heads` or give `head_dim`")]
+    HeadDim {
+        /// Index of the layer.
+        layer: usize,
+        /// Channels of the model.
+        dim: usize,
+        /// Query heads.
+        heads: usize,
     },
     /// Query heads cannot be shared out evenly.
     #[error(
@@ -120,7 +130,7 @@ impl DecoderSpec {
         number("epsilon", Some(self.epsilon))?;
         number("embedding_scale", self.embedding_scale.map(f64::from))?;
         number("final_softcap", self.final_softcap.map(f64::from))?;
-        self.layers.iter().enumerate().try_for_each(|(layer, block)| check_block(layer, block))
+        self.layers.iter().enumerate().try_for_each(|(layer, block)| check_block(layer, block, self.dim))
     }
 
     /// The norm before the output head: that of the last layer.
@@ -138,24 +148,34 @@ impl DecoderSpec {
     }
 }
 
-fn check_block(layer: usize, block: &BlockSpec) -> Result<(), SpecError> {
-    let SoftmaxSpec { heads, kv_heads, head_dim, .. } = block.mixer;
-    sizes(&[("heads", heads), ("kv_heads", kv_heads), ("head_dim", head_dim)])?;
-    if heads % kv_heads != 0 {
-        return Err(SpecError::Heads { layer, heads, kv_heads });
-    }
-    if !block.mixer.causal {
-        return Err(SpecError::NotCausal { layer });
-    }
-    number("scale", block.mixer.scale.map(f64::from))?;
-    number("softcap", block.mixer.softcap.map(f64::from))?;
-    if let Some(window) = block.mixer.window {
-        sizes(&[("window", window)])?;
-    }
+fn check_block(layer: usize, block: &BlockSpec, dim: usize) -> Result<(), SpecError> {
     if let Some(channel) = &block.channel {
         sizes(&[("hidden", channel.hidden())])?;
     }
-    block.mixer.rope.as_ref().map_or(Ok(()), |rope| check_rope(layer, rope, head_dim))
+    match &block.mixer {
+        MixerSpec::SoftmaxSpec(spec) => check_softmax(layer, spec, dim),
+    }
+}
+
+fn check_softmax(layer: usize, spec: &SoftmaxSpec, dim: usize) -> Result<(), SpecError> {
+    sizes(&[("heads", spec.heads)])?;
+    if spec.head_dim.is_none() && !dim.is_multiple_of(spec.heads) {
+        return Err(SpecError::HeadDim { layer, dim, heads: spec.heads });
+    }
+    let Heads { heads, kv_heads, head_dim } = spec.sizes(dim);
+    sizes(&[("kv_heads", kv_heads), ("head_dim", head_dim)])?;
+    if heads % kv_heads != 0 {
+        return Err(SpecError::Heads { layer, heads, kv_heads });
+    }
+    if !spec.causal {
+        return Err(SpecError::NotCausal { layer });
+    }
+    number("scale", spec.scale.map(f64::from))?;
+    number("softcap", spec.softcap.map(f64::from))?;
+    if let Some(window) = spec.window {
+        sizes(&[("window", window)])?;
+    }
+    spec.rope().map_or(Ok(()), |rope| check_rope(layer, rope, head_dim))
 }
 
 fn check_rope(layer: usize, rope: &RopeSpec, head_dim: usize) -> Result<(), SpecError> {
@@ -166,18 +186,18 @@ fn check_rope(layer: usize, rope: &RopeSpec, head_dim: usize) -> Result<(), Spec
     number("rope theta", Some(rope.theta))?;
     match &rope.scaling {
         None => Ok(()),
-        Some(RopeScaling::Linear { factor }) => number("rope factor", Some(*factor)),
-        Some(RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_context }) => {
+        Some(RopeScaling::Linear(Linear { factor })) => number("rope factor", Some(*factor)),
+        Some(RopeScaling::Llama3(Llama3 { factor, low_freq_factor, high_freq_factor, original_context })) => {
             number("rope factor", Some(*factor))?;
             number("rope low_freq_factor", Some(*low_freq_factor))?;
             // Frequencies between the two are blended.
             number("rope high_freq_factor - low_freq_factor", Some(high_freq_factor - low_freq_factor))?;
             sizes(&[("rope original_context", *original_context)])
         }
-        Some(RopeScaling::Divisors { divisors }) if divisors.len() != dims / 2 => {
+        Some(RopeScaling::Divisors(Divisors { divisors })) if divisors.len() != dims / 2 => {
             Err(SpecError::Divisors { layer, found: divisors.len(), expected: dims / 2 })
         }
-        Some(RopeScaling::Divisors { divisors }) => {
+        Some(RopeScaling::Divisors(Divisors { divisors })) => {
             divisors.iter().try_for_each(|&divisor| number("a divisor of rotary angles", Some(divisor.into())))
         }
     }

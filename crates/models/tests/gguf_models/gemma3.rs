@@ -65,13 +65,10 @@ fn gemma_is_described_as_published() {
     assert_eq!((spec.vocabulary, spec.dim, spec.context, spec.tied), (262_144, 640, 32_768, true));
     assert_eq!(spec.embedding_scale, Some(640f32.sqrt()));
     for (index, layer) in spec.layers.iter().enumerate() {
+        let mixer = layer.mixer.softmax().unwrap();
         let (window, theta) = if [5, 11, 17].contains(&index) { (None, 1e6) } else { (Some(512), 1e4) };
-        assert_eq!(
-            (layer.mixer.window, layer.mixer.rope.clone()),
-            (window, Some(RopeSpec::new(theta))),
-            "layer {index}"
-        );
-        assert_eq!(layer.mixer.attention().scale, 1.0 / 16.0);
+        assert_eq!((mixer.window, mixer.rope().cloned()), (window, Some(RopeSpec::new(theta))), "layer {index}");
+        assert_eq!(mixer.attention(spec.dim).scale, 1.0 / 16.0);
     }
 }
 

@@ -19,15 +19,16 @@ pub enum Gate {
     GeluTanh,
 }
 
-/// How to build a [`Gated`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct GatedSpec {
-    /// Inner width.
-    pub hidden: usize,
-    /// Activation of the gate.
-    #[serde(default)]
-    pub gate: Gate,
+headwise_spec::method! {
+    /// A feed-forward layer whose inner channels are gated: SwiGLU and GeGLU.
+    ///
+    /// Shazeer 2020, arXiv:2002.05202.
+    pub struct GatedSpec {
+        /// Inner width.
+        pub hidden: usize = 512,
+        /// Activation of the gate.
+        pub gate: Gate = Gate::Silu,
+    }
 }
 
 /// A gated feed-forward layer.

@@ -38,18 +38,18 @@ impl Activation {
     }
 }
 
-/// How to build an [`Mlp`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct MlpSpec {
-    /// Inner width.
-    pub hidden: usize,
-    /// What stands between the two projections.
-    #[serde(default)]
-    pub activation: Activation,
-    /// Both projections have a bias.
-    #[serde(default)]
-    pub bias: bool,
+headwise_spec::method! {
+    /// A feed-forward layer of two projections.
+    ///
+    /// Vaswani et al. 2017, arXiv:1706.03762.
+    pub struct MlpSpec {
+        /// Inner width.
+        pub hidden: usize = 1024,
+        /// What stands between the two projections.
+        pub activation: Activation = Activation::Gelu,
+        /// Both projections have a bias.
+        pub bias: bool = false,
+    }
 }
 
 /// A feed-forward layer of two projections.

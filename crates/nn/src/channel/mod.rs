@@ -8,34 +8,31 @@ pub use mlp::{Activation, Mlp, MlpSpec};
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
-use serde::{Deserialize, Serialize};
 
 use crate::Linear;
 
-/// How to build a [`Channel`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
-pub enum ChannelSpec {
-    /// A [`Gated`].
-    Gated(GatedSpec),
-    /// An [`Mlp`].
-    Mlp(MlpSpec),
+headwise_spec::family! {
+    /// A layer that treats every token alone.
+    pub enum ChannelSpec: "channel" {
+        gated => GatedSpec,
+        mlp => MlpSpec,
+    }
 }
 
 impl ChannelSpec {
     /// Inner width.
     pub fn hidden(&self) -> usize {
         match self {
-            Self::Gated(spec) => spec.hidden,
-            Self::Mlp(spec) => spec.hidden,
+            Self::GatedSpec(spec) => spec.hidden,
+            Self::MlpSpec(spec) => spec.hidden,
         }
     }
 
     /// Projections between `dim` and the inner width.
     pub fn projections(&self) -> usize {
         match self {
-            Self::Gated(_) => 3,
-            Self::Mlp(_) => 2,
+            Self::GatedSpec(_) => 3,
+            Self::MlpSpec(_) => 2,
         }
     }
 }
@@ -53,8 +50,8 @@ impl Channel {
     /// Trainable weights at random.
     pub fn random(spec: &ChannelSpec, dim: usize, device: &Device) -> Self {
         match spec {
-            ChannelSpec::Gated(spec) => Self::Gated(Gated::random(spec, dim, device)),
-            ChannelSpec::Mlp(spec) => Self::Mlp(Mlp::random(spec, dim, device)),
+            ChannelSpec::GatedSpec(spec) => Self::Gated(Gated::random(spec, dim, device)),
+            ChannelSpec::MlpSpec(spec) => Self::Mlp(Mlp::random(spec, dim, device)),
         }
     }
 
@@ -72,5 +69,13 @@ impl Channel {
             Self::Gated(channel) => channel.forward(x),
             Self::Mlp(channel) => channel.forward(x),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_family_keeps_its_promises() {
+        headwise_spec::check_family::<super::ChannelSpec>();
     }
 }

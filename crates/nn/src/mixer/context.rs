@@ -18,12 +18,25 @@ pub struct Segment {
 pub struct MixContext<'a> {
     /// Text position of every row.
     pub positions: &'a [i32],
-    /// Which rows belong to which sequence; together they cover all rows, in order.
+    /// Which rows belong to which sequence; together they cover all rows, in order. In training there may be none: then
+    /// every text of the batch is a sequence of its own.
     pub segments: &'a [Segment],
     /// Index of the layer being run.
     pub layer: usize,
     /// Keys and values of earlier forwards; none in training.
     pub cache: Option<&'a mut dyn LayerCache>,
+}
+
+impl MixContext<'_> {
+    /// The length of every sequence if all have the same length and positions, or none are marked.
+    pub(crate) fn equal_lengths(&self) -> Option<usize> {
+        let first = self.segments.first().map_or(0..0, |segment| segment.rows.clone());
+        let length = first.len();
+        let same = |segment: &Segment| {
+            segment.rows.len() == length && self.positions[segment.rows.clone()] == self.positions[first.clone()]
+        };
+        self.segments.iter().all(same).then_some(length)
+    }
 }
 
 /// Queries, keys and values as the projections give them, not rotated: `[rows, heads · head_dim]`, row-major.

@@ -8,61 +8,76 @@ use burn::tensor::{Device, Tensor};
 use headwise_kernels::attention::{AttnSpec, Stats};
 use headwise_kernels::rope::Rope;
 use headwise_ops::host::{self, Host};
-use serde::{Deserialize, Serialize};
 
-use super::{MixContext, Projected};
+use super::{MixContext, Projected, Segment};
 use crate::Linear;
 use crate::norm::RmsNorm;
-use crate::position::RopeSpec;
+use crate::position::{PositionSpec, RopeSpec, slopes};
 
-/// How to build a [`Softmax`] mixer.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct SoftmaxSpec {
+headwise_spec::method! {
+    /// Softmax attention with projections: multi-head, grouped-query and multi-query.
+    ///
+    /// Vaswani et al. 2017, arXiv:1706.03762; Ainslie et al. 2023, arXiv:2305.13245.
+    pub struct SoftmaxSpec {
+        /// Query heads.
+        pub heads: usize = 4,
+        /// Key-value heads; none is as many as query heads.
+        pub kv_heads: Option<usize> = None,
+        /// Channels of a head; none is `dim / heads`.
+        pub head_dim: Option<usize> = None,
+        /// How queries and keys know where they stand.
+        pub position: PositionSpec = RopeSpec::default().into(),
+        /// Query `i` sees keys `j` with `0 ≤ i − j < window`; none sees all.
+        pub window: Option<usize> = None,
+        /// Rows see only earlier keys and their own; else all of them.
+        pub causal: bool = true,
+        /// Query, key and value projections have a bias.
+        pub bias: bool = false,
+        /// RMSNorm of every query and key head before rotation.
+        pub qk_norm: bool = false,
+        /// Factor of the scores; none is `1 / √head_dim`.
+        pub scale: Option<f32> = None,
+        /// Scores become `softcap · tanh(score / softcap)`.
+        pub softcap: Option<f32> = None,
+    }
+}
+
+/// The heads of an attention layer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Heads {
     /// Query heads.
     pub heads: usize,
-    /// Key-value heads; must divide `heads`.
+    /// Key-value heads.
     pub kv_heads: usize,
     /// Channels of a head.
     pub head_dim: usize,
-    /// Rotary position encoding; none leaves queries and keys as projected.
-    #[serde(default)]
-    pub rope: Option<RopeSpec>,
-    /// Query `i` sees keys `j` with `0 ≤ i − j < window`; none sees all.
-    #[serde(default)]
-    pub window: Option<usize>,
-    /// Rows see only earlier keys and their own; else all of them.
-    #[serde(default = "yes")]
-    pub causal: bool,
-    /// Query, key and value projections have a bias.
-    #[serde(default)]
-    pub bias: bool,
-    /// RMSNorm of every query and key head before rotation.
-    #[serde(default)]
-    pub qk_norm: bool,
-    /// Factor of the scores; none is `1 / √head_dim`.
-    #[serde(default)]
-    pub scale: Option<f32>,
-    /// Scores become `softcap · tanh(score / softcap)`.
-    #[serde(default)]
-    pub softcap: Option<f32>,
-}
-
-/// For serde.
-fn yes() -> bool {
-    true
 }
 
 impl SoftmaxSpec {
-    /// What the attention kernel is told.
-    pub fn attention(&self) -> AttnSpec {
+    /// The heads in a model of `dim` channels.
+    pub fn sizes(&self, dim: usize) -> Heads {
+        let head_dim = self.head_dim.unwrap_or(dim / self.heads.max(1));
+        Heads { heads: self.heads, kv_heads: self.kv_heads.unwrap_or(self.heads), head_dim }
+    }
+
+    /// The rotation, if queries and keys are rotated.
+    pub fn rope(&self) -> Option<&RopeSpec> {
+        match &self.position {
+            PositionSpec::RopeSpec(rope) => Some(rope),
+            PositionSpec::Alibi(_) | PositionSpec::Nope(_) => None,
+        }
+    }
+
+    /// What the attention kernel is told in a model of `dim` channels.
+    pub fn attention(&self, dim: usize) -> AttnSpec {
+        let alibi = matches!(self.position, PositionSpec::Alibi(_)).then(|| slopes(self.heads).into());
         AttnSpec {
-            scale: self.scale.unwrap_or(1.0 / (self.head_dim as f32).sqrt()),
+            scale: self.scale.unwrap_or(1.0 / (self.sizes(dim).head_dim as f32).sqrt()),
             causal: self.causal,
             window: self.window,
             sinks_keep: 0,
             softcap: self.softcap,
-            alibi: None,
+            alibi,
             sink_logits: None,
             want: Stats::default(),
         }
@@ -94,31 +109,35 @@ pub struct Softmax {
     #[module(skip)]
     spec: SoftmaxSpec,
     #[module(skip)]
+    heads: Heads,
+    #[module(skip)]
     attention: AttnSpec,
     #[module(skip)]
     rope: Option<Rope>,
 }
 
 impl Softmax {
-    /// A mixer from its projections `query, key, value, output`.
-    pub fn new(spec: SoftmaxSpec, projections: [Linear; 4], norms: Option<HeadNorms>) -> Self {
+    /// A mixer of `dim` channels from its projections `query, key, value, output`.
+    pub fn new(spec: SoftmaxSpec, dim: usize, projections: [Linear; 4], norms: Option<HeadNorms>) -> Self {
         let [query, key, value, output] = projections;
-        let rope = spec.rope.as_ref().map(|rope| rope.build(spec.head_dim));
-        Self { query, key, value, output, norms, attention: spec.attention(), rope, spec }
+        let heads = spec.sizes(dim);
+        let rope = spec.rope().map(|rope| rope.build(heads.head_dim));
+        Self { query, key, value, output, norms, heads, attention: spec.attention(dim), rope, spec }
     }
 
     /// Trainable weights at random.
     pub fn random(spec: SoftmaxSpec, dim: usize, epsilon: f64, device: &Device) -> Self {
-        let (queries, keys) = (spec.heads * spec.head_dim, spec.kv_heads * spec.head_dim);
+        let Heads { heads, kv_heads, head_dim } = spec.sizes(dim);
+        let (queries, keys) = (heads * head_dim, kv_heads * head_dim);
         let projections = [
             Linear::random(dim, queries, spec.bias, device),
             Linear::random(dim, keys, spec.bias, device),
             Linear::random(dim, keys, spec.bias, device),
             Linear::random(queries, dim, false, device),
         ];
-        let norm = || RmsNorm::new(spec.head_dim, epsilon, device);
+        let norm = || RmsNorm::new(head_dim, epsilon, device);
         let norms = spec.qk_norm.then(|| HeadNorms { query: norm(), key: norm() });
-        Self::new(spec, projections, norms)
+        Self::new(spec, dim, projections, norms)
     }
 
     /// How the mixer was built.
@@ -129,8 +148,8 @@ impl Softmax {
     /// Mixes `x` `[batch, tokens, dim]`; returns the same shape. With a cache, `batch` is 1 and tokens are rows.
     pub fn forward(&self, x: Tensor<3>, ctx: &mut MixContext<'_>) -> Tensor<3> {
         let [query, key, value] = Linear::forward_each([&self.query, &self.key, &self.value], x);
-        let query = self.heads_normed(query, self.spec.heads, |norms| &norms.query);
-        let key = self.heads_normed(key, self.spec.kv_heads, |norms| &norms.key);
+        let query = self.heads_normed(query, self.heads.heads, |norms| &norms.query);
+        let key = self.heads_normed(key, self.heads.kv_heads, |norms| &norms.key);
         let mixed = match ctx.cache.as_deref_mut() {
             Some(cache) => {
                 let (shape, device) = (query.dims(), query.device());
@@ -140,30 +159,52 @@ impl Softmax {
                     query: query.as_slice(),
                     key: key.as_slice(),
                     value: value.as_slice(),
-                    heads: self.spec.heads,
-                    kv_heads: self.spec.kv_heads,
-                    head_dim: self.spec.head_dim,
+                    heads: self.heads.heads,
+                    kv_heads: self.heads.kv_heads,
+                    head_dim: self.heads.head_dim,
                 };
                 let (rope, spec) = (self.rope.as_ref(), &self.attention);
                 cache.attend(ctx.layer, projected, rope, spec, ctx.positions, ctx.segments, &mut out);
                 host::tensor(out, shape, &device)
             }
-            None => self.attend_all(query, key, value, ctx.positions),
+            None => self.attend_each(query, key, value, ctx),
         };
         self.output.forward(mixed)
     }
 
-    /// Attention of a whole text at once, without a cache; differentiable.
+    /// Attention of every sequence alone, without a cache.
+    fn attend_each(&self, query: Tensor<3>, key: Tensor<3>, value: Tensor<3>, ctx: &MixContext<'_>) -> Tensor<3> {
+        let [batch, tokens, width] = query.dims();
+        let Some(length) = ctx.equal_lengths() else {
+            let rows = |x: &Tensor<3>, segment: &Segment| x.clone().narrow(1, segment.rows.start, segment.rows.len());
+            let attend = |segment: &Segment| {
+                let [query, key, value] = [&query, &key, &value].map(|x| rows(x, segment));
+                self.attend_all(query, key, value, &ctx.positions[segment.rows.clone()])
+            };
+            return Tensor::cat(ctx.segments.iter().map(attend).collect(), 1);
+        };
+        if length == tokens || ctx.segments.is_empty() {
+            return self.attend_all(query, key, value, ctx.positions);
+        }
+        let apart = |x: Tensor<3>| {
+            let [_, _, width] = x.dims();
+            x.reshape([batch * tokens / length, length, width])
+        };
+        let mixed = self.attend_all(apart(query), apart(key), apart(value), &ctx.positions[..length]);
+        mixed.reshape([batch, tokens, width])
+    }
+
+    /// Attention of whole texts at once, without a cache; differentiable.
     fn attend_all(&self, query: Tensor<3>, key: Tensor<3>, value: Tensor<3>, positions: &[i32]) -> Tensor<3> {
         let [batch, tokens, width] = query.dims();
-        let split = |x: Tensor<3>, heads| x.reshape([batch, tokens, heads, self.spec.head_dim]).swap_dims(1, 2);
+        let split = |x: Tensor<3>, heads| x.reshape([batch, tokens, heads, self.heads.head_dim]).swap_dims(1, 2);
         let rotate = |x: Tensor<4>| match &self.rope {
             Some(rope) => headwise_ops::rope(x, positions, rope),
             None => x,
         };
-        let query = rotate(split(query, self.spec.heads));
-        let key = rotate(split(key, self.spec.kv_heads));
-        let value = split(value, self.spec.kv_heads);
+        let query = rotate(split(query, self.heads.heads));
+        let key = rotate(split(key, self.heads.kv_heads));
+        let value = split(value, self.heads.kv_heads);
         let mixed = headwise_ops::attention(query, key, value, None, &self.attention).output;
         mixed.swap_dims(1, 2).reshape([batch, tokens, width])
     }
@@ -172,6 +213,6 @@ impl Softmax {
     fn heads_normed(&self, x: Tensor<3>, heads: usize, norm: impl Fn(&HeadNorms) -> &RmsNorm) -> Tensor<3> {
         let Some(norms) = &self.norms else { return x };
         let [batch, tokens, width] = x.dims();
-        norm(norms).forward(x.reshape([batch, tokens, heads, self.spec.head_dim])).reshape([batch, tokens, width])
+        norm(norms).forward(x.reshape([batch, tokens, heads, self.heads.head_dim])).reshape([batch, tokens, width])
     }
 }

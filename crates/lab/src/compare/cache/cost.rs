@@ -6,6 +6,8 @@
 use std::time::Instant;
 
 use headwise_engine::{Engine, EngineError};
+use headwise_nn::block::BlockSpec;
+use headwise_nn::mixer::Heads;
 
 /// Tokens of the probe.
 const PROBE: usize = 192;
@@ -29,13 +31,14 @@ impl Costs {
     /// Times a short text.
     pub fn measure(engine: &Engine) -> Result<Self, EngineError> {
         let spec = engine.spec();
-        let per_row = |layer: &headwise_nn::block::BlockSpec| {
-            let mixer = &layer.mixer;
-            let mixed = spec.dim * mixer.head_dim * 2 * (mixer.heads + mixer.kv_heads);
+        let sizes = |layer: &BlockSpec| layer.mixer.softmax().map_or(Heads::default(), |mixer| mixer.sizes(spec.dim));
+        let per_row = |layer: &BlockSpec| {
+            let heads = sizes(layer);
+            let mixed = spec.dim * heads.head_dim * 2 * (heads.heads + heads.kv_heads);
             mixed + layer.channel.as_ref().map_or(0, |channel| channel.projections() * spec.dim * channel.hidden())
         };
         let rows: usize = spec.layers.iter().map(per_row).sum();
-        let keys: usize = spec.layers.iter().map(|layer| 2 * layer.mixer.heads * layer.mixer.head_dim).sum();
+        let keys: usize = spec.layers.iter().map(&sizes).map(|heads| 2 * heads.heads * heads.head_dim).sum();
         let length = PROBE.min(engine.context());
         let ids: Vec<u32> = (0..length).map(|index| (index % spec.vocabulary) as u32).collect();
         let mut fastest = f64::INFINITY;

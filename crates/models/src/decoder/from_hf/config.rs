@@ -5,7 +5,7 @@ mod tests;
 
 use headwise_nn::block::{BlockSpec, Norms};
 use headwise_nn::channel::{ChannelSpec, Gate, GatedSpec};
-use headwise_nn::mixer::SoftmaxSpec;
+use headwise_nn::mixer::{MixerSpec, SoftmaxSpec};
 use headwise_nn::norm::NormSpec;
 
 use super::super::{DecoderSpec, LoadError};
@@ -41,12 +41,12 @@ fn decoder(keys: &mut Keys, architecture: &Architecture) -> Result<DecoderSpec, 
     let mixer = mixer(keys, architecture, dim)?;
     let channel = GatedSpec { hidden: keys.need("intermediate_size")?, gate: gate(keys, gemma)? };
     let layer = |window: Option<usize>| BlockSpec {
-        mixer: SoftmaxSpec {
-            rope: Some(if window.is_some() { &rotations.sliding } else { &rotations.full }.clone()),
+        mixer: MixerSpec::from(SoftmaxSpec {
+            position: if window.is_some() { &rotations.sliding } else { &rotations.full }.clone().into(),
             window,
             ..mixer.clone()
-        },
-        channel: Some(ChannelSpec::Gated(channel.clone())),
+        }),
+        channel: Some(ChannelSpec::from(channel.clone())),
         norms: if gemma { Norms::Sandwich } else { Norms::Pre },
         norm: NormSpec::Rms,
     };
@@ -83,15 +83,13 @@ fn mixer(keys: &mut Keys, architecture: &Architecture, dim: usize) -> Result<Sof
     }
     Ok(SoftmaxSpec {
         heads,
-        kv_heads,
-        head_dim,
-        rope: None,
-        window: None,
-        causal: true,
+        kv_heads: Some(kv_heads),
+        head_dim: Some(head_dim),
         bias: architecture.bias,
         qk_norm: architecture.qk_norm,
         scale,
         softcap: cap,
+        ..SoftmaxSpec::default()
     })
 }
 

@@ -3,7 +3,7 @@
 //! transformers 5 writes `rope_parameters`, with an object for each kind of layer where they differ; transformers 4 writes
 //! `rope_theta`, `rope_scaling` and, for Gemma's layers with a window, `rope_local_base_freq`.
 
-use headwise_nn::position::{RopeScaling, RopeSpec};
+use headwise_nn::position::{Linear, Llama3, RopeScaling, RopeSpec};
 
 use super::super::LoadError;
 use super::keys::Keys;
@@ -57,13 +57,13 @@ fn rotation(parameters: Option<Keys>, theta: f64) -> Result<RopeSpec, LoadError>
     let (old, new) = (keys.take::<String>("type")?, keys.take::<String>("rope_type")?);
     let scaling = match new.or(old).as_deref() {
         None | Some("default") => None,
-        Some("linear") => Some(RopeScaling::Linear { factor: keys.need("factor")? }),
-        Some("llama3") => Some(RopeScaling::Llama3 {
+        Some("linear") => Some(RopeScaling::from(Linear { factor: keys.need("factor")? })),
+        Some("llama3") => Some(RopeScaling::from(Llama3 {
             factor: keys.need("factor")?,
             low_freq_factor: keys.need("low_freq_factor")?,
             high_freq_factor: keys.need("high_freq_factor")?,
             original_context: keys.need("original_max_position_embeddings")?,
-        }),
+        })),
         Some(other) => {
             return Err(keys.not_understood("rope_type", format!("\"{other}\" (supported: default, linear, llama3)")));
         }

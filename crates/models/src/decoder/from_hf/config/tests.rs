@@ -1,4 +1,5 @@
-use headwise_nn::position::{RopeScaling, RopeSpec};
+use headwise_nn::mixer::SoftmaxSpec;
+use headwise_nn::position::{Linear, RopeScaling, RopeSpec};
 use serde_json::{Value, json};
 
 use super::*;
@@ -21,27 +22,31 @@ fn error(changes: Value) -> String {
     read(&llama(changes).to_string()).unwrap_err().to_string()
 }
 
+fn softmax(layer: &BlockSpec) -> &SoftmaxSpec {
+    layer.mixer.softmax().unwrap()
+}
+
 fn windows(changes: Value) -> Vec<Option<usize>> {
-    spec(changes).layers.iter().map(|layer| layer.mixer.window).collect()
+    spec(changes).layers.iter().map(|layer| softmax(layer).window).collect()
 }
 
 #[test]
 fn missing_keys_have_the_defaults_of_transformers() {
-    let first = |changes| spec(changes).layers[0].mixer.clone();
+    let first = |changes| softmax(&spec(changes).layers[0]).clone();
     let llama = first(json!({}));
-    assert_eq!((llama.kv_heads, llama.head_dim, llama.rope), (4, 16, Some(RopeSpec::new(10_000.0))));
+    assert_eq!((llama.kv_heads, llama.head_dim, llama.rope()), (Some(4), Some(16), Some(&RopeSpec::new(10_000.0))));
     assert_eq!((llama.window, llama.scale), (None, None));
     let mistral = first(json!({"model_type": "mistral", "num_attention_heads": 16}));
-    assert_eq!((mistral.kv_heads, mistral.head_dim, mistral.window), (8, 4, Some(4096)));
+    assert_eq!((mistral.kv_heads, mistral.head_dim, mistral.window), (Some(8), Some(4), Some(4096)));
     let qwen3 = first(json!({"model_type": "qwen3", "num_key_value_heads": null}));
-    assert_eq!((qwen3.kv_heads, qwen3.head_dim, qwen3.window), (4, 128, None));
+    assert_eq!((qwen3.kv_heads, qwen3.head_dim, qwen3.window), (Some(4), Some(128), None));
     let gemma = spec(json!({"model_type": "gemma3_text", "num_hidden_layers": 6}));
     assert!(gemma.tied);
     assert_eq!(gemma.embedding_scale, Some(8.0));
-    let (sliding, full) = (&gemma.layers[4].mixer, &gemma.layers[5].mixer);
-    assert_eq!((sliding.kv_heads, sliding.head_dim, sliding.window), (4, 256, Some(4096)));
-    assert_eq!((&sliding.rope, sliding.scale), (&Some(RopeSpec::new(10_000.0)), None));
-    assert_eq!((full.window, &full.rope), (None, &Some(RopeSpec::new(1_000_000.0))));
+    let (sliding, full) = (softmax(&gemma.layers[4]), softmax(&gemma.layers[5]));
+    assert_eq!((sliding.kv_heads, sliding.head_dim, sliding.window), (Some(4), Some(256), Some(4096)));
+    assert_eq!((sliding.rope(), sliding.scale), (Some(&RopeSpec::new(10_000.0)), None));
+    assert_eq!((full.window, full.rope()), (None, Some(&RopeSpec::new(1_000_000.0))));
 }
 
 #[test]
@@ -66,20 +71,20 @@ fn windows_follow_the_rule_of_the_architecture() {
 
 #[test]
 fn linear_scaling_is_read_from_both_versions() {
-    let expected = Some(RopeSpec { scaling: Some(RopeScaling::Linear { factor: 8.0 }), ..RopeSpec::new(5000.0) });
+    let expected = Some(RopeSpec { scaling: Some(RopeScaling::from(Linear { factor: 8.0 })), ..RopeSpec::new(5000.0) });
     for changes in [
         json!({"rope_theta": 5000, "rope_scaling": {"type": "linear", "factor": 8.0}}),
         json!({"rope_theta": 5000, "rope_scaling": {"rope_type": "linear", "type": "linear", "factor": 8}}),
         json!({"rope_parameters": {"rope_type": "linear", "factor": 8.0, "rope_theta": 5000.0}}),
     ] {
-        assert_eq!(spec(changes).layers[0].mixer.rope, expected);
+        assert_eq!(softmax(&spec(changes).layers[0]).rope().cloned(), expected);
     }
     // Gemma scales the layers that see the whole text only.
     let gemma = json!({"model_type": "gemma3_text", "sliding_window_pattern": 2, "rope_theta": 5000.0,
                        "rope_scaling": {"rope_type": "linear", "factor": 8.0}});
     let layers = spec(gemma).layers;
-    assert_eq!(layers[0].mixer.rope, Some(RopeSpec::new(10_000.0)));
-    assert_eq!(layers[1].mixer.rope, expected);
+    assert_eq!(softmax(&layers[0]).rope(), Some(&RopeSpec::new(10_000.0)));
+    assert_eq!(softmax(&layers[1]).rope().cloned(), expected);
 }
 
 #[test]

@@ -1,0 +1,119 @@
+//! What is done to gradients between the backward pass and the optimiser: accumulation, the norm over all of them, scaling.
+
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::optim::GradientsParams;
+use burn::tensor::Tensor;
+use headwise_ops::host::Host;
+
+/// Adds the gradients of another part of the batch.
+pub fn accumulate<M: Module>(model: &M, sum: Option<GradientsParams>, more: GradientsParams) -> GradientsParams {
+    let Some(sum) = sum else { return more };
+    let mut adding = Adding { sum, more };
+    model.visit(&mut adding);
+    adding.sum
+}
+
+struct Adding {
+    sum: GradientsParams,
+    more: GradientsParams,
+}
+
+impl ModuleVisitor for Adding {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let Some(more) = self.more.remove::<D>(param.id) else { return };
+        let sum = match self.sum.remove::<D>(param.id) {
+            Some(sum) => sum + more,
+            None => more,
+        };
+        self.sum.register(param.id, sum);
+    }
+}
+
+/// The Euclidean norm of all gradients of `model` as one vector.
+pub fn global_norm<M: Module>(model: &M, gradients: &GradientsParams) -> f64 {
+    let mut squares = Squares { gradients, sum: 0.0 };
+    model.visit(&mut squares);
+    squares.sum.sqrt()
+}
+
+struct Squares<'a> {
+    gradients: &'a GradientsParams,
+    sum: f64,
+}
+
+impl ModuleVisitor for Squares<'_> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if let Some(gradient) = self.gradients.get::<D>(param.id) {
+            self.sum += sum_of_squares(gradient);
+        }
+    }
+}
+
+/// The sum of the squares of all elements; not finite if an element is not, or is too large for its square.
+fn sum_of_squares<const D: usize>(tensor: Tensor<D>) -> f64 {
+    const LANES: usize = 16;
+    let host = Host::new(tensor);
+    let block = |block: &[f32]| {
+        let mut sums = [0.0f32; LANES];
+        let (vectors, rest) = block.as_chunks::<LANES>();
+        for vector in vectors {
+            sums.iter_mut().zip(vector).for_each(|(sum, value)| *sum += value * value);
+        }
+        let rest = rest.iter().map(|value| value * value);
+        sums.into_iter().chain(rest).map(f64::from).sum::<f64>()
+    };
+    host.as_slice().chunks(1 << 12).map(block).sum()
+}
+
+/// Multiplies every gradient of `model` by `factor`.
+pub fn scale<M: Module>(model: &M, gradients: GradientsParams, factor: f64) -> GradientsParams {
+    let mut scaling = Scaling { gradients, factor };
+    model.visit(&mut scaling);
+    scaling.gradients
+}
+
+struct Scaling {
+    gradients: GradientsParams,
+    factor: f64,
+}
+
+impl ModuleVisitor for Scaling {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if let Some(gradient) = self.gradients.remove::<D>(param.id) {
+            self.gradients.register(param.id, gradient * self.factor);
+        }
+    }
+}
+
+/// The path of the first parameter of `model` whose gradient, or value, has an element that is no finite number.
+pub fn first_not_finite<M: Module>(model: &M, gradients: &GradientsParams) -> Option<String> {
+    let mut search = Search { gradients, path: Vec::new(), found: None };
+    model.visit(&mut search);
+    search.found
+}
+
+struct Search<'a> {
+    gradients: &'a GradientsParams,
+    path: Vec<String>,
+    found: Option<String>,
+}
+
+impl ModuleVisitor for Search<'_> {
+    fn enter_module(&mut self, name: &str, _: &str) {
+        self.path.push(name.to_owned());
+    }
+
+    fn exit_module(&mut self, _: &str, _: &str) {
+        self.path.pop();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let finite = |tensor: Tensor<D>| sum_of_squares(tensor).is_finite();
+        if self.found.is_none() {
+            let gradient = self.gradients.get::<D>(param.id);
+            if !gradient.is_none_or(finite) || !finite(param.val().inner()) {
+                self.found = Some(self.path.join("."));
+            }
+        }
+    }
+}

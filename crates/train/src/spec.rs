@@ -1,0 +1,367 @@
+//! The description of a training run, as a TOML file holds it.
+
+use std::path::Path;
+
+use headwise_models::decoder::DecoderSpec;
+use headwise_nn::block::{BlockSpec, Norms};
+use headwise_nn::channel::ChannelSpec;
+use headwise_nn::mixer::MixerSpec;
+use headwise_nn::norm::NormSpec;
+use serde::{Deserialize, Serialize};
+
+use crate::data::SourceSpec;
+use crate::optimiser::OptimiserSpec;
+use crate::schedule::Schedule;
+
+/// A training run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainSpec {
+    /// Seed of the weights and of everything random in the data.
+    #[serde(default)]
+    pub seed: u64,
+    /// What turns gradients into new weights.
+    #[serde(default = "default_optimiser")]
+    pub optimiser: OptimiserSpec,
+    /// The learning rate over the run.
+    #[serde(default = "default_schedule")]
+    pub schedule: Schedule,
+    /// The norm of all gradients together is brought down to this; none leaves it.
+    #[serde(default)]
+    pub clip: Option<f64>,
+    /// The share of an average of the weights that stays at every step; none keeps no average.
+    #[serde(default)]
+    pub average: Option<f64>,
+    /// The model.
+    pub model: ModelSpec,
+    /// What it learns from.
+    pub data: DataSpec,
+    /// The parts of the run, one after the other.
+    pub stages: Vec<Stage>,
+    /// How the model is measured during the run.
+    #[serde(default)]
+    pub evaluation: Option<EvaluationSpec>,
+    /// When the run is saved.
+    #[serde(default)]
+    pub checkpoints: CheckpointSpec,
+}
+
+fn default_optimiser() -> OptimiserSpec {
+    crate::optimiser::AdamWSpec::default().into()
+}
+
+fn default_schedule() -> Schedule {
+    crate::schedule::Cosine::default().into()
+}
+
+/// A model to be trained.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelSpec {
+    /// Tokens known; none takes those of the tokenizer.
+    #[serde(default)]
+    pub vocabulary: Option<usize>,
+    /// Channels of the residual stream.
+    pub dim: usize,
+    /// Longest text, in tokens.
+    pub context: usize,
+    /// Added to the mean square in every norm.
+    #[serde(default = "default_epsilon")]
+    pub epsilon: f64,
+    /// The output head is the embedding.
+    #[serde(default)]
+    pub tied: bool,
+    /// The layers, first to last.
+    pub layers: Vec<LayerSpec>,
+}
+
+fn default_epsilon() -> f64 {
+    1e-6
+}
+
+/// Layers that are alike.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LayerSpec {
+    /// How many there are, one after the other.
+    #[serde(default = "one")]
+    pub repeat: usize,
+    /// The token mixer.
+    pub mixer: MixerSpec,
+    /// The channel mixer; none leaves the token mixer alone.
+    #[serde(default)]
+    pub channel: Option<ChannelSpec>,
+    /// Where norms stand.
+    #[serde(default)]
+    pub norms: Norms,
+    /// Which norm.
+    #[serde(default)]
+    pub norm: NormSpec,
+}
+
+fn one() -> usize {
+    1
+}
+
+impl ModelSpec {
+    /// The decoder that this describes, with so many tokens if none are given.
+    pub fn decoder(&self, vocabulary: usize) -> DecoderSpec {
+        let block = |layer: &LayerSpec| BlockSpec {
+            mixer: layer.mixer.clone(),
+            channel: layer.channel.clone(),
+            norms: layer.norms,
+            norm: layer.norm,
+        };
+        DecoderSpec {
+            vocabulary: self.vocabulary.unwrap_or(vocabulary),
+            dim: self.dim,
+            context: self.context,
+            epsilon: self.epsilon,
+            embedding_scale: None,
+            tied: self.tied,
+            final_norm: true,
+            final_softcap: None,
+            layers: self.layers.iter().flat_map(|layer| std::iter::repeat_n(block(layer), layer.repeat)).collect(),
+        }
+    }
+}
+
+/// What a model learns from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DataSpec {
+    /// A `tokenizer.json`, or a folder with one; none takes bytes.
+    #[serde(default)]
+    pub tokenizer: Option<String>,
+    /// The sources, mixed by their weights.
+    pub sources: Vec<SourceSpec>,
+}
+
+/// A part of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Stage {
+    /// Steps of the optimiser.
+    pub steps: u64,
+    /// Sequences of a step.
+    pub sequences: u64,
+    /// Most tokens of a sequence.
+    pub length: usize,
+    /// Into so many parts the sequences of a step are cut, to save memory; their gradients are added.
+    #[serde(default = "one")]
+    pub parts: usize,
+}
+
+/// How a model is measured during a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EvaluationSpec {
+    /// Steps between evaluations.
+    #[serde(default = "hundred")]
+    pub every: u64,
+    /// Sequences measured.
+    #[serde(default = "sixteen")]
+    pub sequences: u64,
+    /// Most tokens of a sequence; none takes the stage's.
+    #[serde(default)]
+    pub length: Option<usize>,
+    /// The sources, mixed by their weights.
+    pub sources: Vec<SourceSpec>,
+    /// The run ends when so many evaluations in a row bring no better loss, and goes back to the best; none never does.
+    #[serde(default)]
+    pub patience: Option<u64>,
+}
+
+fn hundred() -> u64 {
+    100
+}
+
+fn sixteen() -> u64 {
+    16
+}
+
+/// When a run is saved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CheckpointSpec {
+    /// Steps between checkpoints.
+    pub every: u64,
+    /// So many of the last ones are kept.
+    pub keep: usize,
+}
+
+impl Default for CheckpointSpec {
+    fn default() -> Self {
+        Self { every: 500, keep: 2 }
+    }
+}
+
+/// Why a file describes no training run.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SpecError {
+    /// The file cannot be read.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file.
+        path: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file is no TOML, or has a key that is not known.
+    #[error("{path}: {reason}")]
+    Toml {
+        /// The file.
+        path: String,
+        /// Why, with the line.
+        reason: String,
+    },
+    /// A value that makes no sense.
+    #[error("`{key}`: {reason}")]
+    Value {
+        /// The key.
+        key: &'static str,
+        /// Why.
+        reason: String,
+    },
+}
+
+impl TrainSpec {
+    /// Reads the file at `path`. Paths in it are relative to its folder.
+    pub fn open(path: &Path) -> Result<Self, SpecError> {
+        let name = path.display().to_string();
+        let text = std::fs::read_to_string(path).map_err(|source| SpecError::Io { path: name.clone(), source })?;
+        let mut spec = Self::parse(&text).map_err(|error| match error {
+            SpecError::Toml { reason, .. } => SpecError::Toml { path: name, reason },
+            other => other,
+        })?;
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let place = |path: &mut String| *path = folder.join(&*path).to_string_lossy().into_owned();
+        spec.data.tokenizer.iter_mut().for_each(place);
+        let evaluation = spec.evaluation.iter_mut().flat_map(|evaluation| &mut evaluation.sources);
+        spec.data.sources.iter_mut().chain(evaluation).filter_map(SourceSpec::path).for_each(place);
+        Ok(spec)
+    }
+
+    /// Reads the text of a file.
+    pub fn parse(text: &str) -> Result<Self, SpecError> {
+        let spec: Self = toml::from_str(text)
+            .map_err(|error| SpecError::Toml { path: "spec".into(), reason: with_nearest(&error.to_string()) })?;
+        spec.check()?;
+        Ok(spec)
+    }
+
+    /// Steps of all stages.
+    pub fn steps(&self) -> u64 {
+        self.stages.iter().map(|stage| stage.steps).sum()
+    }
+
+    /// The stage of a step, and how many steps of it came before.
+    pub fn stage(&self, step: u64) -> Option<(usize, Stage, u64)> {
+        let mut before = 0;
+        for (index, stage) in self.stages.iter().enumerate() {
+            if step < before + stage.steps {
+                return Some((index, *stage, step - before));
+            }
+            before += stage.steps;
+        }
+        None
+    }
+
+    /// Whether the numbers make sense.
+    fn check(&self) -> Result<(), SpecError> {
+        let value = |key, reason: String| Err(SpecError::Value { key, reason });
+        if self.steps() == 0 {
+            return value("stages", "there is no step: give at least one stage with `steps` above 0".into());
+        }
+        for stage in &self.stages {
+            let Stage { sequences, length, parts, .. } = *stage;
+            if sequences == 0 || length == 0 || parts == 0 {
+                return value(
+                    "stages",
+                    format!("sequences={sequences}, length={length}, parts={parts}: all must be at least 1"),
+                );
+            }
+            if length > self.model.context {
+                let context = self.model.context;
+                return value("stages", format!("length={length} is beyond the model's context of {context}"));
+            }
+            if parts as u64 > sequences {
+                return value("stages", format!("parts={parts} is more than the {sequences} sequences of a step"));
+            }
+        }
+        if self.model.layers.iter().map(|layer| layer.repeat).sum::<usize>() == 0 {
+            return value("model.layers", "there is no layer".into());
+        }
+        if let Some(clip) = self.clip.filter(|clip| !(clip.is_finite() && *clip > 0.0)) {
+            return value("clip", format!("{clip} must be a finite number above 0"));
+        }
+        if let Some(average) = self.average.filter(|average| !(0.0..1.0).contains(average)) {
+            return value("average", format!("{average} must be at least 0 and below 1"));
+        }
+        if self.evaluation.as_ref().is_some_and(|evaluation| evaluation.every == 0 || evaluation.sequences == 0) {
+            return value("evaluation", "`every` and `sequences` must be at least 1".into());
+        }
+        if self.checkpoints.every == 0 || self.checkpoints.keep == 0 {
+            return value("checkpoints", "`every` and `keep` must be at least 1".into());
+        }
+        self.optimiser.check().or_else(|reason| value("optimiser", reason))?;
+        self.schedule.check().or_else(|reason| value("schedule", reason))
+    }
+}
+
+/// The message of an unknown key with the known key that is spelt most like it.
+fn with_nearest(message: &str) -> String {
+    let parts: Vec<&str> = message.split('`').collect();
+    let [before, unknown, rest @ ..] = parts.as_slice() else { return message.to_owned() };
+    if !before.ends_with("unknown field ") {
+        return message.to_owned();
+    }
+    let known = rest.iter().skip(1).step_by(2);
+    let nearest = known.max_by(|a, b| strsim::jaro(a, unknown).total_cmp(&strsim::jaro(b, unknown)));
+    match nearest.filter(|nearest| strsim::jaro(nearest, unknown) > 0.6) {
+        Some(nearest) => format!("{}; did you mean `{nearest}`?", message.trim_end()),
+        None => message.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SMALL: &str = r#"
+        optimiser = "adamw(learning_rate=0.01)"
+        [model]
+        dim = 16
+        context = 64
+        layers = [{ repeat = 2, mixer = "softmax(heads=2)", channel = { type = "gated", hidden = 32 } }]
+        [data]
+        sources = ["multi_query_recall(pairs=4)"]
+        [[stages]]
+        steps = 10
+        sequences = 4
+        length = 12
+    "#;
+
+    #[test]
+    fn a_spec_survives_toml() {
+        let spec = TrainSpec::parse(SMALL).unwrap();
+        assert_eq!(spec.model.decoder(129).layers.len(), 2);
+        assert_eq!(TrainSpec::parse(&toml::to_string(&spec).unwrap()).unwrap(), spec);
+        assert_eq!(spec.stage(9).map(|(index, _, before)| (index, before)), Some((0, 9)));
+        assert!(spec.stage(10).is_none());
+    }
+
+    #[test]
+    fn mistakes_are_named_with_their_line_and_the_nearest_key() {
+        let error = |from: &str, to: &str| TrainSpec::parse(&SMALL.replace(from, to)).unwrap_err().to_string();
+        let unknown = error("context = 64", "contex = 64");
+        assert!(unknown.contains("line 5") && unknown.contains("did you mean `context`?"), "{unknown}");
+        let method = error("softmax(heads=2)", "softmax(head=2)");
+        assert!(method.contains("did you mean `heads`?") && method.contains("line 6"), "{method}");
+        assert!(error("length = 12", "length = 65").contains("context of 64"));
+        assert!(error("learning_rate=0.01", "learning_rate=0").contains("above 0"));
+        assert!(error("steps = 10", "steps = 0").contains("no step"));
+        assert!(error("repeat = 2", "repeat = 0").contains("no layer"));
+    }
+}
