@@ -20,14 +20,19 @@
 //! To add a text task, copy `variable_tracking.rs` and add the task to [`all`]; for a token task, copy `induction.rs` and
 //! add it to the list in `tests/laws.rs`. The tests there then hold for it too.
 
+mod classify;
 mod common_words;
 mod copying;
+mod dyck;
 mod fit;
 mod haystack;
 mod induction;
 mod key_value;
+mod list_ops;
+mod markov;
 mod multi_query_recall;
 mod needle;
+mod phone_book;
 mod random;
 mod recall;
 mod score;
@@ -36,13 +41,18 @@ mod task;
 mod variable_tracking;
 mod words;
 
+pub use classify::{ClassifyTask, LabelledSample};
 pub use common_words::CommonWords;
 pub use copying::{Copying, SelectiveCopying};
+pub use dyck::Dyck;
 pub use haystack::Haystack;
 pub use induction::Induction;
 pub use key_value::{KeyKind, ValueKind};
+pub use list_ops::ListOps;
+pub use markov::MarkovSource;
 pub use multi_query_recall::MultiQueryRecall;
 pub use needle::NeedleTask;
+pub use phone_book::PhoneBook;
 pub use recall::KeyValueRecall;
 pub use score::{median, string_match_all, wilson_interval};
 pub use sequence::{TokenQuery, TokenSample, TokenTask};

@@ -204,6 +204,14 @@ pub enum TaskError {
         /// Its greatest value.
         most: usize,
     },
+    /// Random draws did not meet the task's conditions.
+    #[error("{task}: no sample in {attempts} attempts; its parameters leave too little room")]
+    Rare {
+        /// The task.
+        task: &'static str,
+        /// The number of draws.
+        attempts: usize,
+    },
     /// All adjective-noun keys are in use.
     #[error("a haystack of this length needs more than the {available} different adjective-noun keys there are")]
     KeysExhausted {
