@@ -204,6 +204,20 @@ pub enum TaskError {
         /// Its greatest value.
         most: usize,
     },
+    /// A real-valued parameter of the task is outside its range.
+    #[error("{task}: {parameter} = {value}, but it must be in {least}..={most}")]
+    RealParameter {
+        /// The task.
+        task: &'static str,
+        /// The parameter.
+        parameter: &'static str,
+        /// Its value.
+        value: f64,
+        /// Its least value.
+        least: f64,
+        /// Its greatest value.
+        most: f64,
+    },
     /// Random draws did not meet the task's conditions.
     #[error("{task}: no sample in {attempts} attempts; its parameters leave too little room")]
     Rare {

@@ -1,8 +1,8 @@
 //! What holds for every task: it can be solved, only with its needles, at the length asked for, the same every time.
 
 use headwise_tasks::{
-    ClassifyTask, Copying, DEFAULT_TEXT, Dyck, Induction, KeyValueRecall, ListOps, MultiQueryRecall, PhoneBook,
-    Request, SelectiveCopying, TaskError, TokenTask, all, find,
+    ByteRetrieval, ByteSentiment, ClassifyTask, Copying, DEFAULT_TEXT, Dyck, Induction, KeyValueRecall, ListOps,
+    MultiQueryRecall, Pathfinder, PhoneBook, Request, SelectiveCopying, ShapeImages, TaskError, TokenTask, all, find,
 };
 use proptest::prelude::*;
 
@@ -136,7 +136,16 @@ fn token_tasks() -> Vec<Box<dyn TokenTask>> {
 }
 
 fn classify_tasks() -> Vec<Box<dyn ClassifyTask>> {
-    vec![Box::new(ListOps::default()), Box::new(ListOps::short())]
+    vec![
+        Box::new(ListOps::default()),
+        Box::new(ListOps::short()),
+        Box::new(ByteSentiment::default()),
+        Box::new(ByteSentiment { length: 64, judgements: 1 }),
+        Box::new(ByteRetrieval::default()),
+        Box::new(ByteRetrieval { length: 64 }),
+        Box::new(ShapeImages),
+        Box::new(Pathfinder::short()),
+    ]
 }
 
 #[test]
