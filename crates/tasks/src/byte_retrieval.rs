@@ -87,7 +87,7 @@ impl ClassifyTask for ByteRetrieval {
         within(self.name(), "length", self.length, LONGEST, crate::MAX_LENGTH / 2)?;
         let mut rng = seeded(seed);
         let same: bool = rng.random();
-        let mut topics = KeyValueSource::new(rng.clone(), KeyKind::Words, ValueKind::Number);
+        let mut topics = KeyValueSource::new(seeded(rng.random()), KeyKind::Words, ValueKind::Number);
         let first = topics.key()?;
         let second = if same { first.clone() } else { topics.key()? };
         let tokens = [self.document(&first, &mut rng), self.document(&second, &mut rng)].concat();
