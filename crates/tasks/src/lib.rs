@@ -2,8 +2,10 @@
 //!
 //! A *text task* ([`Task`]) makes prompts of a wanted number of tokens and knows the strings a right answer
 //! contains; [`all`] lists them. A *token task* ([`TokenTask`]) makes sequences of token ids and knows which
-//! token must follow where, and which earlier slot holds it. Every task has a solver that reads only the prompt and
-//! scores 100: a generator whose prompts cannot be answered fails its own tests.
+//! token must follow where, and which earlier slot holds it. A *classification task* ([`ClassifyTask`]) makes sequences of
+//! one class each: the Long Range Arena, with stand-ins for its data and, in [`labelled_files`], readers of it. Every task
+//! has a solver that reads only the prompt and scores 100: a generator whose prompts cannot be answered fails its own
+//! tests. A [`MarkovSource`] has no right answers but a least possible loss, its entropy rate.
 //!
 //! ```
 //! use headwise_tasks::{Request, find};
@@ -17,35 +19,54 @@
 //! # Ok::<(), headwise_tasks::TaskError>(())
 //! ```
 //!
-//! To add a text task, copy `variable_tracking.rs` and add the task to [`all`]; for a token task, copy `induction.rs` and
-//! add it to the list in `tests/laws.rs`. The tests there then hold for it too.
+//! To add a text task, copy `variable_tracking.rs` and add the task to [`all`]; for a token task, copy `induction.rs`,
+//! for a classification task `list_ops.rs`, and add it to the list in `tests/laws.rs`. The tests there then hold for it too.
 
+mod byte_retrieval;
+mod byte_sentiment;
+mod classify;
 mod common_words;
 mod copying;
+mod dyck;
 mod fit;
 mod haystack;
 mod induction;
 mod key_value;
+pub mod labelled_files;
+mod list_ops;
+mod markov;
 mod multi_query_recall;
 mod needle;
+mod pathfinder;
+mod phone_book;
 mod random;
 mod recall;
 mod score;
 mod sequence;
+mod shapes;
 mod task;
 mod variable_tracking;
 mod words;
 
+pub use byte_retrieval::ByteRetrieval;
+pub use byte_sentiment::ByteSentiment;
+pub use classify::{ClassifyTask, LabelledSample};
 pub use common_words::CommonWords;
 pub use copying::{Copying, SelectiveCopying};
+pub use dyck::Dyck;
 pub use haystack::Haystack;
 pub use induction::Induction;
 pub use key_value::{KeyKind, ValueKind};
+pub use list_ops::ListOps;
+pub use markov::MarkovSource;
 pub use multi_query_recall::MultiQueryRecall;
 pub use needle::NeedleTask;
+pub use pathfinder::{Pathfinder, Picture, Point, Stroke};
+pub use phone_book::PhoneBook;
 pub use recall::KeyValueRecall;
 pub use score::{median, string_match_all, wilson_interval};
 pub use sequence::{TokenQuery, TokenSample, TokenTask};
+pub use shapes::ShapeImages;
 pub use task::{MAX_LENGTH, Request, Sample, Task, TaskError};
 pub use variable_tracking::VariableTracking;
 

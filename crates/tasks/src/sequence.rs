@@ -11,7 +11,7 @@ pub struct TokenQuery {
     pub position: usize,
     /// The right prediction.
     pub answer: u32,
-    /// The one earlier slot that holds the answer.
+    /// The one slot up to `position` that holds the answer, or what [`TokenTask::answer_of`] makes the answer from.
     pub source: usize,
 }
 
@@ -31,6 +31,11 @@ pub trait TokenTask: Sync {
 
     /// The sample of a seed; always the same.
     fn sample(&self, seed: u64) -> Result<TokenSample, TaskError>;
+
+    /// The answer that the token in a query's source slot stands for: itself, if the task does not say otherwise.
+    fn answer_of(&self, source: u32) -> u32 {
+        source
+    }
 
     /// The answers, in the order of the queries, from nothing but the tokens and the task's parameters.
     fn solve(&self, tokens: &[u32]) -> Vec<u32>;

@@ -204,6 +204,28 @@ pub enum TaskError {
         /// Its greatest value.
         most: usize,
     },
+    /// A real-valued parameter of the task is outside its range.
+    #[error("{task}: {parameter} = {value}, but it must be in {least}..={most}")]
+    RealParameter {
+        /// The task.
+        task: &'static str,
+        /// The parameter.
+        parameter: &'static str,
+        /// Its value.
+        value: f64,
+        /// Its least value.
+        least: f64,
+        /// Its greatest value.
+        most: f64,
+    },
+    /// Random draws did not meet the task's conditions.
+    #[error("{task}: no sample in {attempts} attempts; its parameters leave too little room")]
+    Rare {
+        /// The task.
+        task: &'static str,
+        /// The number of draws.
+        attempts: usize,
+    },
     /// All adjective-noun keys are in use.
     #[error("a haystack of this length needs more than the {available} different adjective-noun keys there are")]
     KeysExhausted {

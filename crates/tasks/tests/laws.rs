@@ -1,8 +1,8 @@
 //! What holds for every task: it can be solved, only with its needles, at the length asked for, the same every time.
 
 use headwise_tasks::{
-    Copying, DEFAULT_TEXT, Induction, KeyValueRecall, MultiQueryRecall, Request, SelectiveCopying, TaskError,
-    TokenTask, all, find,
+    ByteRetrieval, ByteSentiment, ClassifyTask, Copying, DEFAULT_TEXT, Dyck, Induction, KeyValueRecall, ListOps,
+    MultiQueryRecall, Pathfinder, PhoneBook, Request, SelectiveCopying, ShapeImages, TaskError, TokenTask, all, find,
 };
 use proptest::prelude::*;
 
@@ -128,7 +128,44 @@ fn token_tasks() -> Vec<Box<dyn TokenTask>> {
         Box::new(SelectiveCopying::default()),
         Box::new(Induction::default()),
         Box::new(Induction { length: 3, ..Induction::default() }),
+        Box::new(Dyck::default()),
+        Box::new(Dyck { vocabulary: 5..11, max_depth: 1, length: 30 }),
+        Box::new(PhoneBook::default()),
+        Box::new(PhoneBook { entries: 1, queries: 1 }),
     ]
+}
+
+fn classify_tasks() -> Vec<Box<dyn ClassifyTask>> {
+    vec![
+        Box::new(ListOps::default()),
+        Box::new(ListOps::short()),
+        Box::new(ByteSentiment::default()),
+        Box::new(ByteSentiment { length: 64, judgements: 1 }),
+        Box::new(ByteRetrieval::default()),
+        Box::new(ByteRetrieval { length: 64 }),
+        Box::new(ShapeImages),
+        Box::new(Pathfinder::short()),
+    ]
+}
+
+#[test]
+fn classify_solvers_are_right_and_every_class_is_drawn() {
+    for task in classify_tasks() {
+        let mut counts = vec![0; task.classes()];
+        for seed in 0..300 {
+            let sample = task.sample(seed).unwrap();
+            assert_eq!(task.solve(&sample.tokens), Some(sample.label), "{}, seed {seed}", task.name());
+            assert!(sample.tokens.iter().all(|&token| (token as usize) < task.vocabulary()));
+            assert_eq!(sample.tokens.len() % task.documents(), 0);
+            assert_eq!(task.sample(seed).unwrap(), sample);
+            assert!(task.sample(seed + 1).unwrap().tokens != sample.tokens);
+            counts[sample.label] += 1;
+        }
+        // A fifth of an equal share: ListOps has fewer fours than nines.
+        assert!(counts.iter().all(|&count| 5 * count * task.classes() > 300), "{}: {counts:?}", task.name());
+        assert_eq!(task.solve(&[]), None, "{}", task.name());
+        assert_eq!(task.solve(&[u32::MAX; 10]), None, "{}", task.name());
+    }
 }
 
 #[test]
@@ -139,8 +176,8 @@ fn token_solvers_are_right_and_sources_hold_the_answers() {
             let answers: Vec<u32> = sample.queries.iter().map(|query| query.answer).collect();
             assert_eq!(task.solve(&sample.tokens), answers, "{}, seed {seed}", task.name());
             for query in &sample.queries {
-                assert_eq!(sample.tokens[query.source], query.answer);
-                assert!(query.source < query.position && query.position < sample.tokens.len());
+                assert_eq!(task.answer_of(sample.tokens[query.source]), query.answer);
+                assert!(query.source <= query.position && query.position < sample.tokens.len());
             }
             assert_eq!(task.sample(seed).unwrap(), sample);
             assert!(task.sample(seed + 1).unwrap() != sample);
