@@ -81,6 +81,12 @@ pub(crate) unsafe fn block(level: Level, a: Matrix<'_>, b: Matrix<'_>, plus: Plu
     SCRATCH.with_borrow_mut(|scratch| dispatch_at(level, Product { a, b, plus, c, scratch }));
 }
 
+/// Numbers that [`block`] copies at most, of a product of this size.
+pub(crate) fn scratch_numbers(rows: usize, inner: usize, columns: usize) -> usize {
+    let steps = inner.min(STEPS);
+    steps * (columns.next_multiple_of(PANEL) + rows.min(ROWS).next_multiple_of(STRIP)) + STRIP * PANEL
+}
+
 thread_local! {
     /// Copied blocks; kept, because fresh memory would cost more than the copies.
     static SCRATCH: RefCell<Scratch> = const { RefCell::new(Scratch { left: Aligned::new(), right: Aligned::new(), edge: Aligned::new() }) };
