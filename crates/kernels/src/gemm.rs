@@ -7,6 +7,7 @@
 //! An element is one chain of fused multiply-adds over the inner dimension, from the first to the last: its bits depend neither on the
 //! number of threads nor on the other rows and columns.
 
+mod matrix;
 mod pack;
 mod schedule;
 mod sums;
@@ -19,50 +20,17 @@ use crate::disjoint::Disjoint;
 use crate::parallel;
 use crate::product::{Output, ROWS as STRIP, Size, Start, Vectors, multiply, multiply_to};
 use crate::profile::{self, Work};
-use crate::simd::{Kernel, LANES, Simd, dispatch, prefetch};
+use crate::simd::{Kernel, LANES, Level, Simd, dispatch_at, prefetch};
+pub use matrix::Matrix;
+pub(crate) use matrix::Target;
 use pack::{Left, PANEL, Right};
-use schedule::{Cut, Part};
+use schedule::Cut;
 pub use sums::column_sums;
 
 /// Steps of the inner dimension for which a panel of `B` stays in the first-level cache.
 const STEPS: usize = 256;
 /// Rows of `A` that stay in the second-level cache while all panels of `B` pass by; a multiple of the register tile's.
 const ROWS: usize = 96;
-
-/// A matrix `[rows, columns]` in row-major order, or the transpose of one.
-#[derive(Clone, Copy, Debug)]
-pub struct Matrix<'a> {
-    values: &'a [f32],
-    rows: usize,
-    columns: usize,
-    transposed: bool,
-}
-
-impl<'a> Matrix<'a> {
-    /// `values` as `[rows, columns]`.
-    ///
-    /// # Panics
-    /// If there are not `rows · columns` values.
-    pub fn new(values: &'a [f32], rows: usize, columns: usize) -> Self {
-        assert_eq!(Some(values.len()), rows.checked_mul(columns), "the values of [{rows}, {columns}]");
-        Self { values, rows, columns, transposed: false }
-    }
-
-    /// The same values as `[columns, rows]`: element `(i, j)` becomes `(j, i)`.
-    pub fn transpose(self) -> Self {
-        Self { rows: self.columns, columns: self.rows, transposed: !self.transposed, ..self }
-    }
-
-    /// Rows.
-    pub fn rows(&self) -> usize {
-        self.rows
-    }
-
-    /// Columns.
-    pub fn columns(&self) -> usize {
-        self.columns
-    }
-}
 
 /// What a product is added to.
 #[derive(Clone, Copy, Debug)]
@@ -80,22 +48,43 @@ pub enum Plus<'a> {
 /// # Panics
 /// If the sizes do not fit each other.
 pub fn gemm(a: Matrix<'_>, b: Matrix<'_>, plus: Plus<'_>, c: &mut [f32]) {
-    assert_eq!(a.columns, b.rows, "[{}, {}] times [{}, {}]", a.rows, a.columns, b.rows, b.columns);
-    assert_eq!(c.len(), a.rows * b.columns, "the values of [{}, {}]", a.rows, b.columns);
+    let [rows, inner, columns] = [a.rows(), a.columns(), b.columns()];
+    assert_eq!(inner, b.rows(), "[{rows}, {inner}] times [{}, {columns}]", b.rows());
+    assert_eq!(c.len(), rows * columns, "the values of [{rows}, {columns}]");
     if let Plus::Bias(bias) = plus {
-        assert_eq!(bias.len(), b.columns, "a bias for each column");
+        assert_eq!(bias.len(), columns, "a bias for each column");
     }
     let _span = profile::span("matrix product, general").work(|| {
-        let [rows, steps, columns] = [a.rows, a.columns, b.columns];
-        let bytes = size_of::<f32>() * (rows * steps + steps * columns + rows * columns);
-        Work { flops: 2.0 * (rows * steps) as f64 * columns as f64, bytes: bytes as f64 }
+        let bytes = size_of::<f32>() * (rows * inner + inner * columns + rows * columns);
+        Work { flops: 2.0 * (rows * inner) as f64 * columns as f64, bytes: bytes as f64 }
     });
-    let cut = Cut::new(a.rows, a.columns, b.columns, parallel::threads());
+    let cut = Cut::new(rows, inner, columns, parallel::threads());
     let c = Disjoint::new(c);
     parallel::parts(cut.parts(), |part| {
         let part = cut.part(part);
-        SCRATCH.with_borrow_mut(|scratch| dispatch(Product { a, b, plus, part, c: &c, scratch }));
+        let first = part.rows.start * columns + part.columns.start;
+        let plus = match plus {
+            Plus::Bias(bias) => Plus::Bias(&bias[part.columns.clone()]),
+            other => other,
+        };
+        let (a, b) = (a.block(part.rows, 0..inner), b.block(0..inner, part.columns));
+        // SAFETY: every part of the result lies inside, as asserted above, and belongs to one worker.
+        unsafe { block(Level::current(), a, b, plus, Target { values: &c, first, stride: columns, rows: None }) };
     });
+}
+
+/// `c = a b + plus` on this thread alone.
+///
+/// # Safety
+/// The block `c` must have a's rows and b's columns, lie inside its matrix and be in nobody else's use.
+pub(crate) unsafe fn block(level: Level, a: Matrix<'_>, b: Matrix<'_>, plus: Plus<'_>, c: Target<'_, '_>) {
+    SCRATCH.with_borrow_mut(|scratch| dispatch_at(level, Product { a, b, plus, c, scratch }));
+}
+
+/// Numbers that [`block`] copies at most, of a product of this size.
+pub(crate) fn scratch_numbers(rows: usize, inner: usize, columns: usize) -> usize {
+    let steps = inner.min(STEPS);
+    steps * (columns.next_multiple_of(PANEL) + rows.min(ROWS).next_multiple_of(STRIP)) + STRIP * PANEL
 }
 
 thread_local! {
@@ -113,13 +102,12 @@ struct Scratch {
     edge: Aligned<f32>,
 }
 
-/// One part of the result.
+/// A product that one worker computes alone.
 struct Product<'a, 'c> {
     a: Matrix<'a>,
     b: Matrix<'a>,
     plus: Plus<'a>,
-    part: Part,
-    c: &'a Disjoint<'c, f32>,
+    c: Target<'a, 'c>,
     scratch: &'a mut Scratch,
 }
 
@@ -128,19 +116,19 @@ impl Kernel for Product<'_, '_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { a, b, plus, part, c, scratch } = self;
-        let inner = a.columns;
+        let Self { a, b, plus, c, scratch } = self;
+        let [all_rows, inner, columns] = [a.rows(), a.columns(), b.columns()];
         let mut first = 0;
         // Without steps there is one empty block, which writes what the product is added to.
         loop {
             let steps = (inner - first).min(STEPS);
-            let right = Right::pack(s, b, first..first + steps, part.columns.clone(), &mut scratch.right);
-            for row in part.rows.clone().step_by(ROWS) {
-                let rows = row..(row + ROWS).min(part.rows.end);
+            let right = Right::pack(s, b, first..first + steps, &mut scratch.right);
+            for row in (0..all_rows).step_by(ROWS) {
+                let rows = row..(row + ROWS).min(all_rows);
                 let left = Left::pack(s, a, rows.clone(), first..first + steps, &mut scratch.left);
-                for (panel, column) in part.columns.clone().step_by(PANEL).enumerate() {
-                    let width = PANEL.min(part.columns.end - column);
-                    let block = Block { rows: rows.clone(), column, width, stride: b.columns, c };
+                for (panel, column) in (0..columns).step_by(PANEL).enumerate() {
+                    let width = PANEL.min(columns - column);
+                    let block = Block { rows: rows.clone(), column, width, c };
                     let plus = if first == 0 { plus } else { Plus::Existing };
                     block.multiply(s, &left, right.panel(panel), steps, plus, &mut scratch.edge);
                 }
@@ -158,8 +146,7 @@ struct Block<'a, 'c> {
     rows: Range<usize>,
     column: usize,
     width: usize,
-    stride: usize,
-    c: &'a Disjoint<'c, f32>,
+    c: Target<'a, 'c>,
 }
 
 impl Block<'_, '_> {
@@ -187,8 +174,8 @@ impl Block<'_, '_> {
                 for next in strip + rows..(strip + 2 * rows).min(self.rows.len()) {
                     prefetch(self.row(next), 0, self.width);
                 }
-                let first = (self.rows.start + strip) * self.stride + self.column;
-                multiply_to(s, size, a, b, start, &mut Owned { c: self.c, first, stride: self.stride });
+                let mut out = Owned { c: self.c, row: self.rows.start + strip, column: self.column };
+                multiply_to(s, size, a, b, start, &mut out);
             } else {
                 let edge = edge.resized(STRIP * PANEL);
                 for (row, edge) in (strip..strip + rows).zip(edge.chunks_exact_mut(PANEL)) {
@@ -206,30 +193,30 @@ impl Block<'_, '_> {
     #[inline(always)]
     #[allow(clippy::mut_from_ref, reason = "as of `Disjoint`")]
     fn row(&self, index: usize) -> &mut [f32] {
-        // SAFETY: a part owns its rows and columns of the result, which `gemm` has checked to hold them all; the slice is
-        // dropped before the next one of the same row.
-        unsafe { self.c.range((self.rows.start + index) * self.stride + self.column, self.width) }
+        // SAFETY: the product owns its block, which holds all its rows and columns; the slice is dropped before the next one of
+        // the same row.
+        unsafe { self.c.range(self.rows.start + index, self.column, self.width) }
     }
 }
 
-/// Rows of the result that one part owns, from the element `first`.
+/// What a strip of the block writes, from a row and a column on.
 struct Owned<'a, 'c> {
-    c: &'a Disjoint<'c, f32>,
-    first: usize,
-    stride: usize,
+    c: Target<'a, 'c>,
+    row: usize,
+    column: usize,
 }
 
 impl Output for Owned<'_, '_> {
     #[inline(always)]
     unsafe fn load<S: Simd>(&self, s: S, row: usize, column: usize) -> S::F {
-        // SAFETY: the caller keeps to columns that exist, and the part owns them.
-        unsafe { s.load(self.c.range(self.first + row * self.stride + column, LANES), 0) }
+        // SAFETY: the caller keeps to columns that exist, and the product owns them.
+        unsafe { s.load(self.c.range(self.row + row, self.column + column, LANES), 0) }
     }
 
     #[inline(always)]
     unsafe fn store<S: Simd>(&mut self, s: S, row: usize, column: usize, vector: S::F) {
         // SAFETY: as for `load`.
-        unsafe { s.store(self.c.range(self.first + row * self.stride + column, LANES), 0, vector) }
+        unsafe { s.store(self.c.range(self.row + row, self.column + column, LANES), 0, vector) }
     }
 }
 

@@ -82,18 +82,18 @@ fn rows(tensor: &FlexTensor, width: usize) -> Matrix<'_> {
 }
 
 /// A matrix without gaps, row by row or column by column; mostly as it is.
-fn matrix_contiguous(tensor: FlexTensor) -> FlexTensor {
+pub(crate) fn matrix_contiguous(tensor: FlexTensor) -> FlexTensor {
     if is_transposed(&tensor) { tensor } else { contiguous(tensor) }
 }
 
 /// Whether the elements lie column by column, as those of a transposed matrix do.
-fn is_transposed(tensor: &FlexTensor) -> bool {
+pub(crate) fn is_transposed(tensor: &FlexTensor) -> bool {
     let rows = isize::try_from(tensor.shape()[0]).unwrap_or(isize::MAX);
     *tensor.layout().strides() == [1, rows] && !tensor.is_contiguous()
 }
 
 /// A [`matrix_contiguous`] tensor.
-fn matrix(tensor: &FlexTensor) -> Matrix<'_> {
+pub(crate) fn matrix(tensor: &FlexTensor) -> Matrix<'_> {
     let (rows, columns) = (tensor.shape()[0], tensor.shape()[1]);
     if is_transposed(tensor) {
         let start = tensor.layout().start_offset();

@@ -14,8 +14,8 @@ const PADDING: usize = 16;
 /// How many rows ahead of those that are copied memory is asked for the next: each begins another page.
 const AHEAD: usize = 4;
 
-/// A block of `A`. Rows that lie in memory one after the other are read where they are; of a transposed matrix, the rows of
-/// each strip are copied side by side: `[strip][step][6 rows]`.
+/// A block of `A`. Rows that lie in memory one after the other are read where they are, listed ones are copied; of a transposed
+/// matrix, the rows of each strip are copied side by side: `[strip][step][6 rows]`.
 pub(super) struct Left<'s> {
     values: &'s [f32],
     stride: usize,
@@ -32,10 +32,22 @@ impl<'s> Left<'s> {
         steps: Range<usize>,
         scratch: &'s mut Aligned<f32>,
     ) -> Self {
-        if a.transposed {
-            Self::interleave(s, a, rows, steps, scratch)
-        } else {
-            Self { values: &a.values[rows.start * a.columns + steps.start..], stride: a.columns, interleaved: false }
+        if a.is_transposed() {
+            return Self::interleave(s, a, rows, steps, scratch);
+        }
+        match a.stride() {
+            Some(stride) => {
+                Self { values: &a.values()[rows.start * stride + steps.start..], stride, interleaved: false }
+            }
+            None => {
+                let stride = steps.len();
+                let values = scratch.resized(rows.len() * stride);
+                for (row, copy) in rows.zip(values.chunks_exact_mut(stride.max(1))) {
+                    prefetch(a.values(), a.place(row + AHEAD) + steps.start, stride);
+                    copy.copy_from_slice(&a.line(row)[steps.clone()]);
+                }
+                Self { values, stride, interleaved: false }
+            }
         }
     }
 
@@ -50,8 +62,8 @@ impl<'s> Left<'s> {
         let stride = steps.len() * STRIP + PADDING;
         let values = scratch.resized(rows.len().div_ceil(STRIP) * stride);
         for (at, step) in steps.enumerate() {
-            let line = &a.values[step * a.rows..][..a.rows];
-            prefetch(a.values, (step + AHEAD) * a.rows + rows.start, rows.len());
+            let line = a.line(step);
+            prefetch(a.values(), a.place(step + AHEAD) + rows.start, rows.len());
             for (strip, first) in rows.clone().step_by(STRIP).enumerate() {
                 // Sixteen lanes at once; what is too much, the next step overwrites.
                 s.write(values, strip * stride + at * STRIP, s.read(line, first, 0.0));
@@ -79,25 +91,25 @@ pub(super) struct Right<'s> {
 }
 
 impl<'s> Right<'s> {
-    /// Copies the block.
+    /// Copies the steps of all columns.
     #[inline(always)]
     pub fn pack<S: Simd>(
         s: S,
         b: Matrix<'_>,
         steps: Range<usize>,
-        columns: Range<usize>,
         scratch: &'s mut Aligned<f32>,
     ) -> Self {
+        let columns = b.columns();
         let length = steps.len() * PANEL;
-        let values = scratch.resized(columns.len().div_ceil(PANEL) * length);
-        if b.transposed {
-            for (panel, first) in values.chunks_exact_mut(length.max(1)).zip(columns.clone().step_by(PANEL)) {
-                transpose(s, b, steps.clone(), first..(first + PANEL).min(columns.end), panel);
+        let values = scratch.resized(columns.div_ceil(PANEL) * length);
+        if b.is_transposed() {
+            for (panel, first) in values.chunks_exact_mut(length.max(1)).zip((0..columns).step_by(PANEL)) {
+                transpose(s, b, steps.clone(), first..(first + PANEL).min(columns), panel);
             }
         } else {
             for (at, step) in steps.clone().enumerate() {
-                let row = &b.values[step * b.columns..][columns.clone()];
-                prefetch(b.values, (step + AHEAD) * b.columns + columns.start, columns.len());
+                let row = b.line(step);
+                prefetch(b.values(), b.place(step + AHEAD), columns);
                 for (panel, source) in row.chunks(PANEL).enumerate() {
                     for column in (0..PANEL).step_by(LANES) {
                         let vector = if column < source.len() { s.read(source, column, 0.0) } else { s.zero() };
@@ -125,7 +137,7 @@ fn transpose<S: Simd>(s: S, b: Matrix<'_>, steps: Range<usize>, columns: Range<u
             let length = LANES.min(steps.end - step);
             let mut square = [s.zero(); LANES];
             for (column, line) in (columns.start + at..columns.end).zip(&mut square) {
-                let source = &b.values[column * b.rows..][step..step + length];
+                let source = &b.line(column)[step..step + length];
                 *line = if length == LANES { s.read(source, 0, 0.0) } else { s.load_partial(source, 0.0) };
             }
             let square = s.transpose(square);

@@ -10,12 +10,13 @@ use crate::sum_rows::{add_rows, sum_rows};
 /// # Panics
 /// If `x` is transposed, or there is not a sum for each column.
 pub fn column_sums(x: Matrix<'_>, sums: &mut [f32]) {
-    assert!(!x.transposed, "sums over the rows of a matrix that lies in memory row by row");
-    assert_eq!(sums.len(), x.columns, "a sum for each column");
-    let _span = profile::span("column sums").work(|| Work::bytes(size_of_val(x.values)));
+    let columns = x.columns();
+    let values = x.contiguous().expect("sums over the rows of a matrix that lies in memory row by row");
+    assert_eq!(sums.len(), columns, "a sum for each column");
+    let _span = profile::span("column sums").work(|| Work::bytes(size_of_val(values)));
     if !sums.is_empty() {
-        let totals = sum_rows(x.rows, x.columns, |rows, sums| {
-            let rows = &x.values[rows.start * x.columns..rows.end * x.columns];
+        let totals = sum_rows(x.rows(), columns, |rows, sums| {
+            let rows = &values[rows.start * columns..rows.end * columns];
             dispatch(Add { rows, sums });
         });
         sums.copy_from_slice(&totals);

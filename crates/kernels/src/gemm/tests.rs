@@ -12,8 +12,8 @@ fn numbers(count: usize, seed: u64) -> Vec<f32> {
 
 /// Element `(i, j)`.
 fn element(matrix: Matrix<'_>, i: usize, j: usize) -> f32 {
-    let (line, at, length) = if matrix.transposed { (j, i, matrix.rows) } else { (i, j, matrix.columns) };
-    matrix.values[line * length + at]
+    let (line, at) = if matrix.is_transposed() { (j, i) } else { (i, j) };
+    matrix.line(line)[at]
 }
 
 /// Checks one product against its definition in `f64`.
@@ -89,12 +89,10 @@ fn instruction_sets_agree() {
     let (a, b) = (numbers(rows * inner, 7), numbers(inner * columns, 8));
     let run = |level| {
         let mut c = vec![0.0; rows * columns];
-        let cut = Cut::new(rows, inner, columns, 1);
-        let target = Disjoint::new(&mut c);
+        let values = Disjoint::new(&mut c);
         let (a, b) = (Matrix::new(&a, rows, inner), Matrix::new(&b, inner, columns));
-        let mut scratch = Scratch { left: Aligned::new(), right: Aligned::new(), edge: Aligned::new() };
-        let product = Product { a, b, plus: Plus::Nothing, part: cut.part(0), c: &target, scratch: &mut scratch };
-        crate::simd::dispatch_at(level, product);
+        // SAFETY: the block is the whole matrix, which nobody else uses.
+        unsafe { block(level, a, b, Plus::Nothing, Target { values: &values, first: 0, stride: columns, rows: None }) };
         c
     };
     let expected = run(Level::Scalar);
@@ -102,6 +100,41 @@ fn instruction_sets_agree() {
         for (found, expected) in run(level).into_iter().zip(&expected) {
             // Portable code does not fuse multiplication and addition.
             assert!((found - expected).abs() < 1e-4, "{level:?}: {found}, not {expected}");
+        }
+    }
+}
+
+/// Blocks of larger matrices, with listed rows, into a block of a larger one with listed rows.
+#[test]
+fn blocks_and_lists_are_read_and_written() {
+    let (rows, inner, columns) = (30, 40, 50);
+    let (a, b) = (numbers(rows * inner, 9), numbers(inner * columns, 10));
+    let (a_list, b_list, c_list) = ([7, 0, 29, 3, 3], [5, 1, 39, 2, 8, 21, 4], [2, 9, 4, 0, 6]);
+    let (a, b) = (Matrix::new(&a, rows, inner), Matrix::new(&b, inner, columns));
+    let (of_a, of_b) = (a.listed(&a_list).block(0..5, 30..37), b.listed(&b_list).block(0..7, 11..49));
+    for [left, right] in [[false, false], [false, true], [true, false], [true, true]] {
+        let copy = |matrix: Matrix<'_>| -> Vec<f32> {
+            (0..matrix.columns()).flat_map(|j| (0..matrix.rows()).map(move |i| element(matrix, i, j))).collect()
+        };
+        // The same numbers from memory that is transposed.
+        let (a_copy, b_copy) = (copy(of_a), copy(of_b));
+        let a_view = if left { Matrix::new(&a_copy, 7, 5).transpose() } else { of_a };
+        let b_view = if right { Matrix::new(&b_copy, 38, 7).transpose() } else { of_b };
+        let before = numbers(10 * 60, 11);
+        let mut c = before.clone();
+        let values = Disjoint::new(&mut c);
+        let target = Target { values: &values, first: 13, stride: 60, rows: Some(&c_list) };
+        // SAFETY: the block lies inside the ten rows of sixty, which nobody else uses.
+        unsafe { block(Level::current(), a_view, b_view, Plus::Existing, target) };
+        let mut expected = before;
+        for (i, &row) in c_list.iter().enumerate() {
+            for j in 0..38 {
+                let terms = (0..7).map(|k| element(of_a, i, k) * element(of_b, k, j));
+                expected[row as usize * 60 + 13 + j] += terms.sum::<f32>();
+            }
+        }
+        for (found, expected) in c.iter().zip(&expected) {
+            assert!((found - expected).abs() < 1e-5, "{found}, not {expected}");
         }
     }
 }

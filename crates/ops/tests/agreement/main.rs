@@ -2,6 +2,7 @@
 
 mod attention;
 mod check;
+mod cross_entropy;
 mod element_wise;
 mod rope;
 mod training;
