@@ -1,14 +1,19 @@
 //! Training: what to learn from, what to learn, and a loop that can be stopped and goes on bit for bit.
 //!
-//! A [`TrainSpec`](spec::TrainSpec) is a TOML file. [`data`] makes the documents of a step from nothing but the seed and the number of the
-//! step; an [`objective`] turns them into what the model sees and what it should have said; [`trainer`] runs the steps.
+//! A [`TrainSpec`](spec::TrainSpec) is a TOML file. [`data`] makes the documents of a step from nothing but the seed and the
+//! number of the step; an [`objective`] turns them into what the model sees and what it should have said; a
+//! [`Trainer`](trainer::Trainer) runs the steps.
 
+pub mod average;
+pub mod checkpoint;
 pub mod data;
 pub mod draws;
+pub mod events;
 pub mod gradients;
-pub mod loss;
 pub mod model;
 pub mod objective;
 pub mod optimiser;
 pub mod schedule;
+pub mod scores;
 pub mod spec;
+pub mod trainer;

@@ -9,7 +9,7 @@ use headwise_nn::mixer::MixerSpec;
 use headwise_nn::norm::NormSpec;
 use serde::{Deserialize, Serialize};
 
-use crate::data::SourceSpec;
+use crate::data::{Bytes, SourceSpec, TokenizerSpec};
 use crate::optimiser::OptimiserSpec;
 use crate::schedule::Schedule;
 
@@ -130,11 +130,15 @@ impl ModelSpec {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DataSpec {
-    /// A `tokenizer.json`, or a folder with one; none takes bytes.
-    #[serde(default)]
-    pub tokenizer: Option<String>,
+    /// How text becomes tokens.
+    #[serde(default = "default_tokenizer")]
+    pub tokenizer: TokenizerSpec,
     /// The sources, mixed by their weights.
     pub sources: Vec<SourceSpec>,
+}
+
+fn default_tokenizer() -> TokenizerSpec {
+    Bytes {}.into()
 }
 
 /// A part of a run.
@@ -237,7 +241,9 @@ impl TrainSpec {
         })?;
         let folder = path.parent().unwrap_or(Path::new(""));
         let place = |path: &mut String| *path = folder.join(&*path).to_string_lossy().into_owned();
-        spec.data.tokenizer.iter_mut().for_each(place);
+        if let TokenizerSpec::TokenizerFile(file) = &mut spec.data.tokenizer {
+            place(&mut file.path);
+        }
         let evaluation = spec.evaluation.iter_mut().flat_map(|evaluation| &mut evaluation.sources);
         spec.data.sources.iter_mut().chain(evaluation).filter_map(SourceSpec::path).for_each(place);
         Ok(spec)

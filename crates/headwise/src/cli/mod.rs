@@ -12,6 +12,7 @@ mod output;
 mod perplexity;
 mod progress;
 mod pull;
+mod train;
 
 use std::error::Error;
 use std::path::Path;
@@ -47,6 +48,8 @@ enum Command {
     Perplexity(perplexity::Measure),
     /// What every attention head of a model does, as a report
     Inspect(inspect::Inspect),
+    /// Train a model as a TOML file describes
+    Train(train::Train),
     /// The inputs, parameters and outputs of one component
     Params(apply::Params),
     /// Run one component on tensors from a file
@@ -67,6 +70,7 @@ impl Cli {
             Command::Chat(command) => command.run(),
             Command::Perplexity(command) => command.run(),
             Command::Inspect(command) => command.run(),
+            Command::Train(command) => command.run(),
             Command::Params(command) => command.run(),
             Command::Apply(command) => command.run(),
             Command::Bench(command) => command.run(),

@@ -18,7 +18,7 @@ use crate::safetensors::{Checkpoint, Dtype, TensorView};
 use architecture::Architecture;
 
 /// Names of the tensors, but for the norms around a layer's parts.
-const NAMES: Names = Names {
+pub(super) const NAMES: Names = Names {
     embedding: "model.embed_tokens",
     norm: "model.norm",
     head: "lm_head",

@@ -1,6 +1,7 @@
 //! Decoder language models: one description, one module, for training and inference.
 
 mod error;
+mod export;
 mod from_gguf;
 mod from_hf;
 mod induction;
@@ -15,6 +16,7 @@ use headwise_nn::norm::Norm;
 use headwise_nn::{Embedding, Linear};
 
 pub use error::LoadError;
+pub use export::{ExportError, Precision};
 pub use induction::Induction;
 pub use load::Weights;
 pub use spec::{DecoderSpec, SpecError};
@@ -111,14 +113,14 @@ impl Decoder {
         self.logits(self.hidden(ids, &positions, &segments, device))
     }
 
-    /// The trainable weights of the output head as `[dim, vocabulary]`, which may be a view of the embedding.
+    /// The trainable weights of the output head as `[vocabulary, dim]`, which may be a view.
     ///
     /// # Panics
     /// If the weights are packed: load the model with trainable weights.
     pub fn classifier(&self) -> Tensor<2> {
         match (&self.head, &self.embedding) {
-            (Some(Linear::Float(head)), _) => head.weight.val(),
-            (None, Embedding::Float(table)) => table.weight.val().transpose(),
+            (Some(Linear::Float(head)), _) => head.weight.val().transpose(),
+            (None, Embedding::Float(table)) => table.weight.val(),
             _ => panic!("packed weights have no gradient: load the model with trainable weights"),
         }
     }

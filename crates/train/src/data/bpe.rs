@@ -11,18 +11,62 @@ use tokenizers::{
     AddedToken, DecoderWrapper, ModelWrapper, PostProcessorWrapper, SplitDelimiterBehavior, TokenizerBuilder,
 };
 
-use super::DataError;
+use super::{Codec, DataError, NeedleSource, Slot, SourceSpec, text};
+
+headwise_spec::method! {
+    /// A byte-level BPE vocabulary learnt from the sources before the run, and kept in its folder.
+    ///
+    /// Sennrich et al. 2016, arXiv:1508.07909.
+    pub struct Bpe {
+        /// Tokens, the 256 bytes and the end of a text included.
+        pub vocabulary: usize = 4096,
+    }
+}
 
 /// The end of a text.
-pub const END: &str = "<|endoftext|>";
+const END: &str = "<|endoftext|>";
+
+/// The `tokenizer_config.json` beside it.
+pub(super) const CONFIG: &str = "{\n  \"eos_token\": \"<|endoftext|>\"\n}\n";
 
 /// Words with the space before them, single digits, runs of signs, runs of spaces.
 const PATTERN: &str = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
 
+/// Texts of a source of made-up documents that a vocabulary learns from.
+const SAMPLES: u64 = 200;
+/// Their length in bytes.
+const SAMPLE_LENGTH: usize = 4000;
+
+/// The text of a `tokenizer.json` learnt from all texts of `sources`.
+pub(super) fn learn(spec: &Bpe, sources: &[SourceSpec]) -> Result<String, DataError> {
+    let mut texts = Vec::new();
+    for source in sources {
+        match source {
+            SourceSpec::Text(files) => {
+                for path in text::files(files)? {
+                    texts.push(text::read(&path)?);
+                }
+            }
+            SourceSpec::Needle(needle) => {
+                let needles = NeedleSource::open(needle, &Codec::Bytes)?;
+                for index in 0..SAMPLES {
+                    let slot = Slot { seed: 0, stage: 0, step: 0, index, length: SAMPLE_LENGTH };
+                    for document in needles.documents(&slot, &Codec::Bytes)? {
+                        let bytes: Vec<u8> = document.ids.iter().map(|&id| id as u8).collect();
+                        texts.push(String::from_utf8_lossy(&bytes).into_owned());
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    train_bpe(texts.iter().map(String::as_str), spec.vocabulary)
+}
+
 /// The text of a `tokenizer.json` with `vocabulary` tokens, learnt from `texts`; the last of them ends a text.
 ///
 /// Digits are tokens of their own, so that numbers are copied and added digit by digit.
-pub fn train_bpe<'a>(texts: impl Iterator<Item = &'a str> + Send, vocabulary: usize) -> Result<String, DataError> {
+fn train_bpe<'a>(texts: impl Iterator<Item = &'a str> + Send, vocabulary: usize) -> Result<String, DataError> {
     let failed = |error: tokenizers::Error| DataError::Bpe(error.to_string());
     let bytes = ByteLevel::alphabet();
     let special = vec![AddedToken::from(END, true)];

@@ -4,7 +4,29 @@ use std::path::Path;
 
 use headwise_models::tokenizer::{AddBos, Encode, Tokenizer};
 
-use super::DataError;
+use super::{Bpe, DataError, SourceSpec, bpe};
+
+headwise_spec::family! {
+    /// How text becomes tokens.
+    pub enum TokenizerSpec: "tokenizer" {
+        bytes => Bytes,
+        bpe => Bpe,
+        tokenizer_file => TokenizerFile,
+    }
+}
+
+headwise_spec::method! {
+    /// Every byte is a token.
+    pub struct Bytes {}
+}
+
+headwise_spec::method! {
+    /// The `tokenizer.json` of a model.
+    pub struct TokenizerFile {
+        /// The file, or the folder that holds it.
+        pub path: String = String::new(),
+    }
+}
 
 /// How text becomes tokens.
 #[derive(Debug)]
@@ -16,6 +38,25 @@ pub enum Codec {
 }
 
 impl Codec {
+    /// What `spec` describes; a vocabulary that is learnt is kept in `folder`.
+    pub fn of(spec: &TokenizerSpec, sources: &[SourceSpec], folder: &Path) -> Result<Self, DataError> {
+        match spec {
+            TokenizerSpec::Bytes(_) => Ok(Self::Bytes),
+            TokenizerSpec::TokenizerFile(file) => Self::open(Path::new(&file.path)),
+            TokenizerSpec::Bpe(spec) => {
+                let path = folder.join("tokenizer.json");
+                let write = |path: &Path, text: &str| {
+                    std::fs::write(path, text).map_err(|source| DataError::Io { path: path.into(), source })
+                };
+                if !path.exists() {
+                    write(&path, &bpe::learn(spec, sources)?)?;
+                    write(&folder.join("tokenizer_config.json"), bpe::CONFIG)?;
+                }
+                Self::open(&path)
+            }
+        }
+    }
+
     /// Reads the `tokenizer.json` at `path`, or in the folder `path`.
     pub fn open(path: &Path) -> Result<Self, DataError> {
         Ok(Self::Tokenizer(Box::new(Tokenizer::from_file(path)?)))

@@ -16,8 +16,8 @@ use std::path::PathBuf;
 use headwise_models::tokenizer::TokenizerError;
 use headwise_tasks::TaskError;
 
-pub use bpe::train_bpe;
-pub use codec::Codec;
+pub use bpe::Bpe;
+pub use codec::{Bytes, Codec, TokenizerFile, TokenizerSpec};
 pub use mixture::Mixture;
 pub use needle::{Needle, NeedleSource};
 pub use recall::{CopyingSpec, InductionSpec, MultiQueryRecallSpec, SelectiveCopyingSpec};

@@ -3,9 +3,14 @@
 //! The phases are apart, so that a corruption can be tested without a model and one model can learn several objectives.
 //! [`Objective::corrupt`] is pure: the same batch and the same draws give the same view and target.
 
+mod masked;
 mod next_token;
+mod span_corruption;
+mod token_loss;
 
+pub use masked::{Masked, MaskedSpec};
 pub use next_token::NextToken;
+pub use span_corruption::{SpanCorruption, SpanCorruptionSpec};
 
 use burn::tensor::Tensor;
 use headwise_nn::mixer::Segment;
@@ -102,7 +107,7 @@ impl TokenTarget {
 pub struct TokenOut {
     /// `[tokens, dim]`
     pub hidden: Tensor<2>,
-    /// `[dim, vocabulary]`
+    /// `[vocabulary, dim]`
     pub classifier: Tensor<2>,
 }
 
@@ -113,6 +118,4 @@ pub struct LossReport {
     pub sum: Tensor<1>,
     /// The sum of the weights.
     pub count: f64,
-    /// Weighted predictions whose likeliest token was right.
-    pub right: f64,
 }

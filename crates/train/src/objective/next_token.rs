@@ -1,11 +1,16 @@
 //! Next-token prediction: every token from those before it.
 
+use super::token_loss::token_loss;
 use super::{Document, LossReport, Objective, TokenOut, TokenTarget, TokenView};
 use crate::draws::Draws;
+use headwise_ops::CutSettings;
 
 /// Predict the next token.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct NextToken;
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct NextToken {
+    /// How the loss is computed.
+    pub loss: CutSettings,
+}
 
 impl Objective for NextToken {
     type Batch = Vec<Document>;
@@ -36,6 +41,6 @@ impl Objective for NextToken {
     }
 
     fn loss(&self, out: TokenOut, target: &TokenTarget) -> LossReport {
-        crate::loss::cross_entropy(out, target)
+        token_loss(out, target, &self.loss)
     }
 }

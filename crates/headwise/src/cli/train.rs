@@ -1,0 +1,211 @@
+//! `headwise train`
+
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use clap::{Args, ValueEnum};
+use headwise::kernels::parallel;
+use headwise::models::decoder::Precision;
+use headwise::train::data::TokenizerSpec;
+use headwise::train::spec::TrainSpec;
+use headwise::train::trainer::{Evaluation, Observer, StepReport, Trainer};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::Outcome;
+
+/// Whether a run goes on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Resume {
+    /// From the last checkpoint in the folder, if there is one
+    #[default]
+    Auto,
+    /// Only from the beginning: an error if the folder has checkpoints
+    Never,
+}
+
+/// The type of the weights that are written at the end.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub enum ExportPrecision {
+    /// 32-bit floats
+    #[default]
+    F32,
+    /// 16-bit brain floats
+    Bf16,
+}
+
+/// Train a model as a TOML file describes.
+#[derive(Debug, Args)]
+pub struct Train {
+    /// The description of the run
+    spec: PathBuf,
+    /// Folder for checkpoints and the trained model; `runs/` and the name of the description if not given
+    #[arg(short, long)]
+    out: Option<PathBuf>,
+    /// Whether to go on from a checkpoint
+    #[arg(long, value_enum, default_value_t)]
+    resume: Resume,
+    /// Threads; 0 uses all processors
+    #[arg(long, default_value_t = 0)]
+    threads: usize,
+    /// The type of the exported weights
+    #[arg(long, value_enum, default_value_t)]
+    precision: ExportPrecision,
+}
+
+impl Train {
+    /// Runs the command.
+    pub fn run(self) -> Outcome {
+        let spec = TrainSpec::open(&self.spec)?;
+        let name = self.spec.file_stem().unwrap_or_default();
+        let folder = self.out.clone().unwrap_or_else(|| Path::new("runs").join(name));
+        std::fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(self.threads).build()?;
+        let mut trainer = Trainer::new(spec.clone(), &folder)?;
+        let resumed = trainer.resume()?;
+        if resumed && self.resume == Resume::Never {
+            let text = "has checkpoints: take another folder with --out, or go on with --resume auto";
+            return Err(format!("{} {text}", folder.display()).into());
+        }
+        if resumed {
+            eprintln!("going on after step {}", trainer.state().step);
+        }
+        stop_on_interrupt()?;
+        let mut reporter = Reporter::new(&spec, &folder, trainer.state().step)?;
+        pool.install(|| parallel::team(|| trainer.run(&mut reporter)))?;
+        reporter.bar.finish_and_clear();
+        if trainer.state().step < spec.steps() && STOP.load(Ordering::Relaxed) {
+            eprintln!("stopped after step {}; the same command goes on", trainer.state().step);
+            return Ok(());
+        }
+        let precision = match self.precision {
+            ExportPrecision::F32 => Precision::F32,
+            ExportPrecision::Bf16 => Precision::Bf16,
+        };
+        let model = folder.join("model");
+        trainer.result().export(&model, precision)?;
+        match &spec.data.tokenizer {
+            TokenizerSpec::Bytes(_) => {}
+            TokenizerSpec::Bpe(_) => copy_tokenizer(&folder.join("tokenizer.json"), &model)?,
+            TokenizerSpec::TokenizerFile(file) => copy_tokenizer(Path::new(&file.path), &model)?,
+        }
+        println!("{}", model.display());
+        Ok(())
+    }
+}
+
+/// Puts the tokenizer beside the weights.
+fn copy_tokenizer(from: &Path, to: &Path) -> Outcome {
+    let folder = if from.is_dir() { from } else { from.parent().unwrap_or(Path::new(".")) };
+    for name in ["tokenizer.json", "tokenizer_config.json"] {
+        let source = if name == "tokenizer.json" && !from.is_dir() { from.to_owned() } else { folder.join(name) };
+        if source.exists() {
+            std::fs::copy(&source, to.join(name)).map_err(|error| format!("{}: {error}", source.display()))?;
+        }
+    }
+    Ok(())
+}
+
+/// Set by an interrupt: the run is saved and left.
+static STOP: AtomicBool = AtomicBool::new(false);
+
+/// The first interrupt asks the run to stop; the second ends the program.
+fn stop_on_interrupt() -> Outcome {
+    ctrlc::set_handler(|| {
+        if STOP.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+        eprintln!("\nsaving after this step; interrupt again to leave at once");
+    })?;
+    Ok(())
+}
+
+/// Shows progress, and writes every step and evaluation as a line of JSON.
+struct Reporter {
+    bar: ProgressBar,
+    log: std::io::BufWriter<std::fs::File>,
+    started: Instant,
+    tokens: u64,
+    /// The last line printed, where there is no terminal.
+    printed: Instant,
+    evaluation: Option<Evaluation>,
+    failed: bool,
+}
+
+/// Time between lines where there is no terminal.
+const LINES: Duration = Duration::from_secs(10);
+
+impl Reporter {
+    fn new(spec: &TrainSpec, folder: &Path, done: u64) -> Result<Self, Box<dyn std::error::Error>> {
+        let path = folder.join("log.jsonl");
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(&path);
+        let log = log.map_err(|error| format!("{}: {error}", path.display()))?;
+        let bar = match std::io::stderr().is_terminal() {
+            true => ProgressBar::new(spec.steps()).with_position(done),
+            false => ProgressBar::hidden(),
+        };
+        bar.set_style(ProgressStyle::with_template("{bar:30} {pos}/{len} steps, {eta} left  {msg}")?);
+        bar.reset_eta();
+        Ok(Self {
+            bar,
+            log: std::io::BufWriter::new(log),
+            started: Instant::now(),
+            tokens: 0,
+            printed: Instant::now(),
+            evaluation: None,
+            failed: false,
+        })
+    }
+
+    fn line(&mut self, line: &serde_json::Value) {
+        let written = writeln!(self.log, "{line}").and_then(|()| self.log.flush());
+        if let (Err(error), false) = (written, self.failed) {
+            eprintln!("the log cannot be written any more: {error}");
+            self.failed = true;
+        }
+    }
+}
+
+impl Observer for Reporter {
+    fn step(&mut self, report: &StepReport) {
+        self.tokens += report.tokens;
+        let rate = self.tokens as f64 / self.started.elapsed().as_secs_f64();
+        self.line(&serde_json::json!({
+            "step": report.step, "loss": report.loss, "norm": report.norm, "learning_rate": report.learning_rate,
+            "tokens": report.tokens, "seconds": report.time.as_secs_f64(),
+        }));
+        let held_out = self.evaluation.map_or(String::new(), |evaluation| format!(", held out {:.3}", evaluation.loss));
+        let message = format!("loss {:.3}{held_out}, {rate:.0} tokens/s", report.loss);
+        self.bar.set_position(report.step);
+        self.bar.set_message(message.clone());
+        if self.bar.is_hidden() && self.printed.elapsed() > LINES {
+            self.printed = Instant::now();
+            eprintln!("step {}: {message}", report.step);
+        }
+    }
+
+    fn evaluation(&mut self, evaluation: &Evaluation) {
+        self.evaluation = Some(*evaluation);
+        self.line(&serde_json::json!({
+            "step": evaluation.step, "held_out_loss": evaluation.loss, "accuracy": evaluation.accuracy,
+            "bits_per_byte": evaluation.bits_per_byte,
+        }));
+        let bits = evaluation.bits_per_byte.map_or(String::new(), |bits| format!(", {bits:.3} bits per byte"));
+        let text = format!(
+            "step {}: held out {:.4}, {:.1} % right{bits}",
+            evaluation.step,
+            evaluation.loss,
+            100.0 * evaluation.accuracy
+        );
+        self.bar.suspend(|| eprintln!("{text}"));
+    }
+
+    fn checkpoint(&mut self, path: &Path) {
+        self.bar.suspend(|| eprintln!("saved {}", path.display()));
+    }
+
+    fn stop(&self) -> bool {
+        STOP.load(Ordering::Relaxed)
+    }
+}

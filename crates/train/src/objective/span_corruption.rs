@@ -1,0 +1,133 @@
+//! Span corruption: runs of tokens are replaced by a sentinel each, and said at the end, each after its sentinel.
+//!
+//! `a b [c d] e [f] g` becomes `a b S₀ e S₁ g E S₀ c d S₁ f E`, of which only what follows the first `E` is asked for. Raffel et
+//! al. 2020, arXiv:1910.10683; for a decoder alone as in Tay et al. 2022, arXiv:2205.05131.
+
+use rand::RngExt;
+
+use super::token_loss::token_loss;
+use super::{Document, LossReport, Objective, TokenOut, TokenTarget, TokenView};
+use crate::draws::Draws;
+use headwise_ops::CutSettings;
+
+headwise_spec::method! {
+    /// Runs of tokens are replaced by a sentinel each, and said at the end.
+    ///
+    /// Raffel et al. 2020, arXiv:1910.10683.
+    pub struct SpanCorruptionSpec {
+        /// Share of the tokens that are hidden.
+        pub share: f64 = 0.15,
+        /// Mean length of a run.
+        pub length: f64 = 3.0,
+        /// The first sentinel; the others follow it.
+        pub sentinel: u32 = 257,
+        /// Sentinels that there are: no more runs are hidden.
+        pub sentinels: u32 = 32,
+        /// The token that ends the shown text, and the answer.
+        pub end: u32 = 256,
+    }
+}
+
+/// See [`SpanCorruptionSpec`].
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SpanCorruption {
+    /// What is hidden.
+    pub spec: SpanCorruptionSpec,
+    /// How the loss is computed.
+    pub loss: CutSettings,
+}
+
+impl SpanCorruption {
+    /// What is shown of `ids`, and the answer.
+    fn cut(&self, ids: &[u32], draws: &mut Draws) -> (Vec<u32>, Vec<u32>) {
+        let SpanCorruptionSpec { share, length, sentinel, sentinels, end } = self.spec;
+        // A run begins so often that the wanted share is hidden.
+        let begin = (share / (length * (1.0 - share))).clamp(0.0, 1.0);
+        let go_on = (1.0 - 1.0 / length.max(1.0)).clamp(0.0, 1.0);
+        let (mut shown, mut answer, mut runs, mut hidden) = (Vec::new(), Vec::new(), 0, false);
+        for &id in ids {
+            let was = hidden;
+            hidden = if was { draws.random_bool(go_on) } else { runs < sentinels && draws.random_bool(begin) };
+            if hidden && !was {
+                shown.push(sentinel + runs);
+                answer.push(sentinel + runs);
+                runs += 1;
+            }
+            if hidden { &mut answer } else { &mut shown }.push(id);
+        }
+        shown.push(end);
+        answer.push(end);
+        (shown, answer)
+    }
+}
+
+impl Objective for SpanCorruption {
+    type Batch = Vec<Document>;
+    type View = TokenView;
+    type Target = TokenTarget;
+    type Out = TokenOut;
+
+    fn name(&self) -> &'static str {
+        "span_corruption"
+    }
+
+    fn corrupt(&self, batch: &Vec<Document>, draws: &mut Draws) -> (TokenView, TokenTarget) {
+        let (mut view, mut target) = (TokenView::default(), TokenTarget::default());
+        for document in batch.iter().filter(|document| !document.ids.is_empty()) {
+            let (mut text, answer) = self.cut(&document.ids, draws);
+            let first = view.ids.len() + text.len() - 1;
+            target.rows.extend(first..first + answer.len());
+            target.weights.extend(std::iter::repeat_n(1.0, answer.len()));
+            text.extend(&answer[..answer.len() - 1]);
+            target.ids.extend(answer);
+            view.push(&text);
+        }
+        (view, target)
+    }
+
+    fn loss(&self, out: TokenOut, target: &TokenTarget) -> LossReport {
+        token_loss(out, target, &self.loss)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::draws::{Purpose, draws};
+
+    #[test]
+    fn shown_text_and_answer_make_the_text_again() {
+        let ids: Vec<u32> = (0..200).collect();
+        let objective = SpanCorruption::default();
+        let mut hidden = 0;
+        for step in 0..200 {
+            let (shown, answer) = objective.cut(&ids, &mut draws(3, Purpose::Corruption, step, 0));
+            let mut runs: Vec<Vec<u32>> = Vec::new();
+            for &id in &answer[..answer.len() - 1] {
+                match id >= 257 {
+                    true => runs.push(Vec::new()),
+                    false => runs.last_mut().unwrap().push(id),
+                }
+            }
+            hidden += runs.iter().map(Vec::len).sum::<usize>();
+            let restored: Vec<u32> = shown[..shown.len() - 1]
+                .iter()
+                .flat_map(|&id| if id >= 257 { runs[(id - 257) as usize].clone() } else { vec![id] })
+                .collect();
+            assert_eq!(restored, ids);
+        }
+        let share = hidden as f64 / (200.0 * 200.0);
+        assert!((share - 0.15).abs() < 0.02, "{share}");
+    }
+
+    #[test]
+    fn the_answer_is_asked_for_after_the_text() {
+        let document = Document::text(&(0..60).collect::<Vec<_>>());
+        let (view, target) = SpanCorruption::default().corrupt(&vec![document], &mut draws(1, Purpose::Corruption, 0, 0));
+        assert_eq!(view.ids[target.rows[0]], 256);
+        for (&row, &id) in target.rows.iter().zip(&target.ids) {
+            assert!(view.ids.get(row + 1).is_none_or(|&next| next == id));
+        }
+        assert_eq!(target.ids.last(), Some(&256));
+    }
+}
