@@ -8,7 +8,7 @@ use super::gradient::{Block, BlockGradient, RowFactors};
 use super::{CutCrossEntropy, Filter, Forward};
 use crate::aligned::Aligned;
 use crate::disjoint::Disjoint;
-use crate::gemm::{Matrix, Plus, Target, block, scratch_numbers};
+use crate::gemm::{Matrix, Packed, Plus, Target, block, scratch_numbers};
 use crate::parallel;
 use crate::profile::{self, Work};
 use crate::simd::{Level, dispatch_at};
@@ -113,15 +113,36 @@ fn places(order: &[u32]) -> Vec<u32> {
 }
 
 thread_local! {
+    /// Kept, because fresh memory costs more than to write it.
+    static SCRATCH: RefCell<Scratch> = const {
+        RefCell::new(Scratch { gradient: Aligned::new(), columns: Aligned::new(), rows: Aligned::new() })
+    };
+}
+
+/// What a worker works on.
+struct Scratch {
     /// A block of gradients of logits `[class][row]`.
-    static BLOCK: RefCell<Aligned<f32>> = const { RefCell::new(Aligned::new()) };
+    gradient: Aligned<f32>,
+    /// The embeddings of a block of rows, for products with their transpose.
+    columns: Aligned<f32>,
+    /// The same for products with themselves.
+    rows: Aligned<f32>,
+}
+
+/// A block of rows.
+struct RowBlock<'a> {
+    rows: Range<usize>,
+    embeddings: Matrix<'a>,
+    /// The transpose of the embeddings.
+    columns: Packed<'a>,
+    /// The embeddings; not needed where the classifier is transposed.
+    packed: Option<Packed<'a>>,
 }
 
 /// Numbers that the backward pass holds for its threads and rows.
 pub(super) fn numbers(rows: usize, dim: usize, threads: usize) -> usize {
-    let products = [(CLASSES, dim, ROWS), (ROWS, CLASSES, dim), (CLASSES, ROWS, dim)];
-    let scratch = products.map(|(rows, inner, columns)| scratch_numbers(rows, inner, columns));
-    RowFactors::NUMBERS * rows + threads * (CLASSES * STRIDE + scratch.into_iter().max().unwrap_or(0))
+    let scratch = scratch_numbers(CLASSES, dim, 0).max(scratch_numbers(ROWS, CLASSES, dim));
+    RowFactors::NUMBERS * rows + threads * (CLASSES * STRIDE + 2 * ROWS * dim.next_multiple_of(64) + scratch)
 }
 
 /// What all blocks share.
@@ -149,10 +170,18 @@ impl Pass<'_> {
             parallel::parts(groups[0].min(groups[1]), |part| {
                 let met = (part + round) % groups[0].max(groups[1]);
                 let (row_group, class_group) = if groups[0] <= groups[1] { (part, met) } else { (met, part) };
-                BLOCK.with_borrow_mut(|logits| {
-                    for class_block in (class_group..blocks[1]).step_by(groups[1]) {
-                        for row_block in (row_group..blocks[0]).step_by(groups[0]) {
-                            self.block(row_block, class_block, logits);
+                SCRATCH.with_borrow_mut(|Scratch { gradient, columns, rows: packed }| {
+                    for row_block in (row_group..blocks[0]).step_by(groups[0]) {
+                        let rows = piece(row_block, ROWS, self.problem.targets.count());
+                        let embeddings =
+                            self.problem.counted().block(rows.clone(), 0..self.problem.embeddings.columns());
+                        let columns = Packed::new(self.level, embeddings.transpose(), columns);
+                        let packed = (!self.problem.classifier.is_transposed())
+                            .then(|| Packed::new(self.level, embeddings, packed));
+                        let block = RowBlock { rows, embeddings, columns, packed };
+                        for class_block in (class_group..blocks[1]).step_by(groups[1]) {
+                            let classes = piece(class_block, CLASSES, self.problem.classifier.rows());
+                            self.block(&block, classes, gradient);
                         }
                     }
                 });
@@ -161,13 +190,8 @@ impl Pass<'_> {
     }
 
     /// Adds what a block of rows and a block of classes give each other.
-    fn block(&self, row_block: usize, class_block: usize, logits: &mut Aligned<f32>) {
-        let (rows, classes) = (
-            piece(row_block, ROWS, self.problem.targets.count()),
-            piece(class_block, CLASSES, self.problem.classifier.rows()),
-        );
-        let dim = self.problem.embeddings.columns();
-        let embeddings = self.problem.counted().block(rows.clone(), 0..dim);
+    fn block(&self, of_rows: &RowBlock<'_>, classes: Range<usize>, logits: &mut Aligned<f32>) {
+        let (rows, dim) = (of_rows.rows.clone(), self.problem.embeddings.columns());
         let listed = self.order.map_or(self.problem.classifier, |order| self.problem.classifier.listed(order));
         let classifier = listed.block(classes.clone(), 0..dim);
 
@@ -178,7 +202,7 @@ impl Pass<'_> {
         let to = Disjoint::new(logits);
         let target = Target { values: &to, first: 0, stride: STRIDE, rows: None };
         // SAFETY: the block has at most `CLASSES` rows of at most `ROWS`, all of them this thread's.
-        unsafe { block(self.level, classifier, embeddings.transpose(), Plus::Nothing, target) };
+        unsafe { block(self.level, classifier, of_rows.columns.into(), Plus::Nothing, target) };
         let largest = self.gradient(&rows, &classes, &mut logits[..classes.len() * STRIDE]);
         let negligible = largest < self.filter.epsilon();
         if negligible {
@@ -190,7 +214,7 @@ impl Pass<'_> {
         if let Some(to) = self.embeddings.as_ref().filter(|_| !negligible) {
             let target = self.embedding_rows(to, &rows);
             // SAFETY: no other part of this round has these rows.
-            unsafe { block(self.level, gradient.transpose(), classifier, Plus::Existing, target) };
+            unsafe { block(self.level, gradient.transpose(), classifier.into(), Plus::Existing, target) };
         }
         if negligible && !matches!(self.filter, Filter::Embeddings(_)) {
             return;
@@ -199,11 +223,20 @@ impl Pass<'_> {
             let (first, stride) = (classes.start, self.problem.classifier.rows());
             // SAFETY: no other part of this round has these classes.
             unsafe {
-                if self.problem.classifier.is_transposed() {
-                    let target = Target { values: to, first, stride, rows: None };
-                    block(self.level, embeddings.transpose(), gradient.transpose(), Plus::Existing, target);
-                } else {
-                    block(self.level, gradient, embeddings, Plus::Existing, self.class_rows(to, &classes));
+                match of_rows.packed {
+                    Some(embeddings) => {
+                        block(self.level, gradient, embeddings.into(), Plus::Existing, self.class_rows(to, &classes));
+                    }
+                    None => {
+                        let (left, right) = (of_rows.embeddings.transpose(), gradient.transpose().into());
+                        block(
+                            self.level,
+                            left,
+                            right,
+                            Plus::Existing,
+                            Target { values: to, first, stride, rows: None },
+                        );
+                    }
                 }
             }
         }

@@ -6,7 +6,7 @@ use std::ops::Range;
 use super::{CutCrossEntropy, Settings};
 use crate::aligned::Aligned;
 use crate::disjoint::Disjoint;
-use crate::gemm::{Matrix, Plus, Target, block};
+use crate::gemm::{Packed, Plus, Target, block, scratch_numbers};
 use crate::parallel;
 use crate::profile::{self, Work};
 use crate::simd::{Kernel, LANES, Level, Simd, dispatch_at};
@@ -78,12 +78,15 @@ impl CutCrossEntropy<'_> {
         let classes = cut.classes(split);
         for first in cut.rows(row_part).step_by(ROWS) {
             let rows = first..(first + ROWS).min(cut.rows(row_part).end);
-            let right = embeddings.block(rows.clone(), 0..dim).transpose();
             let mut running = Running::new();
-            for class in classes.clone().step_by(CLASSES) {
-                let block = Block { rows: rows.clone(), classes: class..(class + CLASSES).min(classes.end), row_part };
-                LOGITS.with_borrow_mut(|logits| self.block(level, right, block, logits, &mut running, out));
-            }
+            SCRATCH.with_borrow_mut(|Scratch { logits, embeddings: copy }| {
+                let right = Packed::new(level, embeddings.block(rows.clone(), 0..dim).transpose(), copy);
+                for class in classes.clone().step_by(CLASSES) {
+                    let classes = class..(class + CLASSES).min(classes.end);
+                    let block = Block { rows: rows.clone(), classes, row_part };
+                    self.block(level, right, block, logits, &mut running, out);
+                }
+            });
             let at = split * embeddings.rows() + rows.start;
             // SAFETY: the records of these rows for this split are this part's.
             let records = unsafe { out.records.range(at, rows.len()) };
@@ -95,7 +98,7 @@ impl CutCrossEntropy<'_> {
     fn block(
         &self,
         level: Level,
-        right: Matrix<'_>,
+        right: Packed<'_>,
         at: Block,
         logits: &mut Aligned<f32>,
         running: &mut Running,
@@ -106,7 +109,15 @@ impl CutCrossEntropy<'_> {
         let left = self.classifier.block(classes.clone(), 0..self.classifier.columns());
         let values = Disjoint::new(logits);
         // SAFETY: the block has at most `CLASSES` rows of at most `ROWS`, all of them this thread's.
-        unsafe { block(level, left, right, Plus::Nothing, Target { values: &values, first: 0, stride: ROWS, rows: None }) };
+        unsafe {
+            block(
+                level,
+                left,
+                right.into(),
+                Plus::Nothing,
+                Target { values: &values, first: 0, stride: ROWS, rows: None },
+            )
+        };
         let bias = self.bias.map(|bias| &bias[classes.clone()]);
         let sums = out.sums.as_ref().map(|sums| {
             // SAFETY: a part owns the sums of its classes over its rows.
@@ -143,15 +154,24 @@ impl Settings {
 }
 
 thread_local! {
-    /// A block of logits `[class][row]`; kept, because fresh memory costs more than to write it.
-    static LOGITS: RefCell<Aligned<f32>> = const { RefCell::new(Aligned::new()) };
+    /// Kept, because fresh memory costs more than to write it.
+    static SCRATCH: RefCell<Scratch> = const { RefCell::new(Scratch { logits: Aligned::new(), embeddings: Aligned::new() }) };
+}
+
+/// What a worker works on.
+struct Scratch {
+    /// A block of logits `[class][row]`.
+    logits: Aligned<f32>,
+    /// The embeddings of its rows.
+    embeddings: Aligned<f32>,
 }
 
 /// Numbers that the forward pass holds beside its result.
 pub(super) fn numbers(rows: usize, dim: usize, vocabulary: usize, threads: usize) -> usize {
     let cut = Cut::new(rows, vocabulary);
     let records = cut.splits * rows * size_of::<Record>() / size_of::<f32>();
-    records + cut.row_parts * vocabulary + threads * (CLASSES * ROWS + crate::gemm::scratch_numbers(CLASSES, dim, ROWS))
+    let worker = CLASSES * ROWS + dim * ROWS + scratch_numbers(CLASSES, dim, 0);
+    records + cut.row_parts * vocabulary + threads * worker
 }
 
 /// Parts of the rows times parts of the vocabulary.

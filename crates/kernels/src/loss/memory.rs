@@ -13,5 +13,6 @@ pub fn bytes_naive(rows: usize, vocabulary: usize) -> usize {
 pub fn bytes_cut(rows: usize, dim: usize, vocabulary: usize, threads: usize) -> usize {
     // The losses and their `lse`, the targets and the rows that count; the order of the classes and the places in it.
     let kept = size_of::<f32>() * (4 * rows + 2 * vocabulary);
-    kept + size_of::<f32>() * forward::numbers(rows, dim, vocabulary, threads).max(backward::numbers(rows, dim, threads))
+    kept + size_of::<f32>()
+        * forward::numbers(rows, dim, vocabulary, threads).max(backward::numbers(rows, dim, threads))
 }
