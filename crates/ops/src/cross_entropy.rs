@@ -86,7 +86,10 @@ fn composed(
         let length = list.len();
         Tensor::<1, Int>::from_data(TensorData::new(list, [length]), &device)
     };
-    let all = embeddings.clone().narrow(1, 0, 1).reshape([rows]).zeros_like();
+    // Zeros that depend on the embeddings, so that a loss without targets has a gradient too.
+    let first = embeddings.clone().narrow(1, 0, 1).reshape([rows]);
+    let everywhere = first.zeros_like().equal_elem(0.0);
+    let all = first.mask_fill(everywhere, 0.0);
     if targets.count() == 0 {
         return [all.clone(), all];
     }

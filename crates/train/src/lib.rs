@@ -1,3 +1,4 @@
 //! Training.
 
+pub mod loss;
 pub mod optimiser;

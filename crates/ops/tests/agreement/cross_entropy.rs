@@ -52,8 +52,7 @@ fn without_targets_the_loss_is_zero() {
         let tensor = |rows| Tensor::<2>::ones([rows, 3], (&device, dtype)).require_grad();
         let (embeddings, classifier) = (tensor(2), tensor(5));
         let targets = Targets::new(&[IGNORED; 2]);
-        let found =
-            cut_cross_entropy(embeddings.clone(), classifier.clone(), None, &targets, &CutSettings::default());
+        let found = cut_cross_entropy(embeddings.clone(), classifier.clone(), None, &targets, &CutSettings::default());
         assert_eq!((found.count, found.loss.clone().into_scalar::<f32>()), (0, 0.0));
         let gradients = found.loss.backward();
         for gradient in [embeddings.grad(&gradients), classifier.grad(&gradients)].into_iter().flatten() {
