@@ -175,7 +175,9 @@ impl<const N: usize> KernelOp<N> for Cut {
 
     fn forward_saving(&self, inputs: [FlexTensor; N]) -> (Vec<FlexTensor>, Saved<N>) {
         let inputs = Self::lay_out(inputs);
-        let sorted = self.settings.sorted && self.settings.filter.epsilon() > 0.0;
+        // Only filters of whole blocks gain by an order.
+        let of_blocks = matches!(self.settings.filter, Filter::Both(_) | Filter::Embeddings(_));
+        let sorted = self.settings.sorted && of_blocks;
         let forward = self.with(&inputs, |problem| problem.forward(sorted));
         let rows = [self.targets.rows()];
         let outputs = vec![own(forward.losses.clone(), rows), own(forward.log_sum_exp.clone(), rows)];

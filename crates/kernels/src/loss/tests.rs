@@ -257,7 +257,8 @@ fn results_do_not_depend_on_the_number_of_threads() {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             pool.install(|| {
                 let upstream = Upstream { losses: Some(&upstream), log_sum_exp: Some(&upstream) };
-                let gradients = case.gradients(Level::current(), true, Filter::Embeddings(1e-3), upstream);
+                let gradients = [Filter::Embeddings(1e-3), Filter::Classes(1e-3)]
+                    .map(|filter| case.gradients(Level::current(), true, filter, upstream));
                 (case.problem().forward(true), gradients)
             })
         };
@@ -312,7 +313,16 @@ fn filters_leave_out_blocks_of_small_weight_only() {
     assert_eq!(same, skipped);
     assert_eq!(whole[0], sorted[0]);
     assert!(relative(&whole[1], &exact[1]) < 1e-6);
+    // Single classes are left out wherever whole blocks are, and more of them.
+    let (gathered, classes) = run(false, Filter::Classes(epsilon));
+    assert_eq!(classes.blocks, 4 * 4096);
+    assert!(classes.skipped > 128 * skipped.skipped, "classes {classes:?}, blocks {skipped:?}");
+    for (found, exact) in gathered.iter().zip(&exact).take(2) {
+        let error = relative(found, exact);
+        assert!(error < 1e-2, "classes: {error}");
+    }
     // With nothing below it, an epsilon changes nothing.
+    assert_eq!(run(false, Filter::Classes(0.0)).0[..2], exact[..2]);
     assert_eq!(run(false, Filter::Both(0.0)).0[..2], exact[..2]);
 }
 

@@ -88,7 +88,8 @@ fn a_classifier_learns_with_every_filter() {
     };
     let exact = learn(Filter::Exact);
     assert!(exact[59] < 0.5 * exact[0], "the loss went from {} to {}", exact[0], exact[59]);
-    for filter in [Filter::Both(Filter::EPSILON), Filter::Embeddings(Filter::EPSILON)] {
+    let epsilon = Filter::EPSILON;
+    for filter in [Filter::Both(epsilon), Filter::Classes(epsilon), Filter::Embeddings(epsilon)] {
         let last = learn(filter)[59];
         assert!((last - exact[59]).abs() < 0.02 * exact[59], "{filter:?}: {last}, not {}", exact[59]);
     }

@@ -15,6 +15,8 @@ pub enum GradientFilter {
     Exact,
     /// Those of small weight, of both gradients: for fine-tuning.
     Cce,
+    /// Not blocks but single classes of small weight in 128 rows: more is left out, and no order is needed.
+    Classes,
     /// Those of small weight, but not of the classifier's gradient, so that rare words still learn.
     FullC,
 }
@@ -24,7 +26,7 @@ headwise_spec::method! {
     ///
     /// Logits are computed block by block and again for the gradient. Wijmans et al. 2024, arXiv:2411.09009.
     pub struct CutCrossEntropy {
-        /// Which blocks of the gradient may be left out: `exact`, `cce` or `full_c`.
+        /// Which blocks of the gradient may be left out: `exact`, `cce`, `classes` or `full_c`.
         pub filter: GradientFilter = GradientFilter::Exact,
         /// A block is left out if no probability in it is so far from its target; 2⁻¹² is the paper's.
         pub epsilon: f64 = 1.0 / 4096.0,
@@ -59,6 +61,7 @@ impl CutCrossEntropy {
         let filter = match self.filter {
             GradientFilter::Exact => Filter::Exact,
             GradientFilter::Cce => Filter::Both(epsilon),
+            GradientFilter::Classes => Filter::Classes(epsilon),
             GradientFilter::FullC => Filter::Embeddings(epsilon),
         };
         let loss = CrossEntropySettings {
@@ -93,7 +96,7 @@ mod tests {
     #[test]
     fn specs_read_print_and_reach_the_operation() {
         for text in
-            ["cut_cross_entropy", "cut_cross_entropy(filter=cce, softcap=30)", "cut_cross_entropy(filter=full_c)"]
+            ["cut_cross_entropy", "cut_cross_entropy(filter=cce, softcap=30)", "cut_cross_entropy(filter=classes)"]
         {
             assert_eq!(read(text).to_string(), text);
         }
