@@ -22,6 +22,7 @@ PEERS = {
     "attention": ["attention.py"],
     "decode_attention": ["decode_attention.py"],
     "elementwise": ["elementwise.py"],
+    "cross_entropy": ["cross_entropy.py"],
     "train_step": ["train_step.py"],
     "llama_native": ["llama.py", "--build", "native"],
     "llama_wheel": ["llama.py", "--build", "wheel"],

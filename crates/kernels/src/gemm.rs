@@ -24,11 +24,12 @@ use crate::simd::{Kernel, LANES, Level, Simd, dispatch_at, prefetch};
 pub use matrix::Matrix;
 pub(crate) use matrix::Target;
 use pack::{Left, PANEL, Right};
+pub(crate) use pack::{Operand, Packed};
 use schedule::Cut;
 pub use sums::column_sums;
 
 /// Steps of the inner dimension for which a panel of `B` stays in the first-level cache.
-const STEPS: usize = 256;
+const STEPS: usize = 128;
 /// Rows of `A` that stay in the second-level cache while all panels of `B` pass by; a multiple of the register tile's.
 const ROWS: usize = 96;
 
@@ -69,7 +70,9 @@ pub fn gemm(a: Matrix<'_>, b: Matrix<'_>, plus: Plus<'_>, c: &mut [f32]) {
         };
         let (a, b) = (a.block(part.rows, 0..inner), b.block(0..inner, part.columns));
         // SAFETY: every part of the result lies inside, as asserted above, and belongs to one worker.
-        unsafe { block(Level::current(), a, b, plus, Target { values: &c, first, stride: columns, rows: None }) };
+        unsafe {
+            block(Level::current(), a, b.into(), plus, Target { values: &c, first, stride: columns, rows: None })
+        };
     });
 }
 
@@ -77,14 +80,14 @@ pub fn gemm(a: Matrix<'_>, b: Matrix<'_>, plus: Plus<'_>, c: &mut [f32]) {
 ///
 /// # Safety
 /// The block `c` must have a's rows and b's columns, lie inside its matrix and be in nobody else's use.
-pub(crate) unsafe fn block(level: Level, a: Matrix<'_>, b: Matrix<'_>, plus: Plus<'_>, c: Target<'_, '_>) {
+pub(crate) unsafe fn block(level: Level, a: Matrix<'_>, b: Operand<'_>, plus: Plus<'_>, c: Target<'_, '_>) {
     SCRATCH.with_borrow_mut(|scratch| dispatch_at(level, Product { a, b, plus, c, scratch }));
 }
 
 /// Numbers that [`block`] copies at most, of a product of this size.
 pub(crate) fn scratch_numbers(rows: usize, inner: usize, columns: usize) -> usize {
     let steps = inner.min(STEPS);
-    steps * (columns.next_multiple_of(PANEL) + rows.min(ROWS).next_multiple_of(STRIP)) + STRIP * PANEL
+    Right::numbers(steps, columns) + steps * rows.min(ROWS).next_multiple_of(STRIP) + STRIP * PANEL
 }
 
 thread_local! {
@@ -105,7 +108,7 @@ struct Scratch {
 /// A product that one worker computes alone.
 struct Product<'a, 'c> {
     a: Matrix<'a>,
-    b: Matrix<'a>,
+    b: Operand<'a>,
     plus: Plus<'a>,
     c: Target<'a, 'c>,
     scratch: &'a mut Scratch,
@@ -117,12 +120,12 @@ impl Kernel for Product<'_, '_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let Self { a, b, plus, c, scratch } = self;
-        let [all_rows, inner, columns] = [a.rows(), a.columns(), b.columns()];
+        let (all_rows, [inner, columns]) = (a.rows(), b.size());
         let mut first = 0;
         // Without steps there is one empty block, which writes what the product is added to.
         loop {
             let steps = (inner - first).min(STEPS);
-            let right = Right::pack(s, b, first..first + steps, &mut scratch.right);
+            let right = b.right(s, first..first + steps, &mut scratch.right);
             for row in (0..all_rows).step_by(ROWS) {
                 let rows = row..(row + ROWS).min(all_rows);
                 let left = Left::pack(s, a, rows.clone(), first..first + steps, &mut scratch.left);

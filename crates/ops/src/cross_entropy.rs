@@ -86,7 +86,10 @@ fn composed(
         let length = list.len();
         Tensor::<1, Int>::from_data(TensorData::new(list, [length]), &device)
     };
-    let all = embeddings.clone().narrow(1, 0, 1).reshape([rows]).zeros_like();
+    // Zeros that depend on the embeddings, so that a loss without targets has a gradient too.
+    let first = embeddings.clone().narrow(1, 0, 1).reshape([rows]);
+    let everywhere = first.zeros_like().equal_elem(0.0);
+    let all = first.mask_fill(everywhere, 0.0);
     if targets.count() == 0 {
         return [all.clone(), all];
     }
@@ -172,7 +175,9 @@ impl<const N: usize> KernelOp<N> for Cut {
 
     fn forward_saving(&self, inputs: [FlexTensor; N]) -> (Vec<FlexTensor>, Saved<N>) {
         let inputs = Self::lay_out(inputs);
-        let sorted = self.settings.sorted && self.settings.filter.epsilon() > 0.0;
+        // Only filters of whole blocks gain by an order.
+        let of_blocks = matches!(self.settings.filter, Filter::Both(_) | Filter::Embeddings(_));
+        let sorted = self.settings.sorted && of_blocks;
         let forward = self.with(&inputs, |problem| problem.forward(sorted));
         let rows = [self.targets.rows()];
         let outputs = vec![own(forward.losses.clone(), rows), own(forward.log_sum_exp.clone(), rows)];

@@ -10,6 +10,7 @@ pub mod data;
 pub mod draws;
 pub mod events;
 pub mod gradients;
+pub mod loss;
 pub mod model;
 pub mod objective;
 pub mod optimiser;

@@ -66,6 +66,12 @@ impl<'a> Matrix<'a> {
         Self { listed: Some(rows), rows: rows.len(), ..self }
     }
 
+    /// Row `index` of a matrix that is not transposed.
+    pub(crate) fn row(&self, index: usize) -> &'a [f32] {
+        assert!(!self.transposed && index < self.rows, "row {index} of {self:?}");
+        self.line(index)
+    }
+
     /// Elements of a line.
     #[inline(always)]
     fn length(&self) -> usize {

@@ -2,13 +2,13 @@
 
 use std::ops::Range;
 
-use super::Matrix;
+use super::{Matrix, STEPS};
 use crate::aligned::Aligned;
 use crate::product::{Factors, ROWS as STRIP, Vectors};
-use crate::simd::{LANES, Simd, prefetch};
+use crate::simd::{Kernel, LANES, Level, Simd, dispatch_at, prefetch};
 
 /// Columns of `B` that lie together.
-pub(super) const PANEL: usize = 32;
+pub(super) const PANEL: usize = 64;
 /// Room after a strip for the lanes that its last step writes too much.
 const PADDING: usize = 16;
 /// How many rows ahead of those that are copied memory is asked for the next: each begins another page.
@@ -84,24 +84,23 @@ impl<'s> Left<'s> {
     }
 }
 
-/// A block of `B`: `[panel][step][32 columns]`, with zeros after the last column.
+/// A block of `B`: `[panel][step][64 columns]`, with zeros after the last column.
 pub(super) struct Right<'s> {
     values: &'s [f32],
     steps: usize,
 }
 
 impl<'s> Right<'s> {
-    /// Copies the steps of all columns.
+    /// Numbers of a block.
+    pub fn numbers(steps: usize, columns: usize) -> usize {
+        steps * columns.next_multiple_of(PANEL)
+    }
+
+    /// Copies the steps of all columns to `values`, which has room for [`numbers`](Self::numbers).
     #[inline(always)]
-    pub fn pack<S: Simd>(
-        s: S,
-        b: Matrix<'_>,
-        steps: Range<usize>,
-        scratch: &'s mut Aligned<f32>,
-    ) -> Self {
+    pub fn pack<S: Simd>(s: S, b: Matrix<'_>, steps: Range<usize>, values: &'s mut [f32]) -> Self {
         let columns = b.columns();
         let length = steps.len() * PANEL;
-        let values = scratch.resized(columns.div_ceil(PANEL) * length);
         if b.is_transposed() {
             for (panel, first) in values.chunks_exact_mut(length.max(1)).zip((0..columns).step_by(PANEL)) {
                 transpose(s, b, steps.clone(), first..(first + PANEL).min(columns), panel);
@@ -129,7 +128,97 @@ impl<'s> Right<'s> {
     }
 }
 
-/// Writes `panel` `[step][32]` from the columns of `b`, which lie in memory one after the other, sixteen by sixteen.
+/// All blocks of a `B` that several products share.
+#[derive(Clone, Copy)]
+pub(crate) struct Packed<'s> {
+    values: &'s [f32],
+    inner: usize,
+    columns: usize,
+}
+
+impl<'s> Packed<'s> {
+    /// Copies `b`.
+    pub fn new(level: Level, b: Matrix<'_>, scratch: &'s mut Aligned<f32>) -> Self {
+        let values = scratch.resized(Right::numbers(b.rows(), b.columns()));
+        dispatch_at(level, Pack { b, values: &mut *values });
+        Self { values, inner: b.rows(), columns: b.columns() }
+    }
+
+    /// The block of some steps, which must be one that products take.
+    #[inline(always)]
+    fn right(&self, steps: Range<usize>) -> Right<'s> {
+        let place = |step| Right::numbers(step, self.columns);
+        Right { values: &self.values[place(steps.start)..place(steps.end)], steps: steps.len() }
+    }
+}
+
+/// Copies all blocks of `b`, one after the other.
+struct Pack<'a> {
+    b: Matrix<'a>,
+    values: &'a mut [f32],
+}
+
+impl Kernel for Pack<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self { b, values } = self;
+        for first in (0..b.rows()).step_by(STEPS) {
+            let steps = first..(first + STEPS).min(b.rows());
+            let place = |step| Right::numbers(step, b.columns());
+            Right::pack(s, b, steps.clone(), &mut values[place(steps.start)..place(steps.end)]);
+        }
+    }
+}
+
+/// The second operand of a product.
+#[derive(Clone, Copy)]
+pub(crate) enum Operand<'a> {
+    /// As it lies.
+    Matrix(Matrix<'a>),
+    /// Copied already.
+    Packed(Packed<'a>),
+}
+
+impl<'a> From<Matrix<'a>> for Operand<'a> {
+    fn from(matrix: Matrix<'a>) -> Self {
+        Self::Matrix(matrix)
+    }
+}
+
+impl<'a> From<Packed<'a>> for Operand<'a> {
+    fn from(packed: Packed<'a>) -> Self {
+        Self::Packed(packed)
+    }
+}
+
+impl<'a> Operand<'a> {
+    /// Rows and columns.
+    #[inline(always)]
+    pub fn size(&self) -> [usize; 2] {
+        match self {
+            Self::Matrix(matrix) => [matrix.rows(), matrix.columns()],
+            Self::Packed(packed) => [packed.inner, packed.columns],
+        }
+    }
+
+    /// The block of some steps.
+    #[inline(always)]
+    pub(super) fn right<'s, S: Simd>(self, s: S, steps: Range<usize>, scratch: &'s mut Aligned<f32>) -> Right<'s>
+    where
+        'a: 's,
+    {
+        match self {
+            Self::Matrix(b) => {
+                Right::pack(s, b, steps.clone(), scratch.resized(Right::numbers(steps.len(), b.columns())))
+            }
+            Self::Packed(packed) => packed.right(steps),
+        }
+    }
+}
+
+/// Writes `panel` `[step][64]` from the columns of `b`, which lie in memory one after the other, sixteen by sixteen.
 #[inline(always)]
 fn transpose<S: Simd>(s: S, b: Matrix<'_>, steps: Range<usize>, columns: Range<usize>, panel: &mut [f32]) {
     for at in (0..PANEL).step_by(LANES) {

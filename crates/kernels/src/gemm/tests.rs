@@ -92,7 +92,9 @@ fn instruction_sets_agree() {
         let values = Disjoint::new(&mut c);
         let (a, b) = (Matrix::new(&a, rows, inner), Matrix::new(&b, inner, columns));
         // SAFETY: the block is the whole matrix, which nobody else uses.
-        unsafe { block(level, a, b, Plus::Nothing, Target { values: &values, first: 0, stride: columns, rows: None }) };
+        unsafe {
+            block(level, a, b.into(), Plus::Nothing, Target { values: &values, first: 0, stride: columns, rows: None })
+        };
         c
     };
     let expected = run(Level::Scalar);
@@ -125,7 +127,7 @@ fn blocks_and_lists_are_read_and_written() {
         let values = Disjoint::new(&mut c);
         let target = Target { values: &values, first: 13, stride: 60, rows: Some(&c_list) };
         // SAFETY: the block lies inside the ten rows of sixty, which nobody else uses.
-        unsafe { block(Level::current(), a_view, b_view, Plus::Existing, target) };
+        unsafe { block(Level::current(), a_view, b_view.into(), Plus::Existing, target) };
         let mut expected = before;
         for (i, &row) in c_list.iter().enumerate() {
             for j in 0..38 {

@@ -1,26 +1,14 @@
 //! The gradients: blocks of logits again, turned into their own gradients and multiplied with embeddings and classifier.
 
-use std::cell::RefCell;
-use std::ops::Range;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 
-use super::gradient::{Block, BlockGradient, RowFactors};
+use super::gradient::RowFactors;
+use super::pass::{CLASSES, Pass, ROWS};
 use super::{CutCrossEntropy, Filter, Forward};
-use crate::aligned::Aligned;
 use crate::disjoint::Disjoint;
-use crate::gemm::{Matrix, Plus, Target, block, scratch_numbers};
 use crate::parallel;
 use crate::profile::{self, Work};
-use crate::simd::{Level, dispatch_at};
-
-/// Rows of a block.
-pub(super) const ROWS: usize = 128;
-/// Classes of a block.
-const CLASSES: usize = 128;
-/// Places from one class of a block to the next; not a power of two, whose places would share few sets of the cache.
-pub(super) const STRIDE: usize = ROWS + 16;
-/// At most so many groups of blocks along each side.
-const GROUPS: usize = 16;
+use crate::simd::Level;
 
 /// Gradients that reach the results of the forward pass, for each row; rows that do not count are not read.
 #[derive(Clone, Copy, Debug)]
@@ -45,7 +33,7 @@ pub struct Gradients<'a> {
 /// How many blocks there were and how many of them were left out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Skipped {
-    /// Blocks of 128 rows and 128 classes.
+    /// Blocks of 128 rows and 128 classes; of 128 rows and a single class where the filter gathers classes.
     pub blocks: usize,
     /// Those without a product.
     pub skipped: usize,
@@ -91,7 +79,8 @@ impl CutCrossEntropy<'_> {
         };
         let blocks = [self.targets.count().div_ceil(ROWS), vocabulary.div_ceil(CLASSES)];
         pass.run(blocks);
-        Skipped { blocks: blocks[0] * blocks[1], skipped: pass.skipped.into_inner() }
+        let of_classes = if pass.gathers() { vocabulary } else { blocks[1] };
+        Skipped { blocks: blocks[0] * of_classes, skipped: pass.skipped.into_inner() }
     }
 
     fn check_gradients(&self, to: &Gradients<'_>) {
@@ -110,155 +99,4 @@ fn places(order: &[u32]) -> Vec<u32> {
         places[class as usize] = place;
     }
     places
-}
-
-thread_local! {
-    /// A block of gradients of logits `[class][row]`.
-    static BLOCK: RefCell<Aligned<f32>> = const { RefCell::new(Aligned::new()) };
-}
-
-/// Numbers that the backward pass holds for its threads and rows.
-pub(super) fn numbers(rows: usize, dim: usize, threads: usize) -> usize {
-    let products = [(CLASSES, dim, ROWS), (ROWS, CLASSES, dim), (CLASSES, ROWS, dim)];
-    let scratch = products.map(|(rows, inner, columns)| scratch_numbers(rows, inner, columns));
-    RowFactors::NUMBERS * rows + threads * (CLASSES * STRIDE + scratch.into_iter().max().unwrap_or(0))
-}
-
-/// What all blocks share.
-struct Pass<'a> {
-    problem: &'a CutCrossEntropy<'a>,
-    level: Level,
-    filter: Filter,
-    rows: RowFactors,
-    order: Option<&'a [u32]>,
-    places: Option<Vec<u32>>,
-    embeddings: Option<Disjoint<'a, f32>>,
-    classifier: Option<Disjoint<'a, f32>>,
-    bias: Option<Disjoint<'a, f32>>,
-    skipped: AtomicUsize,
-}
-
-impl Pass<'_> {
-    /// Runs all blocks of rows with all blocks of classes.
-    ///
-    /// Both are dealt out to groups. In every round each group of the shorter side meets another one of the longer side, so no two
-    /// parts of a round write the same gradients, and each gradient sums its blocks in one order, however many threads there are.
-    fn run(&self, blocks: [usize; 2]) {
-        let groups = blocks.map(|blocks| blocks.min(GROUPS));
-        for round in 0..groups[0].max(groups[1]) {
-            parallel::parts(groups[0].min(groups[1]), |part| {
-                let met = (part + round) % groups[0].max(groups[1]);
-                let (row_group, class_group) = if groups[0] <= groups[1] { (part, met) } else { (met, part) };
-                BLOCK.with_borrow_mut(|logits| {
-                    for class_block in (class_group..blocks[1]).step_by(groups[1]) {
-                        for row_block in (row_group..blocks[0]).step_by(groups[0]) {
-                            self.block(row_block, class_block, logits);
-                        }
-                    }
-                });
-            });
-        }
-    }
-
-    /// Adds what a block of rows and a block of classes give each other.
-    fn block(&self, row_block: usize, class_block: usize, logits: &mut Aligned<f32>) {
-        let (rows, classes) = (
-            piece(row_block, ROWS, self.problem.targets.count()),
-            piece(class_block, CLASSES, self.problem.classifier.rows()),
-        );
-        let dim = self.problem.embeddings.columns();
-        let embeddings = self.problem.counted().block(rows.clone(), 0..dim);
-        let listed = self.order.map_or(self.problem.classifier, |order| self.problem.classifier.listed(order));
-        let classifier = listed.block(classes.clone(), 0..dim);
-
-        let logits = logits.resized(CLASSES * STRIDE);
-        if !rows.len().is_multiple_of(16) {
-            logits.fill(0.0);
-        }
-        let to = Disjoint::new(logits);
-        let target = Target { values: &to, first: 0, stride: STRIDE, rows: None };
-        // SAFETY: the block has at most `CLASSES` rows of at most `ROWS`, all of them this thread's.
-        unsafe { block(self.level, classifier, embeddings.transpose(), Plus::Nothing, target) };
-        let largest = self.gradient(&rows, &classes, &mut logits[..classes.len() * STRIDE]);
-        let negligible = largest < self.filter.epsilon();
-        if negligible {
-            self.skipped.fetch_add(1, Ordering::Relaxed);
-        }
-
-        let gradient = Matrix::new(&logits[..classes.len() * STRIDE], classes.len(), STRIDE);
-        let gradient = gradient.block(0..classes.len(), 0..rows.len());
-        if let Some(to) = self.embeddings.as_ref().filter(|_| !negligible) {
-            let target = self.embedding_rows(to, &rows);
-            // SAFETY: no other part of this round has these rows.
-            unsafe { block(self.level, gradient.transpose(), classifier, Plus::Existing, target) };
-        }
-        if negligible && !matches!(self.filter, Filter::Embeddings(_)) {
-            return;
-        }
-        if let Some(to) = &self.classifier {
-            let (first, stride) = (classes.start, self.problem.classifier.rows());
-            // SAFETY: no other part of this round has these classes.
-            unsafe {
-                if self.problem.classifier.is_transposed() {
-                    let target = Target { values: to, first, stride, rows: None };
-                    block(self.level, embeddings.transpose(), gradient.transpose(), Plus::Existing, target);
-                } else {
-                    block(self.level, gradient, embeddings, Plus::Existing, self.class_rows(to, &classes));
-                }
-            }
-        }
-        if let Some(to) = &self.bias {
-            for (gradient, place) in logits.chunks_exact(STRIDE).zip(classes) {
-                let sum: f32 = gradient[..rows.len()].iter().sum();
-                // SAFETY: as above.
-                unsafe { to.range(self.class(place), 1)[0] += sum };
-            }
-        }
-    }
-
-    /// Turns products into gradients of logits; returns how far the probability furthest from its target is from it.
-    fn gradient(&self, rows: &Range<usize>, classes: &Range<usize>, logits: &mut [f32]) -> f32 {
-        let bias = |place: usize| self.problem.bias.map_or(0.0, |bias| bias[self.class(place)]);
-        let mut biases = [0.0; CLASSES];
-        biases.iter_mut().zip(classes.clone()).for_each(|(value, place)| *value = bias(place));
-        let mut targets = [None; ROWS];
-        for (target, row) in targets.iter_mut().zip(rows.clone()) {
-            let class = self.problem.targets.classes()[row];
-            let place = self.places.as_ref().map_or(class, |places| places[class as usize]) as usize;
-            *target = classes.contains(&place).then(|| place - classes.start);
-        }
-        let block = Block { logits, biases: &biases, targets: &targets[..rows.len()], first: rows.start };
-        dispatch_at(self.level, BlockGradient { block, rows: &self.rows })
-    }
-
-    /// The class at a place of the order.
-    fn class(&self, place: usize) -> usize {
-        self.order.map_or(place, |order| order[place] as usize)
-    }
-
-    /// The gradients of the embeddings of some counted rows.
-    fn embedding_rows<'a, 'c>(&'a self, values: &'a Disjoint<'c, f32>, rows: &Range<usize>) -> Target<'a, 'c> {
-        target(values, self.problem.embeddings.columns(), self.problem.targets.listed(), rows)
-    }
-
-    /// The gradients of some classes.
-    fn class_rows<'a, 'c>(&'a self, values: &'a Disjoint<'c, f32>, classes: &Range<usize>) -> Target<'a, 'c> {
-        target(values, self.problem.embeddings.columns(), self.order, classes)
-    }
-}
-
-/// Rows of a matrix, all or those of a list.
-fn target<'a, 'c>(
-    values: &'a Disjoint<'c, f32>,
-    width: usize,
-    listed: Option<&'a [u32]>,
-    rows: &Range<usize>,
-) -> Target<'a, 'c> {
-    let first = if listed.is_some() { 0 } else { rows.start * width };
-    Target { values, first, stride: width, rows: listed.map(|listed| &listed[rows.clone()]) }
-}
-
-/// Piece `index` of `length` cut into pieces of `size`.
-fn piece(index: usize, size: usize, length: usize) -> Range<usize> {
-    index * size..((index + 1) * size).min(length)
 }

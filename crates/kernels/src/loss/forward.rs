@@ -3,16 +3,17 @@
 use std::cell::RefCell;
 use std::ops::Range;
 
+use super::running::{Add, Finish, Record, Running};
 use super::{CutCrossEntropy, Settings};
 use crate::aligned::Aligned;
 use crate::disjoint::Disjoint;
-use crate::gemm::{Matrix, Plus, Target, block};
+use crate::gemm::{Packed, Plus, Target, block, scratch_numbers};
 use crate::parallel;
 use crate::profile::{self, Work};
-use crate::simd::{Kernel, LANES, Level, Simd, dispatch_at};
+use crate::simd::{LANES, Level, dispatch_at};
 
 /// Rows whose embeddings are copied together; the columns of a block of logits.
-const ROWS: usize = 256;
+pub(super) const ROWS: usize = 256;
 /// Classes of a block of logits.
 const CLASSES: usize = 256;
 /// Classes worth a part of the vocabulary, whose results are merged with those of the others.
@@ -78,12 +79,15 @@ impl CutCrossEntropy<'_> {
         let classes = cut.classes(split);
         for first in cut.rows(row_part).step_by(ROWS) {
             let rows = first..(first + ROWS).min(cut.rows(row_part).end);
-            let right = embeddings.block(rows.clone(), 0..dim).transpose();
             let mut running = Running::new();
-            for class in classes.clone().step_by(CLASSES) {
-                let block = Block { rows: rows.clone(), classes: class..(class + CLASSES).min(classes.end), row_part };
-                LOGITS.with_borrow_mut(|logits| self.block(level, right, block, logits, &mut running, out));
-            }
+            SCRATCH.with_borrow_mut(|Scratch { logits, embeddings: copy }| {
+                let right = Packed::new(level, embeddings.block(rows.clone(), 0..dim).transpose(), copy);
+                for class in classes.clone().step_by(CLASSES) {
+                    let classes = class..(class + CLASSES).min(classes.end);
+                    let block = Block { rows: rows.clone(), classes, row_part };
+                    self.block(level, right, block, logits, &mut running, out);
+                }
+            });
             let at = split * embeddings.rows() + rows.start;
             // SAFETY: the records of these rows for this split are this part's.
             let records = unsafe { out.records.range(at, rows.len()) };
@@ -95,7 +99,7 @@ impl CutCrossEntropy<'_> {
     fn block(
         &self,
         level: Level,
-        right: Matrix<'_>,
+        right: Packed<'_>,
         at: Block,
         logits: &mut Aligned<f32>,
         running: &mut Running,
@@ -106,7 +110,15 @@ impl CutCrossEntropy<'_> {
         let left = self.classifier.block(classes.clone(), 0..self.classifier.columns());
         let values = Disjoint::new(logits);
         // SAFETY: the block has at most `CLASSES` rows of at most `ROWS`, all of them this thread's.
-        unsafe { block(level, left, right, Plus::Nothing, Target { values: &values, first: 0, stride: ROWS, rows: None }) };
+        unsafe {
+            block(
+                level,
+                left,
+                right.into(),
+                Plus::Nothing,
+                Target { values: &values, first: 0, stride: ROWS, rows: None },
+            )
+        };
         let bias = self.bias.map(|bias| &bias[classes.clone()]);
         let sums = out.sums.as_ref().map(|sums| {
             // SAFETY: a part owns the sums of its classes over its rows.
@@ -143,15 +155,24 @@ impl Settings {
 }
 
 thread_local! {
-    /// A block of logits `[class][row]`; kept, because fresh memory costs more than to write it.
-    static LOGITS: RefCell<Aligned<f32>> = const { RefCell::new(Aligned::new()) };
+    /// Kept, because fresh memory costs more than to write it.
+    static SCRATCH: RefCell<Scratch> = const { RefCell::new(Scratch { logits: Aligned::new(), embeddings: Aligned::new() }) };
+}
+
+/// What a worker works on.
+struct Scratch {
+    /// A block of logits `[class][row]`.
+    logits: Aligned<f32>,
+    /// The embeddings of its rows.
+    embeddings: Aligned<f32>,
 }
 
 /// Numbers that the forward pass holds beside its result.
 pub(super) fn numbers(rows: usize, dim: usize, vocabulary: usize, threads: usize) -> usize {
     let cut = Cut::new(rows, vocabulary);
     let records = cut.splits * rows * size_of::<Record>() / size_of::<f32>();
-    records + cut.row_parts * vocabulary + threads * (CLASSES * ROWS + crate::gemm::scratch_numbers(CLASSES, dim, ROWS))
+    let worker = CLASSES * ROWS + dim * ROWS + scratch_numbers(CLASSES, dim, 0);
+    records + cut.row_parts * vocabulary + threads * worker
 }
 
 /// Parts of the rows times parts of the vocabulary.
@@ -197,148 +218,6 @@ struct Out<'a> {
     target_logits: Disjoint<'a, f32>,
     /// Sums of the logits of each class, `[part of the rows][class]`.
     sums: Option<Disjoint<'a, f32>>,
-}
-
-/// The softmax of a row over some classes: the largest logit `m`, `Σ e^{A - m}`, and `Σ A` if it is wanted.
-#[derive(Clone, Copy, Debug)]
-struct Record {
-    maximum: f32,
-    sum: f32,
-    total: f32,
-}
-
-impl Default for Record {
-    fn default() -> Self {
-        Self { maximum: f32::NEG_INFINITY, sum: 0.0, total: 0.0 }
-    }
-}
-
-impl Record {
-    fn merge(self, other: Self) -> Self {
-        let maximum = if other.maximum > self.maximum { other.maximum } else { self.maximum };
-        // Of nothing but −∞, the sum is 0: no −∞ − −∞ may make it NaN.
-        let part = |record: Self| match record.maximum {
-            f32::NEG_INFINITY => record.sum,
-            _ => record.sum * (record.maximum - maximum).exp(),
-        };
-        Self { maximum, sum: part(self) + part(other), total: self.total + other.total }
-    }
-}
-
-/// The softmax of each row while blocks pass by.
-struct Running {
-    maximum: [f32; ROWS],
-    sum: [f32; ROWS],
-    total: [f32; ROWS],
-}
-
-impl Running {
-    fn new() -> Self {
-        Self { maximum: [f32::NEG_INFINITY; ROWS], sum: [0.0; ROWS], total: [0.0; ROWS] }
-    }
-
-    fn record(&self, row: usize) -> Record {
-        Record { maximum: self.maximum[row], sum: self.sum[row], total: self.total[row] }
-    }
-}
-
-/// Turns products into logits, and adds up those of each class.
-struct Finish<'a> {
-    logits: &'a mut [f32],
-    rows: usize,
-    bias: Option<&'a [f32]>,
-    softcap: Option<f32>,
-    sums: Option<&'a mut [f32]>,
-}
-
-impl Kernel for Finish<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        let (cap, inverse) = self.softcap.map_or((0.0, 0.0), |cap| (cap, 1.0 / cap));
-        let (cap, inverse) = (s.splat(cap), s.splat(inverse));
-        if self.bias.is_some() || self.softcap.is_some() {
-            for (class, logits) in self.logits.chunks_exact_mut(ROWS).enumerate() {
-                let bias = s.splat(self.bias.map_or(0.0, |bias| bias[class]));
-                for at in (0..self.rows).step_by(LANES) {
-                    let mut logit = s.add(s.read(logits, at, 0.0), bias);
-                    if self.softcap.is_some() {
-                        logit = s.mul(cap, s.tanh(s.mul(logit, inverse)));
-                    }
-                    s.write(logits, at, logit);
-                }
-            }
-        }
-        if let Some(sums) = self.sums {
-            for (logits, sum) in self.logits.chunks_exact(ROWS).zip(sums) {
-                let logits = &logits[..self.rows];
-                let mut total = s.zero();
-                for at in (0..self.rows).step_by(LANES) {
-                    total = s.add(total, s.read(logits, at, 0.0));
-                }
-                *sum += s.sum(total);
-            }
-        }
-    }
-}
-
-/// Adds a block of logits to the running softmax.
-struct Add<'a> {
-    logits: &'a [f32],
-    rows: usize,
-    running: &'a mut Running,
-    totals: bool,
-}
-
-/// Vectors of rows that pass by side by side.
-const TOGETHER: usize = 4;
-
-impl Kernel for Add<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        // Lanes after the last row hold anything: `ROWS` is a multiple of what passes by together, and nobody reads them.
-        for at in (0..self.rows).step_by(TOGETHER * LANES) {
-            let mut largest = [s.splat(f32::NEG_INFINITY); TOGETHER];
-            let mut totals = [s.zero(); TOGETHER];
-            for logits in self.logits.chunks_exact(ROWS) {
-                for i in 0..TOGETHER {
-                    let logit = s.read(logits, at + i * LANES, 0.0);
-                    largest[i] = s.max(logit, largest[i]);
-                    if self.totals {
-                        totals[i] = s.add(totals[i], logit);
-                    }
-                }
-            }
-            let mut reference = [s.zero(); TOGETHER];
-            let mut sums = [s.zero(); TOGETHER];
-            for i in 0..TOGETHER {
-                let lane = at + i * LANES;
-                let old = s.read(&self.running.maximum, lane, 0.0);
-                let maximum = s.max(largest[i], old);
-                // With −∞ alone the reference is 0, so that all exponentials are 0.
-                let lowest = s.splat(f32::MIN);
-                reference[i] = s.select_less(maximum, lowest, s.zero(), maximum);
-                sums[i] = s.mul(s.read(&self.running.sum, lane, 0.0), s.exp(s.sub(old, reference[i])));
-                s.write(&mut self.running.maximum, lane, maximum);
-                if self.totals {
-                    let total = s.add(s.read(&self.running.total, lane, 0.0), totals[i]);
-                    s.write(&mut self.running.total, lane, total);
-                }
-            }
-            for logits in self.logits.chunks_exact(ROWS) {
-                for i in 0..TOGETHER {
-                    let logit = s.read(logits, at + i * LANES, 0.0);
-                    sums[i] = s.add(sums[i], s.exp(s.sub(logit, reference[i])));
-                }
-            }
-            for (i, sum) in sums.into_iter().enumerate() {
-                s.write(&mut self.running.sum, at + i * LANES, sum);
-            }
-        }
-    }
 }
 
 /// The classes by ascending sums, of which there is a list for each part of the rows.

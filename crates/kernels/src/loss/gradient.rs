@@ -1,6 +1,6 @@
 //! The gradient of a block of logits.
 
-use super::backward::{ROWS, STRIDE};
+use super::pass::{ROWS, STRIDE};
 use super::{CutCrossEntropy, Forward, Settings, Upstream};
 use crate::simd::{Kernel, LANES, Simd};
 
@@ -54,18 +54,19 @@ pub(super) struct Block<'a> {
     pub first: usize,
 }
 
-/// Writes the gradient over the logits; gives `max |p - target|`.
+/// Writes the gradient over the logits, and for each class `max |p - target|` over the rows.
 pub(super) struct BlockGradient<'a> {
     pub block: Block<'a>,
     pub rows: &'a RowFactors,
+    pub largest: &'a mut [f32],
 }
 
 impl Kernel for BlockGradient<'_> {
-    type Output = f32;
+    type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self, s: S) -> f32 {
-        let Self { block, rows } = self;
+    fn run<S: Simd>(self, s: S) {
+        let Self { block, rows, largest } = self;
         // What the targets' own logits are is kept aside, since of them alone another gradient is wanted.
         let mut kept = [0.0; ROWS];
         for (row, class) in block.targets.iter().enumerate() {
@@ -74,18 +75,18 @@ impl Kernel for BlockGradient<'_> {
                 block.logits[class * STRIDE + row] = f32::NEG_INFINITY;
             }
         }
-        let mut largest = match rows.settings.softcap {
-            None => gradients::<S, false>(s, block.logits, block.biases, block.targets.len(), block.first, rows),
-            Some(_) => gradients::<S, true>(s, block.logits, block.biases, block.targets.len(), block.first, rows),
-        };
+        let count = block.targets.len();
+        match rows.settings.softcap {
+            None => gradients::<S, false>(s, block.logits, block.biases, count, block.first, rows, largest),
+            Some(_) => gradients::<S, true>(s, block.logits, block.biases, count, block.first, rows, largest),
+        }
         for (row, class) in block.targets.iter().enumerate() {
             if let &Some(class) = class {
                 let (gradient, distance) = rows.of_target(s, kept[row], block.first + row);
                 block.logits[class * STRIDE + row] = gradient;
-                largest = largest.max(distance);
+                largest[class] = largest[class].max(distance);
             }
         }
-        largest
     }
 }
 
@@ -106,7 +107,7 @@ impl RowFactors {
     }
 }
 
-/// The gradients of all logits that are no targets; gives the largest `|p - share|`.
+/// The gradients of all logits that are no targets, and for each class the largest `|p - share|`.
 #[inline(always)]
 fn gradients<S: Simd, const CAPPED: bool>(
     s: S,
@@ -115,29 +116,29 @@ fn gradients<S: Simd, const CAPPED: bool>(
     count: usize,
     first: usize,
     rows: &RowFactors,
-) -> f32 {
+    largest: &mut [f32],
+) {
     let cap = rows.settings.softcap.unwrap_or(1.0);
     let (cap, inverse, share) = (s.splat(cap), s.splat(1.0 / cap), s.splat(rows.share));
-    let mut largest = s.zero();
-    for at in (0..count).step_by(LANES) {
-        let of_row = |list: &[f32]| s.read(list, first + at, 0.0);
-        let (log_sum_exp, weight, uniform) = (of_row(&rows.log_sum_exp), of_row(&rows.weight), of_row(&rows.uniform));
-        for (logits, &bias) in logits.chunks_exact_mut(STRIDE).zip(biases) {
-            let mut logit = s.add(s.read(logits, at, 0.0), s.splat(bias));
+    for ((logits, &bias), largest) in logits.chunks_exact_mut(STRIDE).zip(biases).zip(largest) {
+        let (bias, mut furthest) = (s.splat(bias), s.zero());
+        for at in (0..count).step_by(LANES) {
+            let of_row = |list: &[f32]| s.read(list, first + at, 0.0);
+            let mut logit = s.add(s.read(logits, at, 0.0), bias);
             let mut slope = s.splat(1.0);
             if CAPPED {
                 let tanh = s.tanh(s.mul(logit, inverse));
                 logit = s.mul(cap, tanh);
                 slope = s.sub(slope, s.mul(tanh, tanh));
             }
-            let p = s.exp(s.sub(logit, log_sum_exp));
-            largest = s.max(s.abs(s.sub(p, share)), largest);
-            let mut gradient = s.sub(s.mul(p, weight), uniform);
+            let p = s.exp(s.sub(logit, of_row(&rows.log_sum_exp)));
+            furthest = s.max(s.abs(s.sub(p, share)), furthest);
+            let mut gradient = s.sub(s.mul(p, of_row(&rows.weight)), of_row(&rows.uniform));
             if CAPPED {
                 gradient = s.mul(gradient, slope);
             }
             s.write(logits, at, gradient);
         }
+        *largest = s.largest(furthest);
     }
-    s.largest(largest)
 }

@@ -1,6 +1,6 @@
 //! Bytes that the loss needs beside its inputs and their gradients.
 
-use super::{backward, forward};
+use super::{forward, pass};
 
 /// With whole logits: they and their softmax, which becomes their gradient.
 pub fn bytes_naive(rows: usize, vocabulary: usize) -> usize {
@@ -13,5 +13,5 @@ pub fn bytes_naive(rows: usize, vocabulary: usize) -> usize {
 pub fn bytes_cut(rows: usize, dim: usize, vocabulary: usize, threads: usize) -> usize {
     // The losses and their `lse`, the targets and the rows that count; the order of the classes and the places in it.
     let kept = size_of::<f32>() * (4 * rows + 2 * vocabulary);
-    kept + size_of::<f32>() * forward::numbers(rows, dim, vocabulary, threads).max(backward::numbers(rows, dim, threads))
+    kept + size_of::<f32>() * forward::numbers(rows, dim, vocabulary, threads).max(pass::numbers(rows, dim, threads))
 }

@@ -19,6 +19,8 @@ mod backward;
 mod forward;
 mod gradient;
 mod memory;
+mod pass;
+mod running;
 mod targets;
 
 use crate::gemm::Matrix;
@@ -47,7 +49,10 @@ pub enum Filter {
     Exact,
     /// Those in which all probabilities are closer than epsilon to their targets.
     Both(f32),
-    /// The same for the gradient of the embeddings; that of the classifier is whole, so that rare words are still pushed down.
+    /// Single classes whose probabilities are closer than epsilon to their targets in all of 128 rows; those that remain are gathered
+    /// into blocks, so no order is needed. As [`Both`](Self::Both) for the transpose of a weight, whose columns lie apart.
+    Classes(f32),
+    /// As `Both` for the gradient of the embeddings; that of the classifier is whole, so that rare words are still pushed down.
     Embeddings(f32),
 }
 
@@ -59,7 +64,7 @@ impl Filter {
     pub fn epsilon(self) -> f32 {
         match self {
             Self::Exact => 0.0,
-            Self::Both(epsilon) | Self::Embeddings(epsilon) => epsilon,
+            Self::Both(epsilon) | Self::Classes(epsilon) | Self::Embeddings(epsilon) => epsilon,
         }
     }
 }

@@ -19,7 +19,8 @@ struct Case {
 impl Case {
     fn new([rows, vocabulary, dim]: [usize; 3], ignored: usize) -> Self {
         // A stride prime to the vocabulary reaches all of it; every so-many-th row does not count.
-        let class = |row: usize| if ignored > 0 && row % ignored == 1 { IGNORED } else { (row * 7919 % vocabulary) as i32 };
+        let class =
+            |row: usize| if ignored > 0 && row % ignored == 1 { IGNORED } else { (row * 7919 % vocabulary) as i32 };
         Self {
             rows,
             dim,
@@ -97,7 +98,8 @@ impl Case {
             for (class, logit) in self.logits(embedding, &classifier, &bias, softcap).into_iter().enumerate() {
                 let (loss, log_sum_exp) = (f64::from(of_losses[row]), log_sum_exps[row]);
                 let smoothing = f64::from(label_smoothing);
-                let wanted = smoothing / self.vocabulary as f64 + if class == target as usize { 1.0 - smoothing } else { 0.0 };
+                let wanted =
+                    smoothing / self.vocabulary as f64 + if class == target as usize { 1.0 - smoothing } else { 0.0 };
                 let of_lse = loss * (1.0 + 2.0 * f64::from(z_loss) * log_sum_exp) + f64::from(of_log_sum_exp[row]);
                 let slope = softcap.map_or(1.0, |cap| 1.0 - (logit / f64::from(cap)).powi(2));
                 let gradient = slope * (of_lse * (logit - log_sum_exp).exp() - loss * wanted);
@@ -113,7 +115,13 @@ impl Case {
     }
 
     /// Gradients of embeddings, classifier and bias, and what was skipped.
-    fn gradients(&self, level: Level, sorted: bool, filter: Filter, upstream: Upstream<'_>) -> ([Vec<f32>; 3], Skipped) {
+    fn gradients(
+        &self,
+        level: Level,
+        sorted: bool,
+        filter: Filter,
+        upstream: Upstream<'_>,
+    ) -> ([Vec<f32>; 3], Skipped) {
         let forward = self.problem().forward_at(level, sorted);
         let sizes = [self.embeddings.len(), self.classifier.len(), self.vocabulary];
         let mut found = sizes.map(|size| vec![f32::NAN; size]);
@@ -249,7 +257,8 @@ fn results_do_not_depend_on_the_number_of_threads() {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             pool.install(|| {
                 let upstream = Upstream { losses: Some(&upstream), log_sum_exp: Some(&upstream) };
-                let gradients = case.gradients(Level::current(), true, Filter::Embeddings(1e-3), upstream);
+                let gradients = [Filter::Embeddings(1e-3), Filter::Classes(1e-3)]
+                    .map(|filter| case.gradients(Level::current(), true, filter, upstream));
                 (case.problem().forward(true), gradients)
             })
         };
@@ -304,7 +313,16 @@ fn filters_leave_out_blocks_of_small_weight_only() {
     assert_eq!(same, skipped);
     assert_eq!(whole[0], sorted[0]);
     assert!(relative(&whole[1], &exact[1]) < 1e-6);
+    // Single classes are left out wherever whole blocks are, and more of them.
+    let (gathered, classes) = run(false, Filter::Classes(epsilon));
+    assert_eq!(classes.blocks, 4 * 4096);
+    assert!(classes.skipped > 128 * skipped.skipped, "classes {classes:?}, blocks {skipped:?}");
+    for (found, exact) in gathered.iter().zip(&exact).take(2) {
+        let error = relative(found, exact);
+        assert!(error < 1e-2, "classes: {error}");
+    }
     // With nothing below it, an epsilon changes nothing.
+    assert_eq!(run(false, Filter::Classes(0.0)).0[..2], exact[..2]);
     assert_eq!(run(false, Filter::Both(0.0)).0[..2], exact[..2]);
 }
 
@@ -338,4 +356,14 @@ fn shifted_targets_are_the_tokens_ahead() {
 fn a_target_that_is_no_class_is_refused() {
     let case = Case { targets: Targets::new(&[9]), ..Case::new([1, 8, 2], 0) };
     case.problem().forward(false);
+}
+
+/// What is counted as memory is what is allocated, with room for the blocks of every worker.
+#[test]
+fn cut_logits_need_little_memory() {
+    let naive = bytes_naive(4096, 65_536);
+    assert_eq!(naive, 2 << 30);
+    assert!(bytes_cut(4096, 128, 65_536, 2) < naive / 200);
+    // A hundredth of the logits of the benchmark's shape.
+    assert!(bytes_cut(2048, 576, 49_152, 2) < 4 * 2048 * 49_152 / 100);
 }

@@ -11,6 +11,7 @@
 //! [`Peaks`] has the machine's own limits for both, measured in the same run.
 
 mod attention;
+mod cross_entropy;
 mod element_wise;
 mod matrix_product;
 mod model;

@@ -4,7 +4,7 @@ use headwise_engine::Engine;
 use headwise_kernels::profile;
 
 use super::{BenchError, BenchRow, Form, Params, Repeats, Shape};
-use super::{attention, element_wise, matrix_product, model, train_step};
+use super::{attention, cross_entropy, element_wise, matrix_product, model, train_step};
 
 /// Something that is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +39,8 @@ pub enum Benchmark {
     Dropout,
     /// One step of AdamW for one parameter.
     AdamW,
+    /// The loss of a classifier over a large vocabulary.
+    CrossEntropy,
     /// One step of training an encoder.
     TrainStep,
     /// Rows of activations with a quantised matrix.
@@ -53,6 +55,7 @@ const ATTENTION: Form = tensor("batch x heads x tokens x head_dim", Some(4), "1x
 const CACHE: Form = tensor("batch x heads x keys x head_dim", Some(4), "1x9x8192x64");
 const VECTORS: Form = tensor("any sides, the last one the width", None, "8x512x256");
 const PRODUCT: Form = Form { matrices: true, ..tensor("rows x inputs x outputs", Some(3), "64x4096x4096") };
+const CLASSIFIER: Form = tensor("rows x dim x vocabulary", Some(3), "2048x576x49152");
 const ENCODER: Form = tensor("batch x tokens x dim x layers", Some(4), "8x256x256x4");
 const TOKENS: Form = tensor("the tokens of the prompt", Some(1), "1744");
 
@@ -62,7 +65,7 @@ const fn tensor(sides: &'static str, count: Option<usize>, example: &'static str
 
 impl Benchmark {
     /// Every benchmark, in the order they run.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::AttentionForward,
         Self::AttentionTrain,
         Self::AttentionDecode,
@@ -78,6 +81,7 @@ impl Benchmark {
         Self::RmsNorm,
         Self::Dropout,
         Self::AdamW,
+        Self::CrossEntropy,
         Self::TrainStep,
         Self::QuantMatmul,
         Self::Prefill,
@@ -102,6 +106,7 @@ impl Benchmark {
             Self::RmsNorm => "rms_norm",
             Self::Dropout => "dropout",
             Self::AdamW => "adamw",
+            Self::CrossEntropy => "cross_entropy",
             Self::TrainStep => "train_step",
             Self::QuantMatmul => "quant_matmul",
             Self::Prefill => "prefill",
@@ -114,6 +119,7 @@ impl Benchmark {
         match self {
             Self::AttentionForward | Self::AttentionTrain => ATTENTION,
             Self::AttentionDecode => CACHE,
+            Self::CrossEntropy => CLASSIFIER,
             Self::TrainStep => ENCODER,
             Self::QuantMatmul => PRODUCT,
             Self::Prefill | Self::Decode => TOKENS,
@@ -131,6 +137,7 @@ impl Benchmark {
         match self {
             Self::AttentionForward | Self::AttentionTrain => &["1x8x2048x64", "4x8x512x64", "1x8x8192x64"],
             Self::AttentionDecode => &["1x9x8192x64"],
+            Self::CrossEntropy => &["2048x576x49152"],
             Self::TrainStep => &["8x256x256x4"],
             Self::QuantMatmul => &["1x4096x4096", "8x4096x4096", "64x4096x4096", "512x4096x4096"],
             Self::Prefill | Self::Decode => &["90", "1744", "3428", "6926"],
@@ -158,6 +165,7 @@ impl Benchmark {
             Self::RmsNorm => operator(element_wise::rms_norm),
             Self::Dropout => operator(element_wise::dropout),
             Self::AdamW => operator(element_wise::adamw),
+            Self::CrossEntropy => operator(cross_entropy::cross_entropy),
             Self::TrainStep => operator(train_step::train_step),
             Self::QuantMatmul => engine.install(|| matrix_product::quantised(&run)),
             Self::Prefill | Self::Decode => {

@@ -52,8 +52,7 @@ fn without_targets_the_loss_is_zero() {
         let tensor = |rows| Tensor::<2>::ones([rows, 3], (&device, dtype)).require_grad();
         let (embeddings, classifier) = (tensor(2), tensor(5));
         let targets = Targets::new(&[IGNORED; 2]);
-        let found =
-            cut_cross_entropy(embeddings.clone(), classifier.clone(), None, &targets, &CutSettings::default());
+        let found = cut_cross_entropy(embeddings.clone(), classifier.clone(), None, &targets, &CutSettings::default());
         assert_eq!((found.count, found.loss.clone().into_scalar::<f32>()), (0, 0.0));
         let gradients = found.loss.backward();
         for gradient in [embeddings.grad(&gradients), classifier.grad(&gradients)].into_iter().flatten() {
@@ -89,7 +88,8 @@ fn a_classifier_learns_with_every_filter() {
     };
     let exact = learn(Filter::Exact);
     assert!(exact[59] < 0.5 * exact[0], "the loss went from {} to {}", exact[0], exact[59]);
-    for filter in [Filter::Both(Filter::EPSILON), Filter::Embeddings(Filter::EPSILON)] {
+    let epsilon = Filter::EPSILON;
+    for filter in [Filter::Both(epsilon), Filter::Classes(epsilon), Filter::Embeddings(epsilon)] {
         let last = learn(filter)[59];
         assert!((last - exact[59]).abs() < 0.02 * exact[59], "{filter:?}: {last}, not {}", exact[59]);
     }
