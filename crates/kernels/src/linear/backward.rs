@@ -254,7 +254,13 @@ impl Room {
         d_end.clear();
         d_end.resize(stride, 0.0);
         for (channel, d_end) in d_end[..chunk.key_dim].iter_mut().enumerate() {
-            let [sum] = sums(s, [state.row(channel), d_state.row(channel)], [0.0; 2], |[a, b]| [s.mul(a, b)]);
+            let [sum] = sums(
+                s,
+                [state.row(channel), d_state.row(channel)],
+                [0.0; 2],
+                #[inline(always)]
+                |[a, b]| [s.mul(a, b)],
+            );
             *d_end = chunk.carry[channel] * sum;
         }
     }
@@ -302,7 +308,13 @@ impl Call<'_> {
             let gradient = self.upstream.d_out.row(place.batch, place.head, token, dims.value_dim);
             let out = out.row(place.batch, place.head, token, dims.value_dim);
             d_out.set(s, row, &gradient[columns.clone()], 1.0 / divisor);
-            let [sum] = sums(s, [gradient, out], [0.0; 2], |[a, b]| [s.mul(a, b)]);
+            let [sum] = sums(
+                s,
+                [gradient, out],
+                [0.0; 2],
+                #[inline(always)]
+                |[a, b]| [s.mul(a, b)],
+            );
             d_out.row_mut(row)[columns.len()] = if stream.block == 0 { -sum / divisor } else { 0.0 };
         }
         d_out.clear(place.tokens.len()..place.tokens.len().next_multiple_of(LANES));

@@ -26,6 +26,9 @@ const SUB: usize = LANES;
 pub(super) struct ChannelDecay {
     /// `[CHUNK, key_dim]`
     factors: Rows,
+    /// `Π_{t ≤ i} a_t`, and `Π_{t > j} a_t`.
+    from_start: Rows,
+    to_end: Rows,
     /// Queries of the later and keys of the earlier half, times their parts of the weights.
     scaled: Rows,
     /// These parts.
@@ -59,45 +62,60 @@ fn shrink<S: Simd>(s: S, weight: S::F, factor: S::F) -> S::F {
     s.select_less(weight, s.splat(SMALLEST), s.zero(), weight)
 }
 
+/// `weights_i = Π_{first ≤ t ≤ i} a_t` for some tokens.
+#[inline(always)]
+fn products_from_start<S: Simd>(s: S, factors: &Rows, tokens: Range<usize>, weights: &mut Rows) {
+    for at in (0..factors.stride).step_by(LANES) {
+        let mut weight = s.splat(1.0);
+        for token in tokens.clone() {
+            weight = shrink(s, weight, s.read(factors.row(token), at, 1.0));
+            s.write(weights.row_mut(token), at, weight);
+        }
+    }
+}
+
+/// `weights_j = Π_{j < t < end} a_t` for some tokens.
+#[inline(always)]
+fn products_to_end<S: Simd>(s: S, factors: &Rows, tokens: Range<usize>, weights: &mut Rows) {
+    for at in (0..factors.stride).step_by(LANES) {
+        let mut weight = s.splat(1.0);
+        for token in tokens.clone().rev() {
+            s.write(weights.row_mut(token), at, weight);
+            weight = shrink(s, weight, s.read(factors.row(token), at, 1.0));
+        }
+    }
+}
+
+/// `out = a ⊙ b` for some tokens.
+#[inline(always)]
+fn multiply_rows<S: Simd>(s: S, tokens: Range<usize>, a: &Rows, b: &Rows, out: &mut Rows) {
+    let (elements, stride) = (tokens.start * a.stride..tokens.end * a.stride, a.stride);
+    assert!(b.stride == stride && out.stride == stride, "rows of one width");
+    for at in elements.step_by(LANES) {
+        s.write(out.values_mut(), at, s.mul(s.read(a.values(), at, 0.0), s.read(b.values(), at, 0.0)));
+    }
+}
+
+/// `rows *= weights` for the first tokens.
+#[inline(always)]
+fn scale_rows<S: Simd>(s: S, tokens: usize, weights: &Rows, rows: &mut Rows) {
+    for at in (0..tokens * rows.stride).step_by(LANES) {
+        let scaled = s.mul(s.read(rows.values(), at, 0.0), s.read(weights.values(), at, 0.0));
+        s.write(rows.values_mut(), at, scaled);
+    }
+}
+
 impl ChannelDecay {
-    /// Calls `visit(token, at, weight)` for all vectors of channels `at`: for the tokens in order with
-    /// `Π_{first ≤ t ≤ token} a_t`.
-    #[inline(always)]
-    fn forwards<S: Simd>(&self, s: S, tokens: Range<usize>, mut visit: impl FnMut(usize, usize, S::F)) {
-        for at in (0..self.factors.stride).step_by(LANES) {
-            let mut weight = s.splat(1.0);
-            for token in tokens.clone() {
-                weight = shrink(s, weight, s.read(self.factors.row(token), at, 1.0));
-                visit(token, at, weight);
-            }
-        }
-    }
-
-    /// As `forwards`, for the tokens in reverse with `Π_{token < t < end} a_t`.
-    #[inline(always)]
-    fn backwards<S: Simd>(&self, s: S, tokens: Range<usize>, mut visit: impl FnMut(usize, usize, S::F)) {
-        for at in (0..self.factors.stride).step_by(LANES) {
-            let mut weight = s.splat(1.0);
-            for token in tokens.clone().rev() {
-                visit(token, at, weight);
-                weight = shrink(s, weight, s.read(self.factors.row(token), at, 1.0));
-            }
-        }
-    }
-
     /// Sets `parts`, and `scaled` to the later queries and earlier keys times them.
     #[inline(always)]
     fn split<S: Simd>(&mut self, s: S, halves: &Halves, query: &Rows, key: &Rows) {
-        let (mut scaled, mut parts) = (std::mem::take(&mut self.scaled), std::mem::take(&mut self.parts));
-        scaled.resize(CHUNK, self.factors.stride);
-        parts.resize(CHUNK, self.factors.stride);
-        let mut set = |rows: &Rows, token: usize, at: usize, part: S::F| {
-            s.write(parts.row_mut(token), at, part);
-            s.write(scaled.row_mut(token), at, s.mul(s.read(rows.row(token), at, 0.0), part));
-        };
-        self.forwards(s, halves.middle..halves.end, |token, at, part| set(query, token, at, part));
-        self.backwards(s, halves.start..halves.middle, |token, at, part| set(key, token, at, part));
-        (self.scaled, self.parts) = (scaled, parts);
+        let Self { factors, scaled, parts, .. } = self;
+        let Halves { start, middle, end } = *halves;
+        [&mut *scaled, &mut *parts].into_iter().for_each(|rows| rows.resize(CHUNK, factors.stride));
+        products_from_start(s, factors, middle..end, parts);
+        products_to_end(s, factors, start..middle, parts);
+        multiply_rows(s, middle..end, query, parts, scaled);
+        multiply_rows(s, start..middle, key, parts, scaled);
     }
 
     /// The weights of the tokens of a block among each other; what is above the diagonal is unspecified.
@@ -167,20 +185,19 @@ impl ChunkDecay for ChannelDecay {
                 s.write(row, at, s.exp(s.read(source, at, 0.0)));
             }
         }
-        self.factors.clear(place.tokens.len()..place.tokens.len().next_multiple_of(LANES));
+        let tokens = place.tokens.len();
+        self.factors.clear(tokens..tokens.next_multiple_of(LANES));
+        [&mut self.from_start, &mut self.to_end].into_iter().for_each(|rows| rows.resize(CHUNK, key_dim));
+        products_from_start(s, &self.factors, 0..tokens, &mut self.from_start);
+        products_to_end(s, &self.factors, 0..tokens, &mut self.to_end);
     }
 
     #[inline(always)]
     fn meet_state<S: Simd>(&self, s: S, chunk: &mut Chunk) {
         let Chunk { tokens, query, key, query_in, key_out, carry, .. } = chunk;
-        self.forwards(s, 0..*tokens, |token, at, weight| {
-            s.write(query_in.row_mut(token), at, s.mul(s.read(query.row(token), at, 0.0), weight));
-            // The last one stays.
-            s.write(carry, at, weight);
-        });
-        self.backwards(s, 0..*tokens, |token, at, weight| {
-            s.write(key_out.row_mut(token), at, s.mul(s.read(key.row(token), at, 0.0), weight));
-        });
+        multiply_rows(s, 0..*tokens, query, &self.from_start, query_in);
+        multiply_rows(s, 0..*tokens, key, &self.to_end, key_out);
+        carry.copy_from_slice(self.from_start.row(*tokens - 1));
     }
 
     #[inline(always)]
@@ -202,14 +219,8 @@ impl ChunkDecay for ChannelDecay {
 
     #[inline(always)]
     fn scale_as_met<S: Simd>(&self, s: S, tokens: usize, query: &mut Rows, key: &mut Rows) {
-        self.forwards(s, 0..tokens, |token, at, weight| {
-            let row = query.row_mut(token);
-            s.write(row, at, s.mul(s.read(row, at, 0.0), weight));
-        });
-        self.backwards(s, 0..tokens, |token, at, weight| {
-            let row = key.row_mut(token);
-            s.write(row, at, s.mul(s.read(row, at, 0.0), weight));
-        });
+        scale_rows(s, tokens, &self.from_start, query);
+        scale_rows(s, tokens, &self.to_end, key);
     }
 
     #[inline(always)]

@@ -2,6 +2,7 @@
 
 mod agreement;
 mod cuts;
+mod golden;
 mod reference;
 
 use headwise_kernels::simd::Level;
