@@ -40,7 +40,7 @@ fn chunks_are_the_recurrence() {
     for (tokens, key_dim, value_dim) in [(1, 8, 16), (63, 16, 8), (64, 64, 16), (200, 8, 64), (130, 96, 33), (18, 5, 3)]
     {
         for kind in KINDS {
-            for strength in [-1e-3, -0.05, -1.0, -30.0] {
+            for strength in [-1e-3, -1.0, -30.0] {
                 for spec in [PLAIN, NORMALISED] {
                     let case = Case::new(spec, dims(tokens, key_dim, value_dim), kind, &[0, tokens], strength, 7);
                     check(&case, &format!("{tokens} {key_dim} {value_dim} {kind:?} {strength} {spec:?}"));

@@ -3,5 +3,6 @@
 mod attention;
 mod check;
 mod element_wise;
+mod linear_recurrence;
 mod rope;
 mod training;
