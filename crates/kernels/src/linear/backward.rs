@@ -10,20 +10,18 @@ use std::cell::RefCell;
 
 use super::CHUNK;
 use super::channel_decay::ChannelDecay;
-use super::chunk::{Chunk, read_rows, read_state};
+use super::chunk::{read_rows, read_state};
 use super::decay::ChunkDecay;
 use super::forward::{EPSILON, by_token};
+use super::gradient::{ChunkGradient, add_product, subtract_product};
 use super::inputs::{Decay, Dims, Inputs, Recurrence};
-use super::product::multiply;
 use super::rows::Rows;
 use super::scalar_decay::ScalarDecay;
 use super::stream::{Layout, Place, Stream, Streams};
-use super::triangle::{add_later, clear_above, products};
 use super::work;
 use crate::attention::View4;
 use crate::disjoint::Disjoint;
 use crate::parallel;
-use crate::product::{Size, Start};
 use crate::profile;
 use crate::simd::slices::sums;
 use crate::simd::{Kernel, LANES, Simd, dispatch};
@@ -41,44 +39,78 @@ pub struct Upstream<'a> {
     pub d_states: Option<&'a [f32]>,
 }
 
-/// Gradients of the inputs, contiguous.
-#[derive(Clone, Debug, Default)]
-pub struct Gradients {
+/// Where the gradients of the inputs go, contiguous; every element is written.
+#[derive(Debug)]
+pub struct Gradients<'a> {
     /// `[batch, tokens, heads, key_dim]`.
-    pub query: Vec<f32>,
+    pub query: &'a mut [f32],
     /// `[batch, tokens, heads, key_dim]`.
-    pub key: Vec<f32>,
+    pub key: &'a mut [f32],
     /// `[batch, tokens, heads, value_dim]`.
-    pub value: Vec<f32>,
-    /// `[heads]`, `[batch, tokens, heads]` or `[batch, tokens, heads, key_dim]`; empty without a decay.
-    pub decay: Vec<f32>,
+    pub value: &'a mut [f32],
+    /// `[heads]`, `[batch, tokens, heads]` or `[batch, tokens, heads, key_dim]`; none if it is not wanted.
+    pub decay: Option<&'a mut [f32]>,
     /// `[batch, sequences, heads, key_dim, columns]`, of the states that the sequences start from.
-    pub state: Vec<f32>,
+    pub state: &'a mut [f32],
+}
+
+impl Gradients<'_> {
+    /// Panics unless the gradients have the lengths that `dims` states.
+    fn check(&self, spec: &Recurrence, dims: &Dims, inputs: &Inputs<'_>) {
+        let rows = dims.batch * dims.tokens * dims.heads;
+        let decays = match inputs.decay {
+            Decay::None => 0,
+            Decay::Head(_) => dims.heads,
+            Decay::Token(_) => rows,
+            Decay::Channel(_) => rows * dims.key_dim,
+        };
+        let decay = self.decay.as_ref().map_or(decays, |decay| decay.len());
+        for (name, found, expected) in [
+            ("queries", self.query.len(), rows * dims.key_dim),
+            ("keys", self.key.len(), rows * dims.key_dim),
+            ("values", self.value.len(), rows * dims.value_dim),
+            ("decays", decay, decays),
+            ("states", self.state.len(), inputs.states(spec, dims)),
+        ] {
+            assert_eq!(found, expected, "elements of the gradient of the {name}");
+        }
+    }
 }
 
 /// Computes the gradients.
 ///
 /// # Panics
 /// If a slice has not the length that `dims` states, or the offsets do not ascend from 0 to the number of tokens.
-pub fn backward(spec: &Recurrence, dims: &Dims, inputs: &Inputs<'_>, upstream: &Upstream<'_>) -> Gradients {
+pub fn backward(
+    spec: &Recurrence,
+    dims: &Dims,
+    inputs: &Inputs<'_>,
+    upstream: &Upstream<'_>,
+    gradients: Gradients<'_>,
+) {
     inputs.check(spec, dims);
     upstream.d_out.check("d_out", [dims.batch, dims.heads, dims.tokens], dims.value_dim);
     assert_eq!(upstream.chunk_states.len(), inputs.chunk_states(spec, dims), "elements of the states of chunks");
     let states = inputs.states(spec, dims);
     assert_eq!(upstream.d_states.map_or(states, <[f32]>::len), states, "elements of the last states' gradient");
     assert!(!spec.normalise || upstream.out.len() == dims.output(), "elements of the output");
+    gradients.check(spec, dims, inputs);
     let _span = profile::span("linear recurrence, backward").work(|| work::of_gradients(dims, inputs));
 
     let streams = Streams::new(dims, inputs, columns_of_a_part(dims, inputs));
-    let rows = dims.batch * dims.tokens * dims.heads;
-    let width = match inputs.decay {
-        Decay::Channel(_) => dims.key_dim,
-        _ => 1,
+    let blocks = streams.blocks();
+    let Gradients { query, key, value, decay, state } = gradients;
+    let width = match (&decay, inputs.decay) {
+        (None, _) | (_, Decay::None) => 0,
+        (_, Decay::Head(_) | Decay::Token(_)) => 1,
+        (_, Decay::Channel(_)) => dims.key_dim,
     };
-    let mut value = vec![0.0; rows * dims.value_dim];
-    let mut state = vec![0.0; states];
-    let [mut query, mut key] = [0, 1].map(|_| vec![0.0; streams.blocks() * rows * dims.key_dim]);
-    let mut decay = vec![0.0; streams.blocks() * rows * width];
+    // Blocks of columns have sums of their own, and so have tokens that share a decay.
+    let shared = matches!(inputs.decay, Decay::Head(_));
+    let rows = if blocks > 1 { blocks * dims.batch * dims.tokens * dims.heads } else { 0 };
+    let [mut queries, mut keys] = [0, 1].map(|_| vec![0.0; rows * dims.key_dim]);
+    let mut decays = vec![0.0; if shared { blocks * dims.batch * dims.tokens * dims.heads } else { rows } * width];
+    let decay = decay.unwrap_or_default();
     let call = Call {
         spec,
         dims,
@@ -86,11 +118,11 @@ pub fn backward(spec: &Recurrence, dims: &Dims, inputs: &Inputs<'_>, upstream: &
         upstream,
         layout: Layout::new(spec, dims, inputs),
         width,
-        d_query: Disjoint::new(&mut query),
-        d_key: Disjoint::new(&mut key),
-        d_value: Disjoint::new(&mut value),
-        d_decay: Disjoint::new(&mut decay),
-        d_state: Disjoint::new(&mut state),
+        d_query: Disjoint::new(if blocks > 1 { &mut queries } else { &mut *query }),
+        d_key: Disjoint::new(if blocks > 1 { &mut keys } else { &mut *key }),
+        d_value: Disjoint::new(value),
+        d_decay: Disjoint::new(if blocks > 1 || shared { &mut decays } else { &mut *decay }),
+        d_state: Disjoint::new(state),
     };
     parallel::parts(streams.count(), |part| {
         let stream = streams.get(part);
@@ -99,8 +131,22 @@ pub fn backward(spec: &Recurrence, dims: &Dims, inputs: &Inputs<'_>, upstream: &
             _ => dispatch(Run { call: &call, stream, room, decay: scalar }),
         });
     });
-    let [query, key, decay] = [query, key, decay].map(|gradient| sum_blocks(gradient, streams.blocks()));
-    Gradients { query, key, value, decay: sum_decay(inputs, dims, decay), state }
+    if blocks > 1 {
+        sum_pieces(&queries, query);
+        sum_pieces(&keys, key);
+    }
+    if blocks > 1 || shared {
+        sum_pieces(&decays, decay);
+    }
+}
+
+/// `sums` becomes the sum over the pieces of `values` that are as long.
+fn sum_pieces(values: &[f32], sums: &mut [f32]) {
+    let mut exact = vec![0.0; sums.len()];
+    for piece in values.chunks_exact(sums.len().max(1)) {
+        exact.iter_mut().zip(piece).for_each(|(sum, value)| *sum += f64::from(*value));
+    }
+    sums.iter_mut().zip(exact).for_each(|(to, sum)| *to = sum as f32);
 }
 
 /// All columns, unless there are very few streams. The sums over columns must not depend on the number of workers.
@@ -113,32 +159,6 @@ fn columns_of_a_part(dims: &Dims, inputs: &Inputs<'_>) -> usize {
     dims.value_dim.div_ceil(blocks).next_multiple_of(COLUMNS)
 }
 
-/// The sum over the first dimension, of `blocks` elements.
-fn sum_blocks(mut gradients: Vec<f32>, blocks: usize) -> Vec<f32> {
-    let length = gradients.len() / blocks;
-    let (first, others) = gradients.split_at_mut(length);
-    for other in others.chunks_exact(length.max(1)) {
-        first.iter_mut().zip(other).for_each(|(sum, value)| *sum += value);
-    }
-    gradients.truncate(length);
-    gradients
-}
-
-/// The gradient of the decay from those of each token.
-fn sum_decay(inputs: &Inputs<'_>, dims: &Dims, per_token: Vec<f32>) -> Vec<f32> {
-    match inputs.decay {
-        Decay::None => Vec::new(),
-        Decay::Head(_) => {
-            let mut sums = vec![0.0; dims.heads];
-            for token in per_token.chunks_exact(dims.heads.max(1)) {
-                sums.iter_mut().zip(token).for_each(|(sum, value)| *sum += f64::from(*value));
-            }
-            sums.into_iter().map(|sum| sum as f32).collect()
-        }
-        Decay::Token(_) | Decay::Channel(_) => per_token,
-    }
-}
-
 thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
@@ -146,25 +166,9 @@ thread_local! {
 /// Working memory of a worker, kept from call to call.
 #[derive(Default)]
 struct Scratch {
-    room: Room,
+    room: ChunkGradient,
     scalar: ScalarDecay,
     channel: ChannelDecay,
-}
-
-#[derive(Default)]
-struct Room {
-    chunk: Chunk,
-    /// The state before the chunk, and the gradient of that after it.
-    state: Rows,
-    d_state: Rows,
-    d_out: Rows,
-    d_query: Rows,
-    d_key: Rows,
-    d_value: Rows,
-    d_weights: Rows,
-    transposed: Rows,
-    /// `rowsum(S_end ⊙ dS)`
-    d_end: Vec<f32>,
 }
 
 struct Call<'a> {
@@ -188,7 +192,7 @@ struct Call<'a> {
 struct Run<'a, D> {
     call: &'a Call<'a>,
     stream: Stream,
-    room: &'a mut Room,
+    room: &'a mut ChunkGradient,
     decay: &'a mut D,
 }
 
@@ -215,7 +219,7 @@ impl<D: ChunkDecay> Kernel for Run<'_, D> {
             decay.weigh(s, &mut room.chunk);
             call.read_upstream(s, &stream, &place, room);
             room.through_state(s);
-            let Room { chunk, d_query, d_key, d_end, .. } = room;
+            let ChunkGradient { chunk, d_query, d_key, d_end, .. } = room;
             decay.scale_as_met(s, chunk.tokens, d_query, d_key);
             for token in 0..chunk.tokens {
                 add_product(s, chunk.key.row(token), d_key.row(token), d_end);
@@ -228,73 +232,13 @@ impl<D: ChunkDecay> Kernel for Run<'_, D> {
     }
 }
 
-/// `sums += a ⊙ b`
-#[inline(always)]
-fn add_product<S: Simd>(s: S, a: &[f32], b: &[f32], sums: &mut [f32]) {
-    for at in (0..a.len()).step_by(LANES) {
-        s.write(sums, at, s.fma(s.read(a, at, 0.0), s.read(b, at, 0.0), s.read(sums, at, 0.0)));
-    }
-}
-
-impl Room {
-    /// What passes through the states: `dQ_in`, `dK_out`, the last part of `dV`, and `carry ⊙ rowsum(S ⊙ dS)`.
-    #[inline(always)]
-    fn through_state<S: Simd>(&mut self, s: S) {
-        let Self { chunk, state, d_state, d_out, d_query, d_key, d_value, transposed, d_end, .. } = self;
-        let (tokens, width, stride) = (chunk.tokens, state.stride, chunk.key.stride);
-        [&mut *d_query, &mut *d_key].into_iter().for_each(|rows| rows.resize(CHUNK, stride));
-        d_value.resize(CHUNK, width);
-        let size = Size { rows: tokens, vectors: stride / LANES, steps: chunk.columns };
-        transposed.transpose_of(s, state, 0..chunk.key_dim);
-        multiply(s, size, d_out.factors(0), transposed.vectors_from(0), Start::Zero, d_query.values_mut(), stride);
-        transposed.transpose_of(s, d_state, 0..chunk.key_dim);
-        multiply(s, size, chunk.value.factors(0), transposed.vectors_from(0), Start::Zero, d_key.values_mut(), stride);
-        let size = Size { rows: tokens, vectors: width / LANES, steps: chunk.key_dim };
-        multiply(s, size, chunk.key_out.factors(0), d_state.vectors_from(0), Start::Zero, d_value.values_mut(), width);
-        d_end.clear();
-        d_end.resize(stride, 0.0);
-        for (channel, d_end) in d_end[..chunk.key_dim].iter_mut().enumerate() {
-            let [sum] = sums(
-                s,
-                [state.row(channel), d_state.row(channel)],
-                [0.0; 2],
-                #[inline(always)]
-                |[a, b]| [s.mul(a, b)],
-            );
-            *d_end = chunk.carry[channel] * sum;
-        }
-    }
-
-    /// What passes through the weights of the chunk.
-    #[inline(always)]
-    fn through_weights<S: Simd>(&mut self, s: S, decay: &mut impl ChunkDecay) {
-        let Self { chunk, d_out, d_query, d_key, d_value, d_weights, transposed, .. } = self;
-        add_later(s, chunk.tokens, &chunk.weights, d_out, d_value);
-        d_weights.resize(CHUNK, CHUNK);
-        transposed.transpose_of(s, &chunk.value, 0..chunk.tokens);
-        products(s, chunk.tokens, chunk.columns, d_out, transposed, d_weights);
-        clear_above(s, chunk.tokens, d_weights);
-        decay.differentiate(s, chunk, d_weights, d_query, d_key);
-    }
-
-    /// `dS ← diag(carry) dS + Q_inᵀ dO`
-    #[inline(always)]
-    fn advance<S: Simd>(&mut self, s: S) {
-        let Self { chunk, d_state, d_out, .. } = self;
-        let stride = d_state.stride;
-        let size = Size { rows: chunk.key_dim, vectors: d_state.vectors(), steps: chunk.tokens };
-        let (queries, gradients) = (chunk.query_in.factors_transposed(0), d_out.vectors_from(0));
-        multiply(s, size, queries, gradients, Start::Scale(&chunk.carry), d_state.values_mut(), stride);
-    }
-}
-
 impl Call<'_> {
     /// Reads the gradients of the outputs. If these are normalised, `o = n / d`, the rows become those of `n`, and in the column of
     /// the normaliser `dd = -(do · o) / d`.
     #[inline(always)]
-    fn read_upstream<S: Simd>(&self, s: S, stream: &Stream, place: &Place, room: &mut Room) {
+    fn read_upstream<S: Simd>(&self, s: S, stream: &Stream, place: &Place, room: &mut ChunkGradient) {
         let (dims, columns) = (self.dims, stream.columns.clone());
-        let Room { chunk, state, d_out, .. } = room;
+        let ChunkGradient { chunk, state, d_out, .. } = room;
         if !self.spec.normalise {
             return read_rows(s, d_out, self.upstream.d_out, place, columns, 1.0);
         }
@@ -322,8 +266,8 @@ impl Call<'_> {
 
     /// Writes the gradients of the tokens of a chunk.
     #[inline(always)]
-    fn write<S: Simd>(&self, s: S, stream: &Stream, place: &Place, room: &mut Room) {
-        let Room { chunk, d_query, d_key, d_value, d_end, .. } = room;
+    fn write<S: Simd>(&self, s: S, stream: &Stream, place: &Place, room: &mut ChunkGradient) {
+        let ChunkGradient { chunk, d_query, d_key, d_value, d_end, .. } = room;
         let (dims, columns) = (self.dims, &stream.columns);
         let (width, rows) = (dims.key_dim, dims.batch * dims.tokens * dims.heads);
         for (row, token) in place.tokens.clone().enumerate().rev() {
@@ -342,6 +286,7 @@ impl Call<'_> {
             add_product(s, chunk.query.row(row), d_query.row(row), d_end);
             subtract_product(s, chunk.key.row(row), d_key.row(row), d_end);
             match to_decay {
+                [] => {}
                 [sum] if width != 1 => *sum = d_end[..width].iter().sum(),
                 channels => channels.copy_from_slice(&d_end[..width]),
             }
@@ -368,14 +313,5 @@ impl Call<'_> {
                 to[0] = d_state.row(row)[columns.len()];
             }
         }
-    }
-}
-
-/// `sums -= a ⊙ b`
-#[inline(always)]
-fn subtract_product<S: Simd>(s: S, a: &[f32], b: &[f32], sums: &mut [f32]) {
-    for at in (0..a.len()).step_by(LANES) {
-        let product = s.mul(s.read(a, at, 0.0), s.read(b, at, 0.0));
-        s.write(sums, at, s.sub(s.read(sums, at, 0.0), product));
     }
 }

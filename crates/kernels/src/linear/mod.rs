@@ -17,6 +17,7 @@ mod channel_decay;
 mod chunk;
 mod decay;
 mod forward;
+mod gradient;
 mod inputs;
 mod product;
 mod rows;

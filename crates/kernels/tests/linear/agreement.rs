@@ -22,17 +22,17 @@ fn check(case: &Case, what: &str) {
     let Dims { key_dim, value_dim, .. } = case.dims;
     assert_within(&out, &case.by_token(&expected.out, value_dim), 1e-4, FLOOR, &format!("{what}: output"));
     assert_within(&states, &expected.states, 1e-4, FLOOR, &format!("{what}: states"));
-    let found = case.backward();
-    assert_within(&found.query, &case.by_token(&expected.d_query, key_dim), 1e-4, FLOOR, &format!("{what}: d query"));
-    assert_within(&found.key, &case.by_token(&expected.d_key, key_dim), 1e-4, FLOOR, &format!("{what}: d key"));
-    assert_within(&found.value, &case.by_token(&expected.d_value, value_dim), 1e-4, FLOOR, &format!("{what}: d value"));
-    assert_within(&found.state, &expected.d_state, 1e-4, FLOOR, &format!("{what}: d state"));
-    let decay = match case.kind {
+    let [query, key, value, decay, state] = case.backward();
+    assert_within(&query, &case.by_token(&expected.d_query, key_dim), 1e-4, FLOOR, &format!("{what}: d query"));
+    assert_within(&key, &case.by_token(&expected.d_key, key_dim), 1e-4, FLOOR, &format!("{what}: d key"));
+    assert_within(&value, &case.by_token(&expected.d_value, value_dim), 1e-4, FLOOR, &format!("{what}: d value"));
+    assert_within(&state, &expected.d_state, 1e-4, FLOOR, &format!("{what}: d state"));
+    let d_decay = match case.kind {
         Kind::None | Kind::Head => expected.d_decay,
         Kind::Token => case.by_token(&expected.d_decay, 1),
         Kind::Channel => case.by_token(&expected.d_decay, key_dim),
     };
-    assert_within(&found.decay, &decay, 1e-4, FLOOR, &format!("{what}: d decay"));
+    assert_within(&decay, &d_decay, 1e-4, FLOOR, &format!("{what}: d decay"));
 }
 
 #[test]
@@ -127,8 +127,7 @@ fn extreme_inputs_stay_finite() {
             let expected = definition(&case);
             assert_close(&out, &case.by_token(&expected.out, 16), 1e-4, &format!("{kind:?} {decay}"));
             assert_close(&states, &expected.states, 1e-4, &format!("{kind:?} {decay}"));
-            let found = case.backward();
-            for gradient in [found.query, found.key, found.value, found.decay, found.state] {
+            for gradient in case.backward() {
                 assert!(gradient.iter().all(|x| x.is_finite()), "{kind:?} {decay}");
             }
         }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use headwise_kernels::attention::View4;
-use headwise_kernels::linear::{Decay, Dims, Inputs, Recurrence, Upstream, backward, forward};
+use headwise_kernels::linear::{Decay, Dims, Gradients, Inputs, Recurrence, Upstream, backward, forward};
 use safetensors::SafeTensors;
 use serde_json::Value;
 
@@ -58,23 +58,32 @@ fn check(case: &Value, tensors: &SafeTensors<'_>) {
     let stride = [dims.tokens * dims.heads * dims.value_dim, dims.value_dim, dims.heads * dims.value_dim];
     let d_out = View4 { data: &d_output, strides: stride };
     let upstream = Upstream { out: &out, chunk_states: &chunk_states, d_out, d_states: None };
-    let found = backward(&spec, &dims, &inputs, &upstream);
+    let made = [query.len(), key.len(), value.len(), decay.len(), states.len()].map(|length| vec![f32::NAN; length]);
+    let [mut d_query, mut d_key, mut d_value, mut d_decay, mut d_state] = made;
+    let gradients = Gradients {
+        query: &mut d_query,
+        key: &mut d_key,
+        value: &mut d_value,
+        decay: Some(&mut d_decay),
+        state: &mut d_state,
+    };
+    backward(&spec, &dims, &inputs, &upstream, gradients);
 
     let compare = |what: &str, found: &[f32]| {
         assert_close(found, &exact(&tensor(what)), 2e-5, &format!("{name}.{what}"));
     };
     compare("output", &out);
-    compare("d_query", &by_head(&found.query, &dims, dims.key_dim));
-    compare("d_key", &by_head(&found.key, &dims, dims.key_dim));
-    compare("d_value", &by_head(&found.value, &dims, dims.value_dim));
+    compare("d_query", &by_head(&d_query, &dims, dims.key_dim));
+    compare("d_key", &by_head(&d_key, &dims, dims.key_dim));
+    compare("d_value", &by_head(&d_value, &dims, dims.value_dim));
     match inputs.decay {
         Decay::None | Decay::Head(_) => {}
-        Decay::Token(_) => compare("d_decay", &by_head(&found.decay, &dims, 1)),
-        Decay::Channel(_) => compare("d_decay", &by_head(&found.decay, &dims, dims.key_dim)),
+        Decay::Token(_) => compare("d_decay", &by_head(&d_decay, &dims, 1)),
+        Decay::Channel(_) => compare("d_decay", &by_head(&d_decay, &dims, dims.key_dim)),
     }
     if state.is_some() {
         compare("last_state", &states);
-        compare("d_state", &found.state);
+        compare("d_state", &d_state);
     }
 }
 

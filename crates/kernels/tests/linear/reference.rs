@@ -96,12 +96,17 @@ impl Case {
         [out, states, chunks]
     }
 
-    /// The gradients.
-    pub fn backward(&self) -> Gradients {
+    /// The gradients of query, key, value, decay and states.
+    pub fn backward(&self) -> [Vec<f32>; 5] {
         let [out, _, chunk_states] = self.forward();
         let d_out = View4::contiguous(&self.d_out, self.dims.heads, self.dims.tokens, self.dims.value_dim);
         let upstream = Upstream { out: &out, chunk_states: &chunk_states, d_out, d_states: Some(&self.d_states) };
-        backward(&self.spec, &self.dims, &self.inputs(), &upstream)
+        let fields = [&self.query, &self.key, &self.value, &self.decay, &self.state];
+        let mut found = fields.map(|field| vec![f32::NAN; field.len()]);
+        let [query, key, value, decay, state] = &mut found;
+        let gradients = Gradients { query, key, value, decay: Some(decay), state };
+        backward(&self.spec, &self.dims, &self.inputs(), &upstream, gradients);
+        found
     }
 
     /// A tensor `[batch, heads, tokens, width]` in the order `[batch, tokens, heads, width]`.

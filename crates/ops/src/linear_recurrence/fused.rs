@@ -142,31 +142,51 @@ impl<const N: usize> KernelOp<N> for LinearRecurrence {
         };
         // As the kernel wrote it: the heads of a token side by side.
         let output = saved.output.map(|output| contiguous(output.permute(&[0, 2, 1, 3])));
-        let found = kernels::backward(
+        let inputs = self.inputs(&saved.inputs);
+        let rows = dims.batch * dims.tokens * dims.heads;
+        let [mut query, mut key, mut value] =
+            [dims.key_dim, dims.key_dim, dims.value_dim].map(|width| take(rows * width));
+        let mut state = take(inputs.states(spec, dims));
+        let decay_wanted = self.kind != Kind::None && upstream.wanted[DECAY];
+        let mut decay = decay_wanted.then(|| {
+            take(match self.kind {
+                Kind::None => 0,
+                Kind::Head => dims.heads,
+                Kind::Token => rows,
+                Kind::Channel => rows * dims.key_dim,
+            })
+        });
+        kernels::backward(
             spec,
             dims,
-            &self.inputs(&saved.inputs),
+            &inputs,
             &kernels::Upstream {
                 out: output.as_ref().map_or(&[], elements),
                 chunk_states: elements(&saved.chunk_states),
                 d_out: view(&d_output),
                 d_states: d_states.as_ref().map(elements),
             },
+            kernels::Gradients {
+                query: &mut query,
+                key: &mut key,
+                value: &mut value,
+                decay: decay.as_deref_mut(),
+                state: &mut state,
+            },
         );
-        let by_head = |values, width| Some(self.by_head(values, width));
         let mut gradients = vec![
-            by_head(found.query, dims.key_dim),
-            by_head(found.key, dims.key_dim),
-            by_head(found.value, dims.value_dim),
+            Some(self.by_head(query, dims.key_dim)),
+            Some(self.by_head(key, dims.key_dim)),
+            Some(self.by_head(value, dims.value_dim)),
         ];
         match self.kind {
             Kind::None => {}
-            Kind::Head => gradients.push(Some(own(found.decay, [dims.heads]))),
-            Kind::Token => gradients.push(by_head(found.decay, 1)),
-            Kind::Channel => gradients.push(by_head(found.decay, dims.key_dim)),
+            Kind::Head => gradients.push(decay.map(|decay| own(decay, [dims.heads]))),
+            Kind::Token => gradients.push(decay.map(|decay| self.by_head(decay, 1))),
+            Kind::Channel => gradients.push(decay.map(|decay| self.by_head(decay, dims.key_dim))),
         }
         if self.starts {
-            gradients.push(Some(own(found.state, saved.inputs[N - 1].shape())));
+            gradients.push(Some(own(state, saved.inputs[N - 1].shape())));
         }
         [Some(saved.chunk_states), output, Some(d_output)].into_iter().flatten().for_each(recycle);
         saved.inputs.into_iter().for_each(recycle);
