@@ -21,6 +21,7 @@ HERE = Path(__file__).resolve().parent
 PEERS = {
     "attention": ["attention.py"],
     "decode_attention": ["decode_attention.py"],
+    "linear": ["linear.py"],
     "elementwise": ["elementwise.py"],
     "train_step": ["train_step.py"],
     "llama_native": ["llama.py", "--build", "native"],

@@ -40,7 +40,7 @@ impl ScalarDecay {
     }
 
     /// `Π_{t ≤ i} a_t` for each token `i`.
-    fn from_start(&self, tokens: usize) -> [f32; CHUNK] {
+    fn weights_from_start(&self, tokens: usize) -> [f32; CHUNK] {
         let mut weight = 1.0;
         let mut weights = [1.0; CHUNK];
         for (out, factor) in weights.iter_mut().zip(&self.factors[..tokens]) {
@@ -51,7 +51,7 @@ impl ScalarDecay {
     }
 
     /// `Π_{t > j} a_t` for each token `j`.
-    fn to_end(&self, tokens: usize) -> [f32; CHUNK] {
+    fn weights_to_end(&self, tokens: usize) -> [f32; CHUNK] {
         let mut weight = 1.0;
         let mut weights = [1.0; CHUNK];
         for (out, factor) in weights.iter_mut().zip(&self.factors[..tokens]).rev() {
@@ -82,7 +82,7 @@ impl ChunkDecay for ScalarDecay {
 
     #[inline(always)]
     fn meet_state<S: Simd>(&self, s: S, chunk: &mut Chunk) {
-        let (from_start, to_end) = (self.from_start(chunk.tokens), self.to_end(chunk.tokens));
+        let (from_start, to_end) = (self.weights_from_start(chunk.tokens), self.weights_to_end(chunk.tokens));
         for token in 0..chunk.tokens {
             chunk.query_in.set(s, token, chunk.query.row(token), from_start[token]);
             chunk.key_out.set(s, token, chunk.key.row(token), to_end[token]);
@@ -99,7 +99,7 @@ impl ChunkDecay for ScalarDecay {
 
     #[inline(always)]
     fn scale_as_met<S: Simd>(&self, s: S, tokens: usize, query: &mut Rows, key: &mut Rows) {
-        let (from_start, to_end) = (self.from_start(tokens), self.to_end(tokens));
+        let (from_start, to_end) = (self.weights_from_start(tokens), self.weights_to_end(tokens));
         for (rows, weights) in [(query, from_start), (key, to_end)] {
             for (token, &weight) in weights[..tokens].iter().enumerate() {
                 let row = rows.row_mut(token);

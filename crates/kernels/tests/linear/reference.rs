@@ -189,8 +189,8 @@ pub fn definition(case: &Case) -> Exact {
                 sums[c] += scale * query[row * key_dim + f] * *element;
             }
             let divisor = if normalise { sums[value_dim] + 1e-10 } else { 1.0 };
-            for c in 0..value_dim {
-                found.out[row * value_dim + c] = sums[c] / divisor;
+            for (out, sum) in found.out[row * value_dim..].iter_mut().zip(&sums[..value_dim]) {
+                *out = sum / divisor;
             }
             states.push(next);
             read.push(divisor);

@@ -12,6 +12,7 @@
 
 mod attention;
 mod element_wise;
+mod linear_recurrence;
 mod matrix_product;
 mod model;
 mod peaks;
