@@ -21,6 +21,7 @@ HERE = Path(__file__).resolve().parent
 PEERS = {
     "attention": ["attention.py"],
     "decode_attention": ["decode_attention.py"],
+    "linear": ["linear.py"],
     "elementwise": ["elementwise.py"],
     "cross_entropy": ["cross_entropy.py"],
     "train_step": ["train_step.py"],

@@ -14,6 +14,7 @@ pub mod dropout;
 mod finite_differences;
 pub mod gemm;
 pub mod kv;
+pub mod linear;
 pub mod loss;
 pub mod matrix;
 pub mod norm;

@@ -5,6 +5,7 @@ use burn::backend::{
     flex::{FlexTensor, Layout},
 };
 use burn::tensor::{Bytes, Shape};
+use headwise_kernels::attention::View4;
 
 use crate::buffers;
 
@@ -52,6 +53,21 @@ pub(crate) fn elements_mut(tensor: &mut FlexTensor) -> &mut [f32] {
     let length = tensor.shape().num_elements();
     // A buffer that is shared is copied here.
     &mut tensor.storage_mut::<f32>()[start..][..length]
+}
+
+/// `tensor` with the elements of a row side by side and rows in ascending order, as a [`View4`] has them; mostly as it is.
+pub(crate) fn rows_contiguous(tensor: FlexTensor) -> FlexTensor {
+    let shape = tensor.shape();
+    let strides = tensor.layout().strides();
+    let row = shape[3] == 1 || strides[3] == 1;
+    if row && strides.iter().all(|&stride| stride >= 0) { tensor } else { tensor.to_contiguous() }
+}
+
+/// The tensor's elements and strides; a dimension of one element repeats.
+pub(crate) fn view(tensor: &FlexTensor) -> View4<'_> {
+    let (shape, layout) = (tensor.shape(), tensor.layout());
+    let stride = |i: usize| if shape[i] == 1 { 0 } else { layout.strides()[i].unsigned_abs() };
+    View4 { data: &tensor.storage()[layout.start_offset()..], strides: [stride(0), stride(1), stride(2)] }
 }
 
 #[cfg(test)]

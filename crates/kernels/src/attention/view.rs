@@ -28,7 +28,7 @@ impl<'a> View4<'a> {
     }
 
     /// Panics unless all rows of `sizes`, `[batch, heads, tokens]`, are inside the slice.
-    pub(super) fn check(&self, name: &str, sizes: [usize; 3], width: usize) {
+    pub(crate) fn check(&self, name: &str, sizes: [usize; 3], width: usize) {
         if sizes.contains(&0) {
             return;
         }

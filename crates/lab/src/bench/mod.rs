@@ -13,6 +13,7 @@
 mod attention;
 mod cross_entropy;
 mod element_wise;
+mod linear_recurrence;
 mod matrix_product;
 mod model;
 mod peaks;

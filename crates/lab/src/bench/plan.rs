@@ -4,7 +4,7 @@ use headwise_engine::Engine;
 use headwise_kernels::profile;
 
 use super::{BenchError, BenchRow, Form, Params, Repeats, Shape};
-use super::{attention, cross_entropy, element_wise, matrix_product, model, train_step};
+use super::{attention, cross_entropy, element_wise, linear_recurrence, matrix_product, model, train_step};
 
 /// Something that is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +15,12 @@ pub enum Benchmark {
     AttentionTrain,
     /// One query against a cache.
     AttentionDecode,
+    /// Linear attention over whole tensors, forward and with its backward pass.
+    LinearAttention,
+    /// The same with a decay for each head.
+    Retention,
+    /// The same with a decay for each channel.
+    Gla,
     /// Softmax over the last side.
     Softmax,
     /// Logarithm of the softmax over the last side.
@@ -65,10 +71,13 @@ const fn tensor(sides: &'static str, count: Option<usize>, example: &'static str
 
 impl Benchmark {
     /// Every benchmark, in the order they run.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 23] = [
         Self::AttentionForward,
         Self::AttentionTrain,
         Self::AttentionDecode,
+        Self::LinearAttention,
+        Self::Retention,
+        Self::Gla,
         Self::Softmax,
         Self::LogSoftmax,
         Self::Gelu,
@@ -94,6 +103,9 @@ impl Benchmark {
             Self::AttentionForward => "attention_forward",
             Self::AttentionTrain => "attention_train",
             Self::AttentionDecode => "attention_decode",
+            Self::LinearAttention => "linear_attention",
+            Self::Retention => "retention",
+            Self::Gla => "gla",
             Self::Softmax => "softmax",
             Self::LogSoftmax => "log_softmax",
             Self::Gelu => "gelu",
@@ -117,7 +129,9 @@ impl Benchmark {
     /// What its shape means.
     pub fn form(self) -> Form {
         match self {
-            Self::AttentionForward | Self::AttentionTrain => ATTENTION,
+            Self::AttentionForward | Self::AttentionTrain | Self::LinearAttention | Self::Retention | Self::Gla => {
+                ATTENTION
+            }
             Self::AttentionDecode => CACHE,
             Self::CrossEntropy => CLASSIFIER,
             Self::TrainStep => ENCODER,
@@ -138,6 +152,7 @@ impl Benchmark {
             Self::AttentionForward | Self::AttentionTrain => &["1x8x2048x64", "4x8x512x64", "1x8x8192x64"],
             Self::AttentionDecode => &["1x9x8192x64"],
             Self::CrossEntropy => &["2048x576x49152"],
+            Self::LinearAttention | Self::Retention | Self::Gla => &["1x8x4096x64"],
             Self::TrainStep => &["8x256x256x4"],
             Self::QuantMatmul => &["1x4096x4096", "8x4096x4096", "64x4096x4096", "512x4096x4096"],
             Self::Prefill | Self::Decode => &["90", "1744", "3428", "6926"],
@@ -153,6 +168,9 @@ impl Benchmark {
             Self::AttentionForward => operator(attention::forward_rows),
             Self::AttentionTrain => operator(attention::train),
             Self::AttentionDecode => operator(attention::decode),
+            Self::LinearAttention => operator(linear_recurrence::linear_attention),
+            Self::Retention => operator(linear_recurrence::retention),
+            Self::Gla => operator(linear_recurrence::gla),
             Self::Softmax => operator(element_wise::softmax),
             Self::LogSoftmax => operator(element_wise::log_softmax),
             Self::Gelu => operator(element_wise::gelu),

@@ -22,7 +22,7 @@ pub struct Params {
     /// Storage of the inputs, the weights or the cache.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dtype: Option<String>,
-    /// `forward` or `backward`, of operators that are measured in both.
+    /// `forward`, `backward` or `train` (forward with backward), of operators that are measured in more than one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pass: Option<String>,
     /// Name of the model.

@@ -5,6 +5,7 @@ use burn::tensor::Tensor;
 use headwise_nn::Linear;
 use headwise_nn::mixer::{HeadNorms, MixContext, MixerSpec, Segment, Softmax, SoftmaxSpec};
 use headwise_nn::norm::RmsNorm;
+use headwise_spec::Family;
 
 use super::ComponentError;
 use super::arrays::{Flat, Tensors};
@@ -15,45 +16,27 @@ const EPSILON: f64 = 1e-6;
 
 /// Checks the parameters.
 pub(super) fn check(mixer: &MixerSpec) -> Result<(), ComponentError> {
-    let MixerSpec::SoftmaxSpec(spec) = mixer;
-    check_softmax(spec).map_err(|text| ComponentError::Parameter(format!("`softmax`: {text}")))
+    softmax(mixer)?.check_alone().map_err(|text| ComponentError::Parameter(format!("`softmax`: {text}")))
 }
 
 /// What it takes and gives.
 pub(super) fn interface(mixer: &MixerSpec) -> Interface {
-    let MixerSpec::SoftmaxSpec(spec) = mixer;
-    softmax_interface(spec)
+    softmax(mixer).map(softmax_interface).unwrap_or_default()
 }
 
 /// Computes the outputs.
 pub(super) fn run(mixer: &MixerSpec, tensors: &Tensors) -> Result<Vec<(&'static str, Flat)>, ComponentError> {
-    let MixerSpec::SoftmaxSpec(spec) = mixer;
-    run_softmax(spec, tensors)
+    run_softmax(softmax(mixer)?, tensors)
+}
+
+/// The only mixer that runs alone so far.
+fn softmax(mixer: &MixerSpec) -> Result<&SoftmaxSpec, ComponentError> {
+    let reason = || ComponentError::Parameter(format!("`{}` cannot be run alone yet: only `softmax` can", mixer.name()));
+    mixer.softmax().ok_or_else(reason)
 }
 
 fn kv_heads(spec: &SoftmaxSpec) -> usize {
     spec.kv_heads.unwrap_or(spec.heads)
-}
-
-fn check_softmax(spec: &SoftmaxSpec) -> Result<(), String> {
-    let (heads, kv_heads) = (spec.heads, kv_heads(spec));
-    match () {
-        () if heads == 0 => Err("heads=0: it must be at least 1".into()),
-        () if kv_heads == 0 || heads % kv_heads != 0 => {
-            Err(format!("kv_heads={kv_heads} must be at least 1 and divide heads={heads}"))
-        }
-        () if spec.head_dim == Some(0) => Err("head_dim=0: it must be at least 1".into()),
-        () if spec.head_dim.is_some_and(|width| width.checked_mul(heads).is_none()) => {
-            Err(format!("heads={heads} of this head_dim are too many"))
-        }
-        () if spec.rope().is_some() && spec.head_dim.is_some_and(|width| width % 2 == 1) => {
-            Err("head_dim must be even for position=rope: channels turn in pairs".into())
-        }
-        () if spec.window == Some(0) => Err("window=0 hides every key: it must be at least 1".into()),
-        () if spec.rope().is_some_and(|rope| rope.theta <= 0.0) => Err("theta must be above 0".into()),
-        () if spec.softcap.is_some_and(|cap| cap <= 0.0) => Err("softcap must be above 0".into()),
-        () => Ok(()),
-    }
 }
 
 /// The width of `times` heads.
@@ -89,18 +72,6 @@ fn softmax_interface(spec: &SoftmaxSpec) -> Interface {
     Interface { inputs: vec![tokens("x")], parameters, outputs: vec![tokens("output")] }
 }
 
-/// Checks that the heads fit `dim` channels.
-fn check_dim(spec: &SoftmaxSpec, dim: usize) -> Result<(), ComponentError> {
-    let head_dim = spec.sizes(dim).head_dim;
-    let whole = spec.head_dim.is_some() || dim.is_multiple_of(spec.heads);
-    if !whole || (spec.rope().is_some() && head_dim % 2 == 1) {
-        let even = if spec.rope().is_some() { " of an even number of channels" } else { "" };
-        let text = format!("dim = {dim} of `x` does not divide into {} heads{even}; give head_dim", spec.heads);
-        return Err(ComponentError::Lengths(text));
-    }
-    Ok(())
-}
-
 fn run_softmax(spec: &SoftmaxSpec, tensors: &Tensors) -> Result<Vec<(&'static str, Flat)>, ComponentError> {
     let x: Tensor<3> = tensors.float("x");
     let [_, tokens, dim] = x.dims();
@@ -110,7 +81,7 @@ fn run_softmax(spec: &SoftmaxSpec, tensors: &Tensors) -> Result<Vec<(&'static st
     let positions: Vec<i32> = (0..tokens as i32).collect();
     let segments = [Segment { sequence: 0, rows: 0..tokens }];
     let mut context = MixContext { positions: &positions, segments: &segments, layer: 0, cache: None };
-    check_dim(spec, dim)?;
+    spec.check(dim).map_err(ComponentError::Lengths)?;
     let mixed = Softmax::new(spec.clone(), dim, projections, norms).forward(x, &mut context);
     Ok(vec![("output", Flat::new(mixed))])
 }

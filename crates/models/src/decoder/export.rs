@@ -100,7 +100,7 @@ impl Decoder {
         push(NAMES.embedding, table.dims().to_vec(), values(table));
         for (layer, block) in self.blocks.iter().enumerate() {
             let name = |template: &str| template.replace("{}", &layer.to_string());
-            let Mixer::Softmax(mixer) = &block.mixer;
+            let Mixer::Softmax(mixer) = &block.mixer else { return Err(ExportError::Layer { layer }) };
             let (Some(Norm::Rms(mixer_norm)), Some(Norm::Rms(channel_norm)), Some(Channel::Gated(channel)), None) =
                 (&block.mixer_norms.before, &block.channel_norms.before, &block.channel, &mixer.norms)
             else {
@@ -146,7 +146,7 @@ impl DecoderSpec {
     pub fn resolved(&self) -> Self {
         let mut spec = self.clone();
         for layer in &mut spec.layers {
-            let MixerSpec::SoftmaxSpec(mixer) = &mut layer.mixer;
+            let MixerSpec::SoftmaxSpec(mixer) = &mut layer.mixer else { continue };
             let Heads { kv_heads, head_dim, .. } = mixer.sizes(self.dim);
             (mixer.kv_heads, mixer.head_dim) = (Some(kv_heads), Some(head_dim));
         }

@@ -4,6 +4,7 @@ use headwise_nn::block::BlockSpec;
 use headwise_nn::mixer::{Heads, MixerSpec, SoftmaxSpec};
 use headwise_nn::norm::NormSpec;
 use headwise_nn::position::{Divisors, Linear, Llama3, RopeScaling, RopeSpec};
+use headwise_spec::Family;
 use serde::{Deserialize, Serialize};
 
 /// A decoder language model.
@@ -52,6 +53,16 @@ pub enum SpecError {
     NotCausal {
         /// Index of the layer.
         layer: usize,
+    },
+    /// A mixer that cannot be built.
+    #[error("layer {layer}: `{mixer}`: {reason}")]
+    Mixer {
+        /// Index of the layer.
+        layer: usize,
+        /// The mixer.
+        mixer: &'static str,
+        /// What is wrong.
+        reason: String,
     },
     /// Channels that do not divide into heads.
     #[error("layer {layer}: {dim} channels do not divide into {heads} heads: change `heads` or give `head_dim`")]
@@ -154,6 +165,7 @@ fn check_block(layer: usize, block: &BlockSpec, dim: usize) -> Result<(), SpecEr
     }
     match &block.mixer {
         MixerSpec::SoftmaxSpec(spec) => check_softmax(layer, spec, dim),
+        mixer => mixer.check(dim).map_err(|reason| SpecError::Mixer { layer, mixer: mixer.name(), reason }),
     }
 }
 

@@ -1,18 +1,29 @@
 //! Token mixers and what a forward tells them.
 
 mod context;
+mod gla;
+mod linear_attention;
+mod matrix_memory;
+mod retention;
 mod softmax;
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 
 pub use context::{LayerCache, MixContext, Projected, Segment};
+pub use gla::{Gla, GlaSpec};
+pub use linear_attention::{FeatureMap, LinearAttention, LinearAttentionSpec};
+pub use matrix_memory::MatrixState;
+pub use retention::{Retention, RetentionNorm, RetentionSpec};
 pub use softmax::{HeadNorms, Heads, Softmax, SoftmaxSpec};
 
 headwise_spec::family! {
     /// A layer that moves information between tokens.
     pub enum MixerSpec: "mixer" {
         softmax => SoftmaxSpec,
+        linear_attention => LinearAttentionSpec,
+        retention => RetentionSpec,
+        gla => GlaSpec,
     }
 }
 
@@ -21,6 +32,17 @@ impl MixerSpec {
     pub fn softmax(&self) -> Option<&SoftmaxSpec> {
         match self {
             Self::SoftmaxSpec(spec) => Some(spec),
+            Self::LinearAttentionSpec(_) | Self::RetentionSpec(_) | Self::GlaSpec(_) => None,
+        }
+    }
+
+    /// Whether a mixer of `dim` channels can be built; a message that names the numbers if not.
+    pub fn check(&self, dim: usize) -> Result<(), String> {
+        match self {
+            Self::SoftmaxSpec(spec) => spec.check(dim),
+            Self::LinearAttentionSpec(spec) => spec.check(dim),
+            Self::RetentionSpec(spec) => spec.check(dim),
+            Self::GlaSpec(spec) => spec.check(dim),
         }
     }
 }
@@ -30,13 +52,22 @@ impl MixerSpec {
 pub enum Mixer {
     /// See [`Softmax`].
     Softmax(Softmax),
+    /// See [`LinearAttention`].
+    LinearAttention(LinearAttention),
+    /// See [`Retention`].
+    Retention(Retention),
+    /// See [`Gla`].
+    Gla(Gla),
 }
 
 impl Mixer {
-    /// Trainable weights at random; `dim` channels, norms with `epsilon`.
+    /// Trainable weights at random, for a spec that passes [`MixerSpec::check`]; norms of attention heads with `epsilon`.
     pub fn random(spec: &MixerSpec, dim: usize, epsilon: f64, device: &Device) -> Self {
-        match spec {
-            MixerSpec::SoftmaxSpec(spec) => Self::Softmax(Softmax::random(spec.clone(), dim, epsilon, device)),
+        match spec.clone() {
+            MixerSpec::SoftmaxSpec(spec) => Self::Softmax(Softmax::random(spec, dim, epsilon, device)),
+            MixerSpec::LinearAttentionSpec(spec) => Self::LinearAttention(LinearAttention::random(spec, dim, device)),
+            MixerSpec::RetentionSpec(spec) => Self::Retention(Retention::random(spec, dim, device)),
+            MixerSpec::GlaSpec(spec) => Self::Gla(Gla::random(spec, dim, device)),
         }
     }
 
@@ -44,6 +75,9 @@ impl Mixer {
     pub fn forward(&self, x: Tensor<3>, ctx: &mut MixContext<'_>) -> Tensor<3> {
         match self {
             Self::Softmax(mixer) => mixer.forward(x, ctx),
+            Self::LinearAttention(mixer) => mixer.forward(x, ctx),
+            Self::Retention(mixer) => mixer.forward(x, ctx),
+            Self::Gla(mixer) => mixer.forward(x, ctx),
         }
     }
 
@@ -51,6 +85,7 @@ impl Mixer {
     pub fn softmax(&self) -> Option<&Softmax> {
         match self {
             Self::Softmax(mixer) => Some(mixer),
+            Self::LinearAttention(_) | Self::Retention(_) | Self::Gla(_) => None,
         }
     }
 }

@@ -54,6 +54,42 @@ pub struct Heads {
 }
 
 impl SoftmaxSpec {
+    /// Whether a mixer of `dim` channels can be built; a message that names the numbers if not.
+    pub fn check(&self, dim: usize) -> Result<(), String> {
+        self.check_alone()?;
+        let head_dim = self.sizes(dim).head_dim;
+        let whole = self.head_dim.is_some() || dim.is_multiple_of(self.heads);
+        match whole && (self.rope().is_none() || head_dim.is_multiple_of(2)) {
+            true => Ok(()),
+            false => {
+                let even = if self.rope().is_some() { " of an even number of channels" } else { "" };
+                Err(format!("dim = {dim} of `x` does not divide into {} heads{even}; give head_dim", self.heads))
+            }
+        }
+    }
+
+    /// Whether the parameters make sense together, whatever the model.
+    pub fn check_alone(&self) -> Result<(), String> {
+        let (heads, kv_heads) = (self.heads, self.kv_heads.unwrap_or(self.heads));
+        match () {
+            () if heads == 0 => Err("heads=0: it must be at least 1".into()),
+            () if kv_heads == 0 || heads % kv_heads != 0 => {
+                Err(format!("kv_heads={kv_heads} must be at least 1 and divide heads={heads}"))
+            }
+            () if self.head_dim == Some(0) => Err("head_dim=0: it must be at least 1".into()),
+            () if self.head_dim.is_some_and(|width| width.checked_mul(heads).is_none()) => {
+                Err(format!("heads={heads} of this head_dim are too many"))
+            }
+            () if self.rope().is_some() && self.head_dim.is_some_and(|width| width % 2 == 1) => {
+                Err("head_dim must be even for position=rope: channels turn in pairs".into())
+            }
+            () if self.window == Some(0) => Err("window=0 hides every key: it must be at least 1".into()),
+            () if self.rope().is_some_and(|rope| rope.theta <= 0.0) => Err("theta must be above 0".into()),
+            () if self.softcap.is_some_and(|cap| cap <= 0.0) => Err("softcap must be above 0".into()),
+            () => Ok(()),
+        }
+    }
+
     /// The heads in a model of `dim` channels.
     pub fn sizes(&self, dim: usize) -> Heads {
         let head_dim = self.head_dim.unwrap_or(dim / self.heads.max(1));

@@ -2,11 +2,11 @@
 
 use burn::backend::{TensorMetadata, flex::FlexTensor};
 use burn::tensor::Tensor;
-use headwise_kernels::attention::{self as kernels, AttnSpec, Dims, Inputs, View4};
+use headwise_kernels::attention::{self as kernels, AttnSpec, Dims, Inputs};
 
 use super::Attended;
 use crate::buffers::{recycle, take};
-use crate::flex::{contiguous, elements, own};
+use crate::flex::{contiguous, elements, own, rows_contiguous, view};
 use crate::kernel_op::{KernelOp, Upstream, outputs};
 
 pub(super) fn attention(
@@ -113,19 +113,4 @@ const BIAS: usize = 3;
 
 fn views<const N: usize>(inputs: &[FlexTensor; N]) -> Inputs<'_> {
     Inputs { query: view(&inputs[0]), key: view(&inputs[1]), value: view(&inputs[2]), bias: inputs.get(BIAS).map(view) }
-}
-
-/// `tensor` with the elements of a row side by side and rows in ascending order, as a [`View4`] has them; mostly as it is.
-fn rows_contiguous(tensor: FlexTensor) -> FlexTensor {
-    let shape = tensor.shape();
-    let strides = tensor.layout().strides();
-    let row = shape[3] == 1 || strides[3] == 1;
-    if row && strides.iter().all(|&stride| stride >= 0) { tensor } else { tensor.to_contiguous() }
-}
-
-/// The tensor's elements and strides; a dimension of one element repeats.
-fn view(tensor: &FlexTensor) -> View4<'_> {
-    let (shape, layout) = (tensor.shape(), tensor.layout());
-    let stride = |i: usize| if shape[i] == 1 { 0 } else { layout.strides()[i].unsigned_abs() };
-    View4 { data: &tensor.storage()[layout.start_offset()..], strides: [stride(0), stride(1), stride(2)] }
 }

@@ -4,5 +4,6 @@ mod attention;
 mod check;
 mod cross_entropy;
 mod element_wise;
+mod linear_recurrence;
 mod rope;
 mod training;

@@ -1,6 +1,6 @@
 //! Needles in a haystack as training texts: a haystack with needles, then questions about some of them with their answers.
 
-use headwise_tasks::{Request, TaskError, find};
+use headwise_tasks::{Request, Sample, TaskError, find};
 use rand::RngExt;
 use rand::seq::index;
 
@@ -43,6 +43,9 @@ impl NeedleSource {
     /// Reads the prose and checks the names of the tasks.
     pub fn open(spec: &Needle, codec: &Codec) -> Result<Self, DataError> {
         spec.tasks.iter().try_for_each(|name| find(name).map(drop))?;
+        if spec.tasks.is_empty() {
+            return Err(DataError::Mixture("`needle` has no task: name at least one under `tasks`".into()));
+        }
         let prose = match &spec.path {
             None => headwise_tasks::DEFAULT_TEXT.to_owned(),
             Some(path) => {
@@ -58,7 +61,7 @@ impl NeedleSource {
     /// The text of a sequence, of at most its length.
     pub fn documents(&self, slot: &Slot, codec: &Codec) -> Result<Vec<Document>, DataError> {
         let mut random = draws(slot.seed, Purpose::Document, slot.step, slot.index);
-        let task = find(&self.spec.tasks[random.random_range(0..self.spec.tasks.len())])?;
+        let first = random.random_range(0..self.spec.tasks.len());
         let seed = random.random();
         let wanted = random.random_range(1..=self.spec.questions.max(1));
         let prose = self.excerpt(slot.length, &mut random);
@@ -68,7 +71,7 @@ impl NeedleSource {
         loop {
             let count = |text: &str| (text.len() as f64 * density) as usize;
             let request = Request::new(slot.length, &count).seed(seed).text(prose);
-            let sample = task.sample(&request)?;
+            let sample = self.sample(first, &request)?;
             let mut questions = questions(&sample.context);
             let expected = format!("{}{}", sample.question, sample.answer_prefix);
             let first = questions.iter().position(|(question, _)| *question == expected);
@@ -87,6 +90,19 @@ impl NeedleSource {
                 None => density *= 1.1,
             }
         }
+    }
+
+    /// A sample of the task number `first`, or of the next one whose shortest text fits.
+    fn sample(&self, first: usize, request: &Request<'_>) -> Result<Sample, TaskError> {
+        let (before, from) = self.spec.tasks.split_at(first);
+        let mut last = None;
+        for name in from.iter().chain(before) {
+            match find(name)?.sample(request) {
+                Err(error @ TaskError::TooShort { .. }) => last = Some(error),
+                sample => return sample,
+            }
+        }
+        Err(last.expect("there is a task"))
     }
 
     /// Prose from somewhere on, enough for so many tokens.

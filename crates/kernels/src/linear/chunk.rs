@@ -1,0 +1,121 @@
+//! The tokens of one chunk in working memory, and the state they meet.
+
+use std::ops::Range;
+
+use super::CHUNK;
+use super::inputs::{Dims, Inputs, Recurrence};
+use super::rows::Rows;
+use super::stream::Place;
+use crate::attention::View4;
+use crate::simd::{LANES, Simd};
+
+/// The tokens of a chunk.
+#[derive(Default)]
+pub(super) struct Chunk {
+    /// How many there are.
+    pub tokens: usize,
+    pub key_dim: usize,
+    /// Columns of `value`.
+    pub columns: usize,
+    /// The scaled queries.
+    pub query: Rows,
+    pub key: Rows,
+    /// The values' columns of a stream, then a one if outputs are normalised.
+    pub value: Rows,
+    /// The queries as they meet the state before the chunk.
+    pub query_in: Rows,
+    /// The keys as they enter the state after the chunk.
+    pub key_out: Rows,
+    /// What becomes of each row of the state from before the chunk to after it.
+    pub carry: Vec<f32>,
+    /// `[CHUNK, CHUNK]`, zero above the diagonal.
+    pub weights: Rows,
+    /// Transposed keys.
+    pub transposed: Rows,
+}
+
+impl Chunk {
+    /// Reads the tokens of `place`.
+    #[inline(always)]
+    pub fn read<S: Simd>(
+        &mut self,
+        s: S,
+        spec: &Recurrence,
+        dims: &Dims,
+        inputs: &Inputs<'_>,
+        place: &Place,
+        columns: Range<usize>,
+    ) {
+        self.tokens = place.tokens.len();
+        self.key_dim = dims.key_dim;
+        self.columns = columns.len() + usize::from(spec.normalise);
+        read_rows(s, &mut self.query, inputs.query, place, 0..dims.key_dim, spec.scale);
+        read_rows(s, &mut self.key, inputs.key, place, 0..dims.key_dim, 1.0);
+        read_values(s, &mut self.value, inputs.value, place, columns, spec.normalise);
+        self.query_in.resize(CHUNK, dims.key_dim);
+        self.key_out.resize(CHUNK, dims.key_dim);
+        self.carry.resize(dims.key_dim.next_multiple_of(LANES), 0.0);
+        self.weights.resize(CHUNK, CHUNK);
+    }
+}
+
+/// Sets `rows` to some columns of the tokens of `place`, times `factor`; zeros after the last token.
+#[inline(always)]
+pub(super) fn read_rows<S: Simd>(
+    s: S,
+    rows: &mut Rows,
+    view: View4<'_>,
+    place: &Place,
+    columns: Range<usize>,
+    factor: f32,
+) {
+    rows.resize(CHUNK, columns.len());
+    for (row, token) in place.tokens.clone().enumerate() {
+        let source = &view.row(place.batch, place.head, token, columns.end)[columns.start..];
+        rows.set(s, row, source, factor);
+    }
+    rows.clear(place.tokens.len()..place.tokens.len().next_multiple_of(LANES));
+}
+
+/// As [`read_rows`], with a column of ones after the others if outputs are normalised.
+#[inline(always)]
+pub(super) fn read_values<S: Simd>(
+    s: S,
+    rows: &mut Rows,
+    view: View4<'_>,
+    place: &Place,
+    columns: Range<usize>,
+    normalise: bool,
+) {
+    rows.resize(CHUNK, columns.len() + usize::from(normalise));
+    for (row, token) in place.tokens.clone().enumerate() {
+        let source = &view.row(place.batch, place.head, token, columns.end)[columns.start..];
+        rows.set(s, row, source, 1.0);
+        if normalise {
+            rows.row_mut(row)[columns.len()] = 1.0;
+        }
+    }
+    rows.clear(place.tokens.len()..place.tokens.len().next_multiple_of(LANES));
+}
+
+/// Reads the state `from` `[key_dim, width]`: some columns, then the last one if outputs are normalised; zero if there is none.
+#[inline(always)]
+pub(super) fn read_state<S: Simd>(
+    s: S,
+    state: &mut Rows,
+    from: Option<&[f32]>,
+    dims: &Dims,
+    columns: Range<usize>,
+    normalise: bool,
+) {
+    state.resize(dims.key_dim, columns.len() + usize::from(normalise));
+    state.clear(0..dims.key_dim.next_multiple_of(LANES));
+    let Some(from) = from else { return };
+    let width = dims.value_dim + usize::from(normalise);
+    for (row, source) in from.chunks_exact(width.max(1)).take(dims.key_dim).enumerate() {
+        state.set(s, row, &source[columns.clone()], 1.0);
+        if normalise {
+            state.row_mut(row)[columns.len()] = source[dims.value_dim];
+        }
+    }
+}

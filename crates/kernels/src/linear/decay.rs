@@ -1,0 +1,37 @@
+//! What a chunk needs to know of its decay; one implementation for each kind.
+
+use super::chunk::Chunk;
+use super::inputs::Decay;
+use super::rows::Rows;
+use super::stream::Place;
+use crate::simd::Simd;
+
+/// A weight below this is zero: products of numbers that are not normal would be slow.
+pub(super) const SMALLEST: f32 = 1e-36;
+
+/// The decay inside one chunk. Token `i`'s factor is `a_i`; all weights are products of factors.
+pub(super) trait ChunkDecay: Default {
+    /// Reads the factors of the tokens of `place`.
+    fn read<S: Simd>(&mut self, s: S, decay: &Decay<'_>, place: &Place, key_dim: usize);
+
+    /// Makes `carry = Π a`, and the rows that meet the state: `query_in_i = q_i Π_{t ≤ i} a_t` that before the chunk,
+    /// `key_out_j = k_j Π_{t > j} a_t` that after it.
+    fn meet_state<S: Simd>(&self, s: S, chunk: &mut Chunk);
+
+    /// Makes `W_ij = Σ_f q_if k_jf Π_{j < t ≤ i} a_tf` for `j ≤ i`, and zeros above.
+    fn weigh<S: Simd>(&mut self, s: S, chunk: &mut Chunk);
+
+    /// Multiplies the rows of `query` as `meet_state` does those of the queries, the rows of `key` as those of the keys.
+    fn scale_as_met<S: Simd>(&self, s: S, tokens: usize, query: &mut Rows, key: &mut Rows);
+
+    /// Adds the gradients of queries and keys through the weights, of which `d_weights` has the gradients and zeros above
+    /// the diagonal.
+    fn differentiate<S: Simd>(
+        &mut self,
+        s: S,
+        chunk: &Chunk,
+        d_weights: &mut Rows,
+        d_query: &mut Rows,
+        d_key: &mut Rows,
+    );
+}

@@ -1,0 +1,194 @@
+//! Outputs and states, chunk after chunk.
+//!
+//! With the weights `W` of a chunk and the state `S` before it: `O = W V + Q_in S`, `S ← diag(carry) S + K_outᵀ V`.
+
+use std::cell::RefCell;
+use std::ops::Range;
+
+use super::CHUNK;
+use super::channel_decay::ChannelDecay;
+use super::chunk::{Chunk, read_state};
+use super::decay::ChunkDecay;
+use super::inputs::{Decay, Dims, Inputs, Recurrence};
+use super::product::multiply;
+use super::rows::Rows;
+use super::scalar_decay::ScalarDecay;
+use super::stream::{Layout, Stream, Streams};
+use super::triangle::add_earlier;
+use super::work;
+use crate::attention::View4;
+use crate::disjoint::Disjoint;
+use crate::parallel;
+use crate::product::{Size, Start};
+use crate::profile;
+use crate::simd::{Kernel, LANES, Simd, dispatch};
+
+/// Added to the divisor of normalised outputs.
+pub(super) const EPSILON: f32 = 1e-10;
+
+/// Writes `out [batch, tokens, heads, value_dim]` and the last states `[batch, sequences, heads, key_dim, columns]`.
+///
+/// For a gradient, `chunk_states` `[batch, heads, chunks, key_dim, columns]` receives the states at the starts of all chunks.
+///
+/// # Panics
+/// If a slice has not the length that `dims` states, or the offsets do not ascend from 0 to the number of tokens.
+pub fn forward(
+    spec: &Recurrence,
+    dims: &Dims,
+    inputs: &Inputs<'_>,
+    out: &mut [f32],
+    states: &mut [f32],
+    chunk_states: Option<&mut [f32]>,
+) {
+    inputs.check(spec, dims);
+    assert_eq!(out.len(), dims.output(), "elements of the output");
+    assert_eq!(states.len(), inputs.states(spec, dims), "elements of the states");
+    let saved = chunk_states.as_ref().map_or(inputs.chunk_states(spec, dims), |states| states.len());
+    assert_eq!(saved, inputs.chunk_states(spec, dims), "elements of the states of chunks");
+    let _span = profile::span("linear recurrence, forward").work(|| work::of_outputs(dims, inputs));
+    let streams = Streams::new(dims, inputs, columns_of_a_part(dims, inputs));
+    let call = Call {
+        spec,
+        dims,
+        inputs,
+        layout: Layout::new(spec, dims, inputs),
+        saves: chunk_states.is_some(),
+        out: Disjoint::new(out),
+        states: Disjoint::new(states),
+        chunk_states: Disjoint::new(chunk_states.unwrap_or(&mut [])),
+    };
+    parallel::parts(streams.count(), |part| {
+        let stream = streams.get(part);
+        SCRATCH.with_borrow_mut(|Scratch { room, scalar, channel }| match inputs.decay {
+            Decay::Channel(_) => dispatch(Run { call: &call, stream, room, decay: channel }),
+            _ => dispatch(Run { call: &call, stream, room, decay: scalar }),
+        });
+    });
+}
+
+/// All columns, unless there are fewer streams than workers: no element depends on the other columns.
+fn columns_of_a_part(dims: &Dims, inputs: &Inputs<'_>) -> usize {
+    let streams = dims.batch * inputs.sequences() * dims.heads;
+    let blocks = parallel::threads().div_ceil(streams.max(1));
+    dims.value_dim.div_ceil(blocks).next_multiple_of(LANES)
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
+}
+
+/// Working memory of a worker, kept from call to call.
+#[derive(Default)]
+struct Scratch {
+    room: Room,
+    scalar: ScalarDecay,
+    channel: ChannelDecay,
+}
+
+#[derive(Default)]
+struct Room {
+    chunk: Chunk,
+    state: Rows,
+    out: Rows,
+}
+
+struct Call<'a> {
+    spec: &'a Recurrence,
+    dims: &'a Dims,
+    inputs: &'a Inputs<'a>,
+    layout: Layout,
+    /// Whether the states of chunks are wanted.
+    saves: bool,
+    /// A stream owns its columns of its tokens' rows, and of its states.
+    out: Disjoint<'a, f32>,
+    states: Disjoint<'a, f32>,
+    chunk_states: Disjoint<'a, f32>,
+}
+
+/// One stream on one worker.
+struct Run<'a, D> {
+    call: &'a Call<'a>,
+    stream: Stream,
+    room: &'a mut Room,
+    decay: &'a mut D,
+}
+
+impl<D: ChunkDecay> Kernel for Run<'_, D> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self { call, stream, room, decay } = self;
+        let Call { spec, dims, inputs, layout, .. } = call;
+        let Room { chunk, state, out } = room;
+        let columns = stream.columns.clone();
+        let first = inputs.state.map(|states| &states[layout.of_sequence(&stream)..][..dims.state(spec)]);
+        read_state(s, state, first, dims, columns.clone(), spec.normalise);
+        for (number, place) in stream.chunks() {
+            if call.saves {
+                call.write_state(&call.chunk_states, layout.of_chunk(&place, number), &columns, state);
+            }
+            chunk.read(s, spec, dims, inputs, &place, columns.clone());
+            decay.read(s, &inputs.decay, &place, dims.key_dim);
+            decay.meet_state(s, chunk);
+            decay.weigh(s, chunk);
+            read_out(s, chunk, state, out);
+            advance(s, chunk, state);
+            for (row, token) in place.tokens.clone().enumerate() {
+                let at = ((place.batch * dims.tokens + token) * dims.heads + place.head) * dims.value_dim;
+                // SAFETY: these columns of the row belong to the stream; `forward` has checked that the row exists.
+                let to = unsafe { call.out.range(at + columns.start, columns.len()) };
+                write_row(s, out.row(row), spec.normalise, to);
+            }
+        }
+        call.write_state(&call.states, layout.of_sequence(&stream), &columns, state);
+    }
+}
+
+/// `O = W V + Q_in S`
+#[inline(always)]
+fn read_out<S: Simd>(s: S, chunk: &Chunk, state: &Rows, out: &mut Rows) {
+    out.resize(CHUNK, state.stride);
+    let stride = out.stride;
+    let size = Size { rows: chunk.tokens, vectors: state.vectors(), steps: chunk.key_dim };
+    multiply(s, size, chunk.query_in.factors(0), state.vectors_from(0), Start::Zero, out.values_mut(), stride);
+    add_earlier(s, chunk.tokens, &chunk.weights, &chunk.value, out);
+}
+
+/// `S ← diag(carry) S + K_outᵀ V`
+#[inline(always)]
+fn advance<S: Simd>(s: S, chunk: &Chunk, state: &mut Rows) {
+    let stride = state.stride;
+    let size = Size { rows: chunk.key_dim, vectors: state.vectors(), steps: chunk.tokens };
+    let (keys, values) = (chunk.key_out.factors_transposed(0), chunk.value.vectors_from(0));
+    multiply(s, size, keys, values, Start::Scale(&chunk.carry), state.values_mut(), stride);
+}
+
+/// Writes an output, divided by the number after it if outputs are normalised.
+#[inline(always)]
+fn write_row<S: Simd>(s: S, row: &[f32], normalise: bool, to: &mut [f32]) {
+    let divisor = s.splat(if normalise { row[to.len()] + EPSILON } else { 1.0 });
+    for at in (0..to.len()).step_by(LANES) {
+        let value = s.read(row, at, 0.0);
+        s.write(to, at, if normalise { s.div(value, divisor) } else { value });
+    }
+}
+
+impl Call<'_> {
+    /// Writes the columns of a stream to the state that starts at `at`; with the last ones, the normaliser's.
+    #[inline(always)]
+    fn write_state(&self, to: &Disjoint<'_, f32>, at: usize, columns: &Range<usize>, state: &Rows) {
+        let last = columns.end == self.dims.value_dim;
+        let count = if last { self.layout.columns - columns.start } else { columns.len() };
+        for row in 0..self.dims.key_dim {
+            // SAFETY: these columns belong to the stream; `forward` has checked that the state exists.
+            let to = unsafe { to.range(at + row * self.layout.columns + columns.start, count) };
+            to.copy_from_slice(&state.row(row)[..count]);
+        }
+    }
+}
+
+/// The view of a contiguous tensor `[batch, tokens, heads, width]` as `[batch, heads, tokens, width]`.
+pub(super) fn by_token<'a>(data: &'a [f32], dims: &Dims, width: usize) -> View4<'a> {
+    View4 { data, strides: [dims.tokens * dims.heads * width, width, dims.heads * width] }
+}

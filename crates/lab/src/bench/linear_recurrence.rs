@@ -1,0 +1,78 @@
+//! Linear recurrences of training, for the mixers that differ in their decay. Inputs are uniform with variance 1; outputs and
+//! gradients are allocated before the clock starts.
+
+use headwise_kernels::attention::View4;
+use headwise_kernels::linear::{CHUNK, Decay, Dims, Gradients, Inputs, Recurrence, Upstream, backward, forward};
+
+use super::attention::numbers;
+use super::plan::Run;
+use super::{BenchRow, Params, Times};
+
+/// `linear_attention`: no decay, outputs divided by the sum of the weights.
+pub(super) fn linear_attention(run: &Run<'_>) -> Vec<BenchRow> {
+    rows(run, true, &Decay::None)
+}
+
+/// `retention`: a decay for each head.
+pub(super) fn retention(run: &Run<'_>) -> Vec<BenchRow> {
+    let [_, heads, _, _] = run.shape.sides();
+    let decays: Vec<f32> = (0..heads).map(|head| (-(-5.0 - head as f32).exp2()).ln_1p()).collect();
+    rows(run, false, &Decay::Head(&decays))
+}
+
+/// `gla`: a decay for each channel of the keys.
+pub(super) fn gla(run: &Run<'_>) -> Vec<BenchRow> {
+    let [_, heads, tokens, head_dim] = run.shape.sides();
+    // As of a new mixer: a sixteenth of the logarithm of a sigmoid.
+    let decay = |x: f32| -((-x).exp().ln_1p()) / 16.0;
+    let decays: Vec<f32> = numbers(run.shape.elements(), 5).into_iter().map(decay).collect();
+    rows(run, false, &Decay::Channel(View4::contiguous(&decays, heads, tokens, head_dim)))
+}
+
+/// Forward alone, and forward with backward.
+fn rows(run: &Run<'_>, normalise: bool, decay: &Decay<'_>) -> Vec<BenchRow> {
+    let [batch, heads, tokens, head_dim] = run.shape.sides();
+    let dims = Dims { batch, heads, tokens, key_dim: head_dim, value_dim: head_dim };
+    let spec = Recurrence { scale: 1.0 / (head_dim as f32).sqrt(), normalise };
+    let [query, key, value, d_out] = [1, 2, 3, 4].map(|seed| numbers(run.shape.elements(), seed));
+    // Sums of weights that are divided by are positive.
+    let positive = |x: Vec<f32>| if normalise { x.into_iter().map(f32::abs).collect() } else { x };
+    let (query, key) = (positive(query), positive(key));
+    let view = |data| View4::contiguous(data, heads, tokens, head_dim);
+    let offsets = [0, tokens];
+    let inputs = Inputs {
+        query: view(&query),
+        key: view(&key),
+        value: view(&value),
+        decay: *decay,
+        offsets: &offsets,
+        state: None,
+    };
+    let mut out = vec![0.0; dims.output()];
+    let mut states = vec![0.0; inputs.states(&spec, &dims)];
+    let mut chunk_states = vec![0.0; inputs.chunk_states(&spec, &dims)];
+    let mut gradients = [(); 4].map(|()| vec![0.0; dims.output()]);
+    let mut d_states = states.clone();
+    // The others' decays are constants.
+    let gla = matches!(decay, Decay::Channel(_));
+
+    let params = |pass: &str| Params { pass: Some(pass.to_owned()), ..run.params("f32") };
+    let times = Times::of_calls(run.repeats(7, 0.5), || forward(&spec, &dims, &inputs, &mut out, &mut states, None));
+    let first = BenchRow::new(run.name, params("forward"), times, Some(flops(&dims, [2, 2])), None);
+    let times = Times::of_calls(run.repeats(7, 0.5), || {
+        forward(&spec, &dims, &inputs, &mut out, &mut states, Some(&mut chunk_states));
+        let upstream = Upstream { out: &out, chunk_states: &chunk_states, d_out: view(&d_out), d_states: None };
+        let [query, key, value, decays] = &mut gradients;
+        let decay = gla.then_some(&mut decays[..]);
+        let gradients = Gradients { query, key, value, decay, state: &mut d_states };
+        backward(&spec, &dims, &inputs, &upstream, gradients);
+    });
+    vec![first, BenchRow::new(run.name, params("train"), times, Some(flops(&dims, [7, 6])), None)]
+}
+
+/// Operations of so many products inside chunks, of which half lies before the diagonal, and with the state.
+fn flops(dims: &Dims, [inside, state]: [usize; 2]) -> f64 {
+    let Dims { batch, heads, tokens, key_dim, .. } = *dims;
+    let per_token = inside * CHUNK * key_dim + state * 2 * key_dim * key_dim;
+    (batch * heads * tokens * per_token) as f64
+}
