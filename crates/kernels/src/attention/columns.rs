@@ -174,7 +174,7 @@ impl Kernel for AddBlock<'_> {
                 for at in (0..BLOCK).step_by(LANES) {
                     // SAFETY: both are a block of `BLOCK`.
                     unsafe {
-                        let weight = s.exp(s.sub(s.load(scores, at), lse));
+                        let weight = s.exp_below_zero(s.sub(s.load(scores, at), lse));
                         s.store(sums, at, s.add(s.load(sums, at), weight));
                     }
                 }

@@ -14,6 +14,14 @@ use crate::simd::{LANES, Simd};
 /// Working memory of a worker, kept from call to call.
 #[derive(Default)]
 pub(super) struct Scratch {
+    /// Keys and values of a pair, brought into the form of blocks.
+    pub prepared: [Vec<f32>; 3],
+    pub tile: TileScratch,
+}
+
+/// Working memory for tiles.
+#[derive(Default)]
+pub(super) struct TileScratch {
     /// Scaled queries and upstream gradients of a tile, and its query gradients, rows padded to whole vectors.
     pub query: Vec<f32>,
     pub d_out: Vec<f32>,
@@ -87,7 +95,7 @@ impl GradientTile<'_> {
             for at in (line * BLOCK..(line + 1) * BLOCK).step_by(LANES) {
                 // SAFETY: both buffers have a block for every line.
                 unsafe {
-                    let weight = s.exp(s.sub(s.load(&out.weights, at), lse));
+                    let weight = s.exp_below_zero(s.sub(s.load(&out.weights, at), lse));
                     let d_score = s.mul(weight, s.sub(s.load(&out.d_scores, at), delta));
                     s.store(&mut out.weights, at, weight);
                     s.store(&mut out.d_scores, at, d_score);

@@ -34,7 +34,7 @@ mod work;
 
 pub use crate::product::Columns;
 pub use attend::{Segment, StatsOut, attend};
-pub use backward::{Gradients, Upstream, backward};
+pub use backward::{InputGradients, ScoreGradients, Upstream, backward};
 pub use columns::{HeadSum, column_sums};
 pub use forward::{Inputs, forward};
 pub use pass::SPLIT;
@@ -42,4 +42,4 @@ pub use rows::{Rows, RowsMut, Shape};
 pub use softmax::merge;
 pub use source::{BLOCK, Float, KeyValueBlocks, StoredReader, Strided};
 pub use spec::{AttnSpec, Stats};
-pub use view::{Dims, View4};
+pub use view::{Dims, View4, View4Mut};

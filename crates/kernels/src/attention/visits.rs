@@ -80,13 +80,20 @@ impl Tensors {
 
     fn forward(&self, spec: &AttnSpec) -> (Vec<f32>, Vec<f32>) {
         let (mut out, mut lse) = (vec![0.0; self.dims.output()], vec![0.0; self.dims.lse()]);
-        forward(spec, &self.dims, &self.inputs(), &mut out, &mut lse);
+        let Dims { heads, queries, .. } = self.dims;
+        forward(spec, &self.dims, &self.inputs(), View4Mut::heads_first(&mut out, heads, queries, WIDTH), &mut lse);
         (out, lse)
     }
 
     fn backward(&self, spec: &AttnSpec, (out, lse): &(Vec<f32>, Vec<f32>)) {
-        let d_out = View4::contiguous(&self.data, self.dims.heads, self.dims.queries, WIDTH);
-        backward(spec, &self.dims, &self.inputs(), &Upstream { out, lse, d_out, d_lse: None }, false);
+        let Dims { batch, heads, kv_heads, queries, keys, .. } = self.dims;
+        let d_out = View4::contiguous(&self.data, heads, queries, WIDTH);
+        let upstream = Upstream { out: View4::contiguous(out, heads, queries, WIDTH), lse, d_out, d_lse: None };
+        let mut query = vec![0.0; self.dims.output()];
+        let mut pairs = [0; 2].map(|_| vec![0.0; batch * kv_heads * keys * WIDTH]);
+        let [key, value] = pairs.each_mut().map(|data| View4Mut::heads_first(data, kv_heads, keys, WIDTH));
+        let query = View4Mut::heads_first(&mut query, heads, queries, WIDTH);
+        backward(spec, &self.dims, &self.inputs(), &upstream, InputGradients { query, key, value }, false);
     }
 }
 

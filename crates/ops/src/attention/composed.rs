@@ -42,7 +42,7 @@ pub(super) fn attention(
     });
     Attended {
         output: weights.clone().matmul(spread(value, heads)),
-        lse: lse.mask_fill(empty, f32::NEG_INFINITY).squeeze_dim(3),
+        lse: spec.want.lse.then(|| lse.mask_fill(empty, f32::NEG_INFINITY).squeeze_dim(3)),
         entropy,
         col_sum: spec.want.col_sum.then(|| weights.sum_dim(2).squeeze_dim(2)),
     }
