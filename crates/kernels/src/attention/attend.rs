@@ -107,13 +107,13 @@ impl Visible {
 }
 
 /// The slot of row `row` of the last `rows`.
-fn slot_of_row(slots: usize, rows: usize, row: usize) -> isize {
+pub(super) fn slot_of_row(slots: usize, rows: usize, row: usize) -> isize {
     (slots + row) as isize - rows as isize
 }
 
 /// The lines of some rows of a sequence, row by row and head by head, and their scaled queries.
 pub(super) fn lines_of<'a>(
-    spec: &AttnSpec,
+    spec: &'a AttnSpec,
     shape: Shape,
     query: Rows<'_>,
     sequence: &Sequence<'_>,
@@ -128,8 +128,8 @@ pub(super) fn lines_of<'a>(
         let visible = Visible::of_row(spec, source, sequence.rows.len(), row);
         let text_position = source.positions().map_or(slot as f32, |positions| position(positions, slot) as f32);
         for head in kv_head * group..(kv_head + 1) * group {
-            let (slope, sink) = (spec.slope(head), spec.sink_logit(head));
-            lines.push(Line { visible, position: text_position, slope, sink, bias: &[] });
+            let (slope, sink, blocks) = (spec.slope(head), spec.sink_logit(head), spec.blocks_of(head, slot));
+            lines.push(Line { visible, blocks, position: text_position, slope, sink, bias: &[] });
         }
     }
     let first = sequence.rows.start + rows.start;

@@ -11,48 +11,14 @@ use super::schedule::{BiasGradient, Layout, Unit};
 use super::softmax::{fit, refill};
 use super::source::BLOCK;
 use super::spec::AttnSpec;
+use super::tensors::{InputGradients, ScoreGradients, Upstream};
 use super::tile::Tile;
-use super::view::{Dims, RowsOut, View4, View4Mut};
+use super::view::{Dims, RowsOut};
 use super::work;
 use crate::disjoint::Disjoint;
 use crate::parallel;
 use crate::profile;
 use crate::simd::{Kernel, LANES, Simd, dispatch};
-
-/// What the forward pass computed, and the gradients of the loss with respect to it.
-#[derive(Clone, Copy, Debug)]
-pub struct Upstream<'a> {
-    /// The output of [`forward`](super::forward).
-    pub out: View4<'a>,
-    /// The log-sum-exp of [`forward`](super::forward), contiguous.
-    pub lse: &'a [f32],
-    /// `[batch, heads, queries, value_dim]`.
-    pub d_out: View4<'a>,
-    /// `[batch, heads, queries]`, if the loss uses the log-sum-exp.
-    pub d_lse: Option<&'a [f32]>,
-}
-
-/// Where the gradients of queries, keys and values go; every element is written.
-#[derive(Debug)]
-pub struct InputGradients<'a> {
-    /// `[batch, heads, queries, head_dim]`.
-    pub query: View4Mut<'a>,
-    /// `[batch, kv_heads, keys, head_dim]`.
-    pub key: View4Mut<'a>,
-    /// `[batch, kv_heads, keys, value_dim]`.
-    pub value: View4Mut<'a>,
-}
-
-/// Gradients of the parameters of the scores, contiguous.
-#[derive(Clone, Debug, Default)]
-pub struct ScoreGradients {
-    /// `[batch | 1, heads | 1, queries | 1, keys]`, 1 where the bias has stride 0; if asked for.
-    pub bias: Option<Vec<f32>>,
-    /// One per head, if there are sink logits.
-    pub sink_logits: Option<Vec<f32>>,
-    /// One per head, if there are ALiBi slopes.
-    pub slopes: Option<Vec<f32>>,
-}
 
 /// Writes `gradients` and returns those of the scores' parameters; that of the bias only with `bias_gradient`.
 ///
@@ -228,7 +194,7 @@ impl Call<'_> {
         refill(d_slope, lines.len(), 0.0);
         let tile_of_lines = Tile::new(self.spec, &lines, query, dims.head_dim, None);
         let work = GradientTile { tile: tile_of_lines, d_out, lse, delta, value_dim: dims.value_dim };
-        for block in unit.blocks.clone().filter(|&block| work.tile.visible.touches(block)) {
+        for block in unit.blocks.clone().filter(|&block| work.tile.touches(block)) {
             let lines = work.lines(block);
             let (keys, values) = (prepared.keys.block(unit.pair, block), prepared.values.block(unit.pair, block));
             work.differentiate(s, lines.clone(), block, keys, values, made);

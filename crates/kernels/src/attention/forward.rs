@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::pass::{Pass, Room, SCRATCH, Scratch, record_width, visible_splits};
+use super::pass::{Pass, Room, SCRATCH, Scratch, record_width, splits_of};
 use super::prepared::{Pair, Pairs, Readable, Transposed};
 use super::rows::Shape;
 use super::softmax::{finish, log_sum_exp};
@@ -81,7 +81,7 @@ pub fn forward(spec: &AttnSpec, dims: &Dims, inputs: &Inputs<'_>, out: View4Mut<
 
 /// The lines of some query rows of a pair `batch · kv_heads + kv_head`, row by row and head by head, and their scaled queries.
 pub(super) fn lines_of<'a>(
-    spec: &AttnSpec,
+    spec: &'a AttnSpec,
     dims: &Dims,
     inputs: &Inputs<'a>,
     pair: usize,
@@ -95,8 +95,8 @@ pub(super) fn lines_of<'a>(
         let visible = Visible::new(spec, dims.keys, slot, None);
         for (batch, head) in heads_of(dims.shape(), pair) {
             let bias = inputs.bias.map_or(&[][..], |bias| bias.row(batch, head, row, dims.keys));
-            let (slope, sink) = (spec.slope(head), spec.sink_logit(head));
-            lines.push(Line { visible, position: slot as f32, slope, sink, bias });
+            let (slope, sink, blocks) = (spec.slope(head), spec.sink_logit(head), spec.blocks_of(head, slot));
+            lines.push(Line { visible, blocks, position: slot as f32, slope, sink, bias });
         }
     }
     let (batch, first) = (pair / dims.kv_heads, pair % dims.kv_heads * group);
@@ -162,7 +162,7 @@ impl Call<'_> {
             value_dim: dims.value_dim,
             entropy: false,
         };
-        pass.over(visible_splits(pass.tile.visible), room);
+        pass.over(splits_of(pass.tile.visible.end, |block| pass.tile.touches(block)), room);
         let width = record_width(dims.value_dim);
         let group = dims.shape().group();
         let (batch, first) = (pair / dims.kv_heads, pair % dims.kv_heads * group);

@@ -59,10 +59,9 @@ impl GradientTile<'_> {
     /// The lines that see something of `block`, as whole strips.
     #[inline(always)]
     pub fn lines(&self, block: usize) -> Range<usize> {
-        let touches = |strip: &super::visible::Visible| strip.touches(block);
-        let first = self.tile.strips.iter().position(touches).unwrap_or(0);
-        let last = self.tile.strips.iter().rposition(touches).map_or(0, |last| last + 1);
-        first * ROWS..(last * ROWS).min(self.tile.lines.len())
+        let first = self.tile.strips(block).next().map_or(0, |(first, _)| first);
+        let end = self.tile.strips(block).next_back().map_or(0, |(last, _)| last + ROWS);
+        first..end.min(self.tile.lines.len())
     }
 
     /// Makes `P` and `ds` of some lines with a block, from the block's transposed keys and values.

@@ -5,7 +5,6 @@ use std::ops::Range;
 use super::softmax::{RECORD_HEADER, Running, empty_record, fit, merge_records};
 use super::source::{BLOCK, Source};
 use super::tile::Tile;
-use super::visible::Visible;
 use crate::product::{Columns, ROWS, Vectors};
 use crate::simd::{Kernel, LANES, Simd, dispatch};
 
@@ -58,7 +57,7 @@ impl Blocks for Decoding<'_> {
     fn absorb_stored(&self, tile: &Tile<'_>, block: usize, next: Option<usize>, running: &mut Running) -> bool {
         // More lines share the work of decoding.
         tile.lines.len() <= ROWS
-            && tile.lines.iter().all(|line| line.visible.covers(block))
+            && tile.lines.iter().all(|line| line.covers(block))
             && self.source.absorb_stored(tile, self.value_dim, block, next, running)
     }
 }
@@ -94,9 +93,9 @@ thread_local! {
     pub(super) static SCRATCH: std::cell::RefCell<Scratch> = std::cell::RefCell::default();
 }
 
-/// The splits that hold something visible.
-pub(super) fn visible_splits(visible: Visible) -> impl Iterator<Item = usize> {
-    (0..visible.end.div_ceil(SPLIT)).filter(move |&split| blocks_of(split).any(|block| visible.touches(block)))
+/// The splits of slots `0..end` that hold a block that `touches` accepts.
+pub(super) fn splits_of(end: usize, touches: impl Fn(usize) -> bool) -> impl Iterator<Item = usize> {
+    (0..end.div_ceil(SPLIT)).filter(move |&split| blocks_of(split).any(&touches))
 }
 
 /// The blocks of a split.
@@ -150,7 +149,7 @@ impl Pass<'_> {
 
     /// Passes over `split` from empty states, which are left in `room.running`; `next` is the split after it.
     pub fn over_split(&self, split: usize, next: Option<usize>, room: &mut Room) {
-        let blocks_of = |split| blocks_of(split).filter(|&block| self.tile.visible.touches(block));
+        let blocks_of = |split| blocks_of(split).filter(|&block| self.tile.touches(block));
         room.running.reset(self.tile.lines.len(), self.value_dim.div_ceil(LANES), self.entropy);
         let mut blocks = blocks_of(split).peekable();
         while let Some(block) = blocks.next() {
@@ -183,11 +182,7 @@ impl<K: Columns, V: Columns, const PARTS: usize> Kernel for Absorb<'_, K, V, PAR
         let Self { tile, block, keys, values, running } = self;
         let mut scores = [0.0; ROWS * BLOCK];
         let mut shrink = [0.0; ROWS];
-        for (strip, line) in tile.strips.iter().zip((0..tile.lines.len()).step_by(ROWS)) {
-            let columns = strip.columns(block);
-            if columns.is_empty() {
-                continue;
-            }
+        for (line, columns) in tile.strips(block) {
             let lines = line..(line + ROWS).min(tile.lines.len());
             let shrink = &mut shrink[..lines.len()];
             tile.scores(s, lines, block, keys, &mut scores, None);

@@ -54,7 +54,7 @@ impl<'a> PreparedBlocks<'a> {
 
     /// A block of the pair `batch · kv_heads + kv_head`, and what follows it.
     #[inline(always)]
-    fn from_block(&self, pair: usize, block: usize) -> &[f32] {
+    fn starting_at(&self, pair: usize, block: usize) -> &[f32] {
         &self.data[((pair - self.first) * self.blocks + block) * self.width * BLOCK..]
     }
 }
@@ -70,7 +70,7 @@ impl<'a> Transposed<'a> {
     /// A block of the pair `batch · kv_heads + kv_head`.
     #[inline(always)]
     pub fn block(&self, pair: usize, block: usize) -> &[f32] {
-        &self.0.from_block(pair, block)[..self.0.width * BLOCK]
+        &self.0.starting_at(pair, block)[..self.0.width * BLOCK]
     }
 }
 
@@ -97,7 +97,7 @@ impl<'a> Readable<'a> {
                 let rows = view.head(pair / dims.kv_heads, pair % dims.kv_heads, dims.keys, *width);
                 Vectors { data: &rows.data[block * BLOCK * width..], stride: *width }
             }
-            Self::Copied(prepared) => Vectors { data: prepared.from_block(pair, block), stride: prepared.width },
+            Self::Copied(prepared) => Vectors { data: prepared.starting_at(pair, block), stride: prepared.width },
         }
     }
 }

@@ -1,5 +1,8 @@
 //! Query rows that are worked on together, and the scores of some of them with one block of keys.
 
+use std::ops::Range;
+
+use super::block_mask::BlockRow;
 use super::softmax::fit;
 use super::source::BLOCK;
 use super::spec::AttnSpec;
@@ -14,6 +17,8 @@ pub(super) const LINES: usize = 96;
 #[derive(Clone, Copy)]
 pub(super) struct Line<'a> {
     pub visible: Visible,
+    /// The blocks that a mask leaves.
+    pub blocks: BlockRow<'a>,
     /// Text position, for ALiBi.
     pub position: f32,
     /// ALiBi slope.
@@ -22,6 +27,14 @@ pub(super) struct Line<'a> {
     pub sink: f32,
     /// What is added to the score of each key; may be empty.
     pub bias: &'a [f32],
+}
+
+impl Line<'_> {
+    /// Whether every column of `block` is visible.
+    #[inline(always)]
+    pub fn covers(&self, block: usize) -> bool {
+        self.visible.covers(block) && self.blocks.sees(block)
+    }
 }
 
 /// Packs the queries of a tile: those of `lines` lines, times `scale`, in rows of whole vectors.
@@ -73,10 +86,12 @@ pub(super) struct Tile<'a> {
     pub sinks: bool,
     /// Text positions of the slots.
     pub positions: Option<&'a [i32]>,
-    /// What any line sees.
+    /// What any line sees, but for the mask of blocks.
     pub visible: Visible,
-    /// What any of each [`ROWS`] lines sees.
-    pub strips: Vec<Visible>,
+    /// The same of each [`ROWS`] lines.
+    strips: Vec<Visible>,
+    /// Whether there is a mask of blocks.
+    masked: bool,
 }
 
 impl<'a> Tile<'a> {
@@ -99,7 +114,32 @@ impl<'a> Tile<'a> {
             positions,
             visible: hull(lines),
             strips: lines.chunks(ROWS).map(hull).collect(),
+            masked: spec.blocks.is_some(),
         }
+    }
+
+    /// Whether any line sees something of `block`.
+    #[inline(always)]
+    pub fn touches(&self, block: usize) -> bool {
+        self.visible.touches(block) && self.unmasked(self.lines, block)
+    }
+
+    /// The first line of each strip of at most [`ROWS`] lines, and the smallest range of columns of `block` that holds every
+    /// one that it sees; strips that see none are left out.
+    #[inline(always)]
+    pub fn strips(&self, block: usize) -> impl DoubleEndedIterator<Item = (usize, Range<usize>)> {
+        let columns = move |(index, strip): (usize, &Visible)| (index * ROWS, strip.columns(block));
+        let seen = move |(first, columns): &(usize, Range<usize>)| {
+            let lines = &self.lines[*first..(*first + ROWS).min(self.lines.len())];
+            !columns.is_empty() && self.unmasked(lines, block)
+        };
+        self.strips.iter().enumerate().map(columns).filter(seen)
+    }
+
+    /// Whether the mask leaves `block` to any of `lines`.
+    #[inline(always)]
+    fn unmasked(&self, lines: &[Line<'_>], block: usize) -> bool {
+        !self.masked || lines.iter().any(|line| line.blocks.sees(block))
     }
 
     /// Scores of the lines `first..first + rows` with a block, `[rows, BLOCK]`; −∞ where a key is not visible.
@@ -109,7 +149,7 @@ impl<'a> Tile<'a> {
     pub fn scores<S: Simd>(
         &self,
         s: S,
-        lines: std::ops::Range<usize>,
+        lines: Range<usize>,
         block: usize,
         keys: impl Columns,
         out: &mut [f32],
@@ -136,8 +176,8 @@ impl<'a> Tile<'a> {
             if !line.bias.is_empty() {
                 add_bias(s, line.bias, block, scores);
             }
-            if !line.visible.covers(block) {
-                mask(s, &line.visible, block, scores);
+            if !line.covers(block) {
+                mask(s, line, block, scores);
             }
         }
     }
@@ -232,7 +272,12 @@ fn add_bias<S: Simd>(s: S, bias: &[f32], block: usize, scores: &mut [f32]) {
 
 /// Sets invisible scores to −∞.
 #[inline(always)]
-fn mask<S: Simd>(s: S, visible: &Visible, block: usize, scores: &mut [f32]) {
+fn mask<S: Simd>(s: S, line: &Line<'_>, block: usize, scores: &mut [f32]) {
+    if !line.blocks.sees(block) {
+        scores.fill(f32::NEG_INFINITY);
+        return;
+    }
+    let visible = &line.visible;
     let start = block * BLOCK;
     let first = s.splat(visible.first.saturating_sub(start).min(BLOCK) as f32);
     let begin = s.splat(visible.begin.saturating_sub(start).min(BLOCK) as f32);

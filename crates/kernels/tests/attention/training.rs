@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use headwise_kernels::attention::{
-    AttnSpec, Dims, InputGradients, Inputs, Upstream, View4, View4Mut, backward, forward,
+    AttnSpec, BlockMask, Dims, InputGradients, Inputs, Upstream, View4, View4Mut, backward, forward,
 };
 use proptest::prelude::*;
 
@@ -127,17 +127,26 @@ fn dims(batch: usize, heads: [usize; 2], tokens: [usize; 2], widths: [usize; 2])
 
 fn specs(heads: usize) -> impl Strategy<Value = AttnSpec> {
     let window = prop_oneof![Just(None), (0usize..90).prop_map(Some)];
-    (any::<bool>(), window, 0usize..70, any::<bool>(), any::<bool>(), any::<bool>()).prop_map(
-        move |(causal, window, sinks_keep, softcap, alibi, sinks)| AttnSpec {
+    (any::<bool>(), window, 0usize..70, any::<bool>(), any::<bool>(), any::<bool>(), masks(heads)).prop_map(
+        move |(causal, window, sinks_keep, softcap, alibi, sinks, blocks)| AttnSpec {
             causal,
             window,
             sinks_keep,
+            blocks,
             softcap: softcap.then_some(1.5),
             alibi: alibi.then(|| (0..heads).map(|head| 0.3 / (head + 1) as f32).collect()),
             sink_logits: sinks.then(|| (0..heads).map(|head| head as f32 - 1.0).collect()),
             ..AttnSpec::full(16)
         },
     )
+}
+
+/// No mask, or three blocks of queries on three blocks of keys: one for all heads, or one for each.
+fn masks(heads: usize) -> impl Strategy<Value = Option<Arc<BlockMask>>> {
+    let list = proptest::collection::vec(0usize..3, 0..3);
+    let lists = move |heads: usize| proptest::collection::vec(proptest::collection::vec(list.clone(), 3), heads);
+    let mask = prop_oneof![lists(1), lists(heads)].prop_map(|lists| Some(Arc::new(BlockMask::new(&lists))));
+    prop_oneof![Just(None), mask]
 }
 
 fn broadcasts() -> impl Strategy<Value = Option<[bool; 3]>> {

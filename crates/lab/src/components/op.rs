@@ -231,6 +231,7 @@ impl Attention {
             causal: self.causal,
             window: self.window,
             sinks_keep: self.sinks_keep,
+            blocks: None,
             softcap: self.softcap,
             alibi: None,
             sink_logits: None,

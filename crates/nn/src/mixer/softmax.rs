@@ -61,6 +61,7 @@ impl SoftmaxSpec {
             causal: self.causal,
             window: self.window,
             sinks_keep: 0,
+            blocks: None,
             softcap: self.softcap,
             alibi: None,
             sink_logits: None,

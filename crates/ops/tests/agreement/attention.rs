@@ -2,7 +2,7 @@
 
 use crate::check::{check, check_half, values};
 use burn::tensor::{DType, Device, Tensor, TensorData};
-use headwise_kernels::attention::{AttnSpec, Stats};
+use headwise_kernels::attention::{AttnSpec, BlockMask, Stats};
 use headwise_ops::{Attended, attention};
 use proptest::prelude::*;
 
@@ -88,9 +88,11 @@ prop_compose! {
         causal: bool, window in prop::option::of(1usize..12), sinks_keep in 0usize..3,
         softcap in prop::option::of(1.0f32..4.0), alibi in prop::option::of(prop::collection::vec(0.0f32..0.5, heads)),
         sink_logits in prop::option::of(prop::collection::vec(-1.0f32..1.0, heads)), scale in 0.2f32..1.0,
+        mask in prop::option::of(prop::collection::vec(prop::collection::vec(prop::collection::vec(0usize..2, 0..3), 2), heads)),
     ) -> AttnSpec {
         let [alibi, sink_logits] = [alibi, sink_logits].map(|values| values.map(Into::into));
-        AttnSpec { scale, causal, window, sinks_keep, softcap, alibi, sink_logits, want: LSE }
+        let blocks = mask.map(|lists| BlockMask::new(&lists).into());
+        AttnSpec { scale, causal, window, sinks_keep, blocks, softcap, alibi, sink_logits, want: LSE }
     }
 }
 
