@@ -33,8 +33,9 @@ SIZE = ("shape", "tokens")
 WORK = SIZE + ("pass", "dtype", "kv_heads", "cache", "threads")
 
 
-# What Headwise also runs with AVX2 alone, on machines that have more.
+# What Headwise and PyTorch also run with AVX2 alone, on machines that have more.
 NARROW = "bench --filter attention_{} --json -"
+NARROW_PEER = {"ATEN_CPU_CAPABILITY": "avx2", "MKL_ENABLE_INSTRUCTIONS": "AVX2", "ONEDNN_MAX_CPU_ISA": "AVX2"}
 
 
 def run(command: list[str], environment: dict[str, str] | None = None) -> str:
@@ -58,10 +59,16 @@ def narrow_rows(binary: str) -> list[dict]:
     return rows
 
 
-def peer_rows(name: str, threads: int) -> list[dict]:
+def peer_rows(name: str, threads: int, environment: dict[str, str] | None = None) -> list[dict]:
     script, *options = PEERS[name]
-    output = run([sys.executable, str(HERE / script), *options, "--threads", str(threads)])
+    output = run([sys.executable, str(HERE / script), *options, "--threads", str(threads)], environment)
     return [json.loads(line) for line in output.splitlines()]
+
+
+def narrow_peer_rows(threads: int) -> list[dict]:
+    """Rows of PyTorch's attention held to AVX2."""
+    rows = peer_rows("attention", threads, NARROW_PEER)
+    return [row | {"params": row["params"] | {"simd": "AVX2 only", "peer": f"{row['params']['peer']} AVX2 only"}} for row in rows]
 
 
 def merge(rows: list[dict]) -> list[dict]:
@@ -77,6 +84,7 @@ def merge(rows: list[dict]) -> list[dict]:
             "min_ms": min(row["min_ms"] for row in same),
             "max_ms": max(row["max_ms"] for row in same),
             "rounds": len(same),
+            "peak_mib": max((row["peak_mib"] for row in same if row.get("peak_mib") is not None), default=None),
         }
         for same in rounds.values()
     ]
@@ -85,6 +93,9 @@ def merge(rows: list[dict]) -> list[dict]:
 def same_work(ours: dict, theirs: dict) -> bool:
     """Whether two rows may be compared."""
     left, right = ours["params"], theirs["params"]
+    # A peer held to AVX2 is no measure for a side that is not.
+    if right.get("simd") not in (None, left.get("simd")):
+        return False
     both = [key for key in WORK if left.get(key) is not None and right.get(key) is not None]
     return ours["name"] == theirs["name"] and any(key in SIZE for key in both) and all(left[key] == right[key] for key in both)
 
@@ -100,6 +111,7 @@ def compare(ours: list[dict], theirs: list[dict]) -> list[dict]:
             "ratio": round(peer["median_ms"] / own["median_ms"], 3),
             "rounds": own["rounds"],
         }
+        | ({"peak_mib": [own["peak_mib"], peer["peak_mib"]]} if own["peak_mib"] and peer["peak_mib"] else {})
         for own in ours
         for peer in theirs
         if same_work(own, peer)
@@ -145,6 +157,7 @@ def main() -> None:
         ours += rows
         if "attention" in arguments.peers:
             ours += narrow_rows(arguments.headwise)
+            theirs += narrow_peer_rows(arguments.threads)
         for peer in arguments.peers:
             theirs += peer_rows(peer, arguments.threads)
     rows = compare(merge(ours), merge(theirs))

@@ -45,6 +45,12 @@ def section(name: str, rows: list[dict]) -> list[str]:
     for row in rows:
         cells = [size(row), row["params"].get("peer", ""), milliseconds(row["headwise"]), milliseconds(row["peer"])]
         lines.append(f"| {' | '.join(cells)} | **{row['ratio']:.2f}** |")
+    peaks = [row for row in rows if "peak_mib" in row]
+    if peaks:
+        lines.append("")
+    for row in peaks:
+        ours, theirs = row["peak_mib"]
+        lines.append(f"Memory at its peak, less that after start-up, at {size(row)}: Headwise {ours:.0f} MiB, {row['params']['peer']} {theirs:.0f} MiB.")
     return [*lines, ""]
 
 
@@ -58,7 +64,8 @@ def main() -> None:
         f"{machine['system']}, load {machine['load']:.2f} at the start.",
         "",
         "Programs take turns on the same machine with the same number of threads and number format. A ratio above 1 says Headwise is the",
-        "faster. Medians, with the extremes in brackets. Where it says AVX2 only, Headwise is held to that instruction set, the peer is not.",
+        "faster. Medians, with the extremes in brackets. A size that says AVX2 only has Headwise held to that instruction set, a peer that",
+        "says so has PyTorch held to it.",
         "[bench/peers](../bench/peers/README.md) says how each is timed and how to run it:",
         "",
         "```sh",

@@ -26,10 +26,15 @@ def milliseconds(run: Callable[[], object], repeats: int, warm_up: int = 2) -> l
     return times
 
 
-def print_row(name: str, params: dict, times: list[float], tokens: int | None = None) -> None:
-    """One row; with `tokens`, the tokens processed in each time, also the speed `tok_s` at the median."""
+def print_row(name: str, params: dict, times: list[float], tokens: int | None = None, peak_mib: float | None = None) -> None:
+    """One row; with `tokens`, the tokens processed in each time, also the speed `tok_s` at the median.
+
+    `peak_mib` is memory at its peak less that after start-up.
+    """
     median = statistics.median(times)
     row = {"name": name, "params": params, "median_ms": round(median, 4), "min_ms": round(min(times), 4), "max_ms": round(max(times), 4)}
     if tokens is not None:
         row["tok_s"] = round(tokens / median * 1e3, 2)
+    if peak_mib is not None:
+        row["peak_mib"] = round(peak_mib, 1)
     print(json.dumps(row), flush=True)

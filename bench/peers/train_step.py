@@ -5,7 +5,6 @@ Layers of attention with heads of 32 channels and an MLP with GELU, four times a
 """
 
 import resource
-import sys
 
 import torch
 import torch.nn.functional as F
@@ -56,8 +55,8 @@ def main() -> None:
     peak = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
     peer = f"torch {torch.__version__}{' compiled' if arguments.compile else ''}"
     shape = f"{BATCH}x{TOKENS}x{DIM}x{LAYERS}"
-    print_row("train_step", {"shape": shape, "dtype": "f32", "threads": arguments.threads, "peer": peer}, times)
-    print(f"peak memory above start-up: {peak:.0f} MiB", file=sys.stderr)
+    params = {"shape": shape, "dtype": "f32", "threads": arguments.threads, "peer": peer}
+    print_row("train_step", params, times, peak_mib=peak)
 
 
 if __name__ == "__main__":

@@ -126,7 +126,8 @@ pub(crate) fn multiply_to<S: Simd>(
         let strip = Strip { size, a, b, start, row };
         row += match size.rows - row {
             ROWS.. => strip.run::<S, 6>(s, out),
-            3..ROWS => strip.run::<S, 3>(s, out),
+            4..ROWS => strip.run::<S, 4>(s, out),
+            3 => strip.run::<S, 3>(s, out),
             _ => strip.run::<S, 1>(s, out),
         };
     }

@@ -3,6 +3,7 @@
 pub mod bench;
 pub mod compare;
 pub mod components;
+pub mod experiments;
 pub mod inspect;
 pub mod perplexity;
 pub mod profile;

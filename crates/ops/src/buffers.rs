@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::sync::{LazyLock, Mutex, PoisonError};
 
-use burn::backend::flex::FlexTensor;
+use burn::backend::flex::{FlexTensor, Layout};
 
 /// A buffer that nobody wanted while so many others were handed out is freed.
 const PATIENCE: u64 = 512;
@@ -24,7 +24,10 @@ pub(crate) fn take(length: usize) -> Vec<f32> {
 
 /// Keeps the memory of `tensor` if nobody else holds it.
 pub(crate) fn recycle(tensor: FlexTensor) {
-    if tensor.is_unique() && tensor.is_contiguous() && tensor.storage::<f32>().len() >= SMALLEST {
+    let length = tensor.storage::<f32>().len();
+    if tensor.is_unique() && length >= SMALLEST {
+        // Whatever part of it the tensor was a view of, nobody needs the rest.
+        let tensor = tensor.with_layout(Layout::contiguous([length].into()));
         // Nothing is copied: the vector that the tensor was made of comes back.
         if let Ok(values) = tensor.into_data().try_into_vec::<f32>() {
             SHELF.lock().unwrap_or_else(PoisonError::into_inner).put(values);

@@ -12,6 +12,7 @@ mod output;
 mod perplexity;
 mod progress;
 mod pull;
+mod reproduce;
 mod train;
 
 use std::error::Error;
@@ -50,6 +51,8 @@ enum Command {
     Inspect(inspect::Inspect),
     /// Train a model as a TOML file describes
     Train(train::Train),
+    /// Run the claims of published systems at small scale
+    Reproduce(reproduce::Reproduce),
     /// The inputs, parameters and outputs of one component
     Params(apply::Params),
     /// Run one component on tensors from a file
@@ -71,6 +74,7 @@ impl Cli {
             Command::Perplexity(command) => command.run(),
             Command::Inspect(command) => command.run(),
             Command::Train(command) => command.run(),
+            Command::Reproduce(command) => command.run(),
             Command::Params(command) => command.run(),
             Command::Apply(command) => command.run(),
             Command::Bench(command) => command.run(),

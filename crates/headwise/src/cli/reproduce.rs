@@ -1,7 +1,7 @@
 //! `headwise reproduce`
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use clap::Args;
 use headwise::catalogue;
@@ -103,7 +103,7 @@ impl Reproduce {
                 let started = Instant::now();
                 let measured = (experiment.run)(seed);
                 let seconds = started.elapsed();
-                eprintln!("{:.1} s", Duration::as_secs_f64(&seconds));
+                eprintln!("{:.1} s", seconds.as_secs_f64());
                 (seed, seconds.as_secs_f64(), measured)
             })
             .collect();

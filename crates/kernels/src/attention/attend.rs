@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use super::pass::{Decoding, Pass, Room, SCRATCH, Scratch, record_width};
 use super::plan::{Job, Plan, Unit};
 use super::rows::{Rows, RowsMut, Shape};
-use super::softmax::{empty_record, entropy, finish, log_sum_exp, merge_records, refill};
+use super::softmax::{entropy, finish, log_sum_exp, merge_records, refill};
 use super::source::{KeyValueBlocks, Source};
 use super::spec::AttnSpec;
 use super::tile::{Line, Tile, pack};
@@ -107,13 +107,13 @@ impl Visible {
 }
 
 /// The slot of row `row` of the last `rows`.
-fn slot_of_row(slots: usize, rows: usize, row: usize) -> isize {
+pub(super) fn slot_of_row(slots: usize, rows: usize, row: usize) -> isize {
     (slots + row) as isize - rows as isize
 }
 
 /// The lines of some rows of a sequence, row by row and head by head, and their scaled queries.
 pub(super) fn lines_of<'a>(
-    spec: &AttnSpec,
+    spec: &'a AttnSpec,
     shape: Shape,
     query: Rows<'_>,
     sequence: &Sequence<'_>,
@@ -123,17 +123,18 @@ pub(super) fn lines_of<'a>(
 ) -> Vec<Line<'a>> {
     let (source, group) = (sequence.heads[kv_head], shape.group());
     let mut lines = Vec::with_capacity(rows.len() * group);
-    packed.clear();
-    for row in rows {
+    for row in rows.clone() {
         let slot = slot_of_row(source.slots(), sequence.rows.len(), row);
         let visible = Visible::of_row(spec, source, sequence.rows.len(), row);
         let text_position = source.positions().map_or(slot as f32, |positions| position(positions, slot) as f32);
         for head in kv_head * group..(kv_head + 1) * group {
-            lines.push(Line { visible, position: text_position, slope: spec.slope(head), bias: &[] });
-            let query = query.head(sequence.rows.start + row, head, shape.head_dim);
-            pack(packed, query, spec.scale);
+            let (slope, sink, blocks) = (spec.slope(head), spec.sink_logit(head), spec.blocks_of(head, slot));
+            lines.push(Line { visible, blocks, position: text_position, slope, sink, bias: &[] });
         }
     }
+    let first = sequence.rows.start + rows.start;
+    let of_line = |line: usize| query.head(first + line / group, kv_head * group + line % group, shape.head_dim);
+    pack(lines.len(), of_line, shape.head_dim, spec.scale, packed);
     lines
 }
 
@@ -173,28 +174,13 @@ impl Call<'_> {
             value_dim: shape.value_dim,
             entropy: self.spec.want.entropy,
         };
-        self.start(job, &mut room.total);
         if !job.is_cut() {
             pass.over(job.splits.iter().copied(), room);
             self.write(job, &room.total);
         } else if self.run_splits(job, unit, &pass, room) {
+            pass.start(&mut room.total);
             self.merge_splits(job, &mut room.total);
             self.write(job, &room.total);
-        }
-    }
-
-    /// The query heads of a job.
-    fn heads(&self, job: &Job) -> Range<usize> {
-        let group = self.shape.group();
-        job.kv_head * group..(job.kv_head + 1) * group
-    }
-
-    /// Starts the states of a job's lines.
-    fn start(&self, job: &Job, total: &mut Vec<f32>) {
-        refill(total, job.records(self.shape), 0.0);
-        let heads = self.heads(job).cycle();
-        for (record, head) in total.chunks_exact_mut(record_width(self.shape.value_dim)).zip(heads) {
-            empty_record(record, self.spec.sink_logit(head));
         }
     }
 
@@ -205,7 +191,7 @@ impl Call<'_> {
             let next = job.splits[..unit.splits.end].get(split + 1).copied();
             pass.over_split(job.splits[split], next, room);
             // SAFETY: this range belongs to this split, which only this unit computes.
-            unsafe { self.partials.range(job.partials + split * records, records) }.copy_from_slice(&room.part);
+            room.running.record(unsafe { self.partials.range(job.partials + split * records, records) });
         }
         job.remaining.fetch_sub(1, Ordering::AcqRel) == 1
     }
@@ -222,20 +208,27 @@ impl Call<'_> {
 
     /// Writes the outputs and statistics of a job.
     fn write(&self, job: &Job, total: &[f32]) {
-        let mut records = total.chunks_exact(record_width(self.shape.value_dim));
-        for row in job.rows.clone().map(|row| self.sequences[job.sequence].rows.start + row) {
-            for (head, record) in self.heads(job).zip(&mut records) {
-                let start = row * self.out_stride + head * self.shape.value_dim;
-                let at = row * self.shape.heads + head;
-                // SAFETY: rows of segments do not overlap, and a (row, head) belongs to one job, which ends once.
-                unsafe {
-                    finish(record, self.out.range(start, self.shape.value_dim));
-                    if self.spec.want.needs_lse() {
-                        self.lse.range(at, 1)[0] = log_sum_exp(record);
-                    }
-                    if self.spec.want.entropy {
-                        self.entropy.range(at, 1)[0] = entropy(record);
-                    }
+        let (shape, width) = (self.shape, record_width(self.shape.value_dim));
+        let (group, first) = (shape.group(), self.sequences[job.sequence].rows.start + job.rows.start);
+        let place = |line: usize| (first + line / group, job.kv_head * group + line % group);
+        finish(total, width, |line| {
+            let (row, head) = place(line);
+            // SAFETY: rows of segments do not overlap, and a (row, head) belongs to one job, which ends once.
+            unsafe { self.out.range(row * self.out_stride + head * shape.value_dim, shape.value_dim) }
+        });
+        if !self.spec.want.needs_lse() && !self.spec.want.entropy {
+            return;
+        }
+        for (line, record) in total.chunks_exact(width).enumerate() {
+            let (row, head) = place(line);
+            let at = row * shape.heads + head;
+            // SAFETY: as above.
+            unsafe {
+                if self.spec.want.needs_lse() {
+                    self.lse.range(at, 1)[0] = log_sum_exp(record);
+                }
+                if self.spec.want.entropy {
+                    self.entropy.range(at, 1)[0] = entropy(record);
                 }
             }
         }

@@ -5,51 +5,22 @@
 use std::ops::Range;
 
 use super::forward::{Inputs, heads_of, lines_of};
-use super::gradient::{GradientTile, Scratch, zero_rows};
-use super::prepared::{Readable, Transposed};
+use super::gradient::{GradientTile, Scratch, TileScratch, zero_rows};
+use super::prepared::{Pairs, Readable, Transposed};
 use super::schedule::{BiasGradient, Layout, Unit};
-use super::softmax::refill;
+use super::softmax::{fit, refill};
 use super::source::BLOCK;
 use super::spec::AttnSpec;
+use super::tensors::{InputGradients, ScoreGradients, Upstream};
 use super::tile::Tile;
-use super::view::{Dims, View4};
+use super::view::{Dims, RowsOut};
 use super::work;
 use crate::disjoint::Disjoint;
 use crate::parallel;
 use crate::profile;
 use crate::simd::{Kernel, LANES, Simd, dispatch};
 
-/// What the forward pass computed, and the gradients of the loss with respect to it.
-#[derive(Clone, Copy, Debug)]
-pub struct Upstream<'a> {
-    /// The output of [`forward`](super::forward), contiguous.
-    pub out: &'a [f32],
-    /// The log-sum-exp of [`forward`](super::forward), contiguous.
-    pub lse: &'a [f32],
-    /// `[batch, heads, queries, value_dim]`.
-    pub d_out: View4<'a>,
-    /// `[batch, heads, queries]`, if the loss uses the log-sum-exp.
-    pub d_lse: Option<&'a [f32]>,
-}
-
-/// Gradients of the inputs, contiguous, in the shapes of the inputs.
-#[derive(Clone, Debug, Default)]
-pub struct Gradients {
-    /// `[batch, heads, queries, head_dim]`.
-    pub query: Vec<f32>,
-    /// `[batch, kv_heads, keys, head_dim]`.
-    pub key: Vec<f32>,
-    /// `[batch, kv_heads, keys, value_dim]`.
-    pub value: Vec<f32>,
-    /// `[batch | 1, heads | 1, queries | 1, keys]`, 1 where the bias has stride 0; if asked for.
-    pub bias: Option<Vec<f32>>,
-    /// One per head, if there are sink logits.
-    pub sink_logits: Option<Vec<f32>>,
-    /// One per head, if there are ALiBi slopes.
-    pub slopes: Option<Vec<f32>>,
-}
-
-/// Computes the gradients; that of the bias only with `bias_gradient`.
+/// Writes `gradients` and returns those of the scores' parameters; that of the bias only with `bias_gradient`.
 ///
 /// # Panics
 /// If the heads do not divide or a slice has not the length that `dims` states.
@@ -58,41 +29,36 @@ pub fn backward(
     dims: &Dims,
     inputs: &Inputs<'_>,
     upstream: &Upstream<'_>,
+    gradients: InputGradients<'_>,
     bias_gradient: bool,
-) -> Gradients {
+) -> ScoreGradients {
     dims.shape().check();
     spec.check(dims.heads);
     inputs.check(dims);
     upstream.d_out.check("d_out", [dims.batch, dims.heads, dims.queries], dims.value_dim);
-    assert_eq!(upstream.out.len(), dims.output(), "elements of the output");
+    upstream.out.check("out", [dims.batch, dims.heads, dims.queries], dims.value_dim);
     assert_eq!(upstream.lse.len(), dims.lse(), "elements of the log-sum-exp");
     assert_eq!(upstream.d_lse.map_or(dims.lse(), <[f32]>::len), dims.lse(), "elements of the log-sum-exp's gradient");
 
     let _span = profile::span("attention, backward").work(|| work::of_gradients(spec, dims));
     let bias = inputs.bias.filter(|_| bias_gradient).map(|bias| BiasGradient::new(dims, bias));
-    let layout = Layout::new(dims);
-    let mut gradients = Gradients {
-        query: vec![0.0; dims.batch * dims.heads * dims.queries * dims.head_dim],
-        key: vec![0.0; layout.pairs * dims.keys * dims.head_dim],
-        value: vec![0.0; layout.pairs * dims.keys * dims.value_dim],
-        bias: bias.as_ref().map(|bias| vec![0.0; bias.length]),
-        ..Gradients::default()
-    };
+    let layout = Layout::new(dims, bias.is_some());
+    let (queries, keys) = ([dims.batch, dims.heads, dims.queries], [dims.batch, dims.kv_heads, dims.keys]);
+    let mut d_bias = bias.as_ref().map(|bias| vec![0.0; bias.length]);
     let mut per_head = vec![[0.0; 2]; layout.pairs * layout.tiles * dims.shape().group()];
+    let mut rooms = Default::default();
     let call = Call {
         spec,
         dims,
         inputs,
         upstream,
-        keys: &Transposed::new(dims, inputs.key, dims.head_dim),
-        key_rows: &Readable::new(dims, inputs.key, dims.head_dim),
-        values: &Transposed::new(dims, inputs.value, dims.value_dim),
+        prepared: layout.cut.then(|| Prepared::new(dims, inputs, Pairs::All, &mut rooms)),
         layout,
         bias: bias.as_ref(),
-        d_query: Disjoint::new(&mut gradients.query),
-        d_key: Disjoint::new(&mut gradients.key),
-        d_value: Disjoint::new(&mut gradients.value),
-        d_bias: Disjoint::new(gradients.bias.as_deref_mut().unwrap_or(&mut [])),
+        d_query: gradients.query.share("the queries' gradient", queries, dims.head_dim),
+        d_key: gradients.key.share("the keys' gradient", keys, dims.head_dim),
+        d_value: gradients.value.share("the values' gradient", keys, dims.value_dim),
+        d_bias: Disjoint::new(d_bias.as_deref_mut().unwrap_or(&mut [])),
         per_head: Disjoint::new(&mut per_head),
     };
     let parts = layout.parts(dims, bias.as_ref());
@@ -109,9 +75,9 @@ pub fn backward(
         }
         total.into_iter().map(|value| value as f32).collect()
     };
-    gradients.slopes = spec.alibi.as_ref().map(|_| sum(SLOPE));
-    gradients.sink_logits = spec.sink_logits.as_ref().map(|_| sum(SINK));
-    gradients
+    let slopes = spec.alibi.as_ref().map(|_| sum(SLOPE));
+    let sink_logits = spec.sink_logits.as_ref().map(|_| sum(SINK));
+    ScoreGradients { bias: d_bias, sink_logits, slopes }
 }
 
 /// Places in the gradients per head.
@@ -122,20 +88,36 @@ thread_local! {
     static SCRATCH: std::cell::RefCell<Scratch> = std::cell::RefCell::default();
 }
 
+/// Keys and values in the forms that the products take.
+struct Prepared<'a> {
+    keys: Transposed<'a>,
+    key_rows: Readable<'a>,
+    values: Transposed<'a>,
+}
+
+impl<'a> Prepared<'a> {
+    fn new(dims: &Dims, inputs: &Inputs<'a>, pairs: Pairs, [keys, rows, values]: &'a mut [Vec<f32>; 3]) -> Self {
+        Self {
+            keys: Transposed::new(dims, inputs.key, dims.head_dim, pairs, keys),
+            key_rows: Readable::new(dims, inputs.key, dims.head_dim, pairs, rows),
+            values: Transposed::new(dims, inputs.value, dims.value_dim, pairs, values),
+        }
+    }
+}
+
 struct Call<'a> {
     spec: &'a AttnSpec,
     dims: &'a Dims,
     inputs: &'a Inputs<'a>,
     upstream: &'a Upstream<'a>,
-    keys: &'a Transposed,
-    key_rows: &'a Readable<'a>,
-    values: &'a Transposed,
+    /// All keys and values, if pairs are cut; else a unit prepares those of its pair, which then stay in its cache.
+    prepared: Option<Prepared<'a>>,
     layout: Layout,
     bias: Option<&'a BiasGradient>,
     /// A unit with `queries` owns the rows of its tiles; one with `keys` those of its blocks.
-    d_query: Disjoint<'a, f32>,
-    d_key: Disjoint<'a, f32>,
-    d_value: Disjoint<'a, f32>,
+    d_query: RowsOut<'a>,
+    d_key: RowsOut<'a>,
+    d_value: RowsOut<'a>,
     /// A part owns the elements that its pairs share.
     d_bias: Disjoint<'a, f32>,
     /// Gradients of slope and sink logit, `[pairs, tiles, group]`; owned as `d_query`.
@@ -154,48 +136,67 @@ impl Kernel for RunUnit<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { call, unit, scratch } = self;
+        let Self { call, unit, scratch: Scratch { prepared: rooms, tile: scratch } } = self;
         let dims = call.dims;
+        let of_pair;
+        let prepared = match &call.prepared {
+            Some(all) => all,
+            None => {
+                of_pair = Prepared::new(dims, call.inputs, Pairs::One(unit.pair), rooms);
+                &of_pair
+            }
+        };
         if unit.keys {
             zero_rows(&mut scratch.d_key, unit.blocks.len() * BLOCK, dims.head_dim);
             zero_rows(&mut scratch.d_value, unit.blocks.len() * BLOCK, dims.value_dim);
         }
         for tile in unit.tiles.clone() {
-            call.tile(s, unit, tile, scratch);
+            call.tile(s, unit, tile, prepared, scratch);
         }
         if unit.keys {
-            let start = unit.blocks.start * BLOCK;
-            let rows = unit.pair * dims.keys + start..unit.pair * dims.keys + dims.keys.min(unit.blocks.end * BLOCK);
-            copy_rows(&scratch.d_key, rows.clone(), dims.head_dim, &call.d_key);
-            copy_rows(&scratch.d_value, rows, dims.value_dim, &call.d_value);
+            let rows = unit.blocks.start * BLOCK..dims.keys.min(unit.blocks.end * BLOCK);
+            let pair = (unit.pair / dims.kv_heads, unit.pair % dims.kv_heads);
+            copy_rows(s, &scratch.d_key, pair, rows.clone(), dims.head_dim, &call.d_key);
+            copy_rows(s, &scratch.d_value, pair, rows, dims.value_dim, &call.d_value);
         }
     }
 }
 
-/// Copies padded rows to the rows `rows` of a gradient, which belong to the caller's unit.
-fn copy_rows(padded: &[f32], rows: Range<usize>, width: usize, to: &Disjoint<'_, f32>) {
+/// Copies padded rows to the rows `rows` of a pair's gradient, which belong to the caller's unit.
+#[inline(always)]
+fn copy_rows<S: Simd>(
+    s: S,
+    padded: &[f32],
+    (batch, head): (usize, usize),
+    rows: Range<usize>,
+    width: usize,
+    to: &RowsOut<'_>,
+) {
     for (row, padded) in rows.zip(padded.chunks_exact(width.next_multiple_of(LANES))) {
-        // SAFETY: the rows belong to the unit and exist in the gradient, whose length follows from the same sizes.
-        unsafe { to.range(row * width, width) }.copy_from_slice(&padded[..width]);
+        // SAFETY: the rows exist and belong to the unit.
+        let out = unsafe { to.row(batch, head, row) };
+        for at in (0..width).step_by(LANES) {
+            s.write(out, at, s.read(padded, at, 0.0));
+        }
     }
 }
 
 impl Call<'_> {
     /// Adds the gradients of one tile with the unit's blocks.
     #[inline(always)]
-    fn tile<S: Simd>(&self, s: S, unit: &Unit, tile: usize, scratch: &mut Scratch) {
+    fn tile<S: Simd>(&self, s: S, unit: &Unit, tile: usize, prepared: &Prepared<'_>, scratch: &mut TileScratch) {
         let Self { dims, layout, .. } = self;
         let rows = tile * layout.rows..((tile + 1) * layout.rows).min(dims.queries);
-        let Scratch { query, d_out, d_query, lse, delta, d_slope, d_key, d_value, block: made } = scratch;
+        let TileScratch { query, d_out, d_query, lse, delta, d_slope, d_key, d_value, block: made } = scratch;
         let lines = lines_of(self.spec, dims, self.inputs, unit.pair, rows.clone(), query);
-        self.read_upstream(unit.pair, rows.clone(), d_out, lse, delta);
+        self.read_upstream(s, unit.pair, rows.clone(), d_out, lse, delta);
         zero_rows(d_query, lines.len(), dims.head_dim);
         refill(d_slope, lines.len(), 0.0);
         let tile_of_lines = Tile::new(self.spec, &lines, query, dims.head_dim, None);
         let work = GradientTile { tile: tile_of_lines, d_out, lse, delta, value_dim: dims.value_dim };
-        for block in unit.blocks.clone().filter(|&block| work.tile.visible.touches(block)) {
+        for block in unit.blocks.clone().filter(|&block| work.tile.touches(block)) {
             let lines = work.lines(block);
-            let (keys, values) = (self.keys.block(unit.pair, block), self.values.block(unit.pair, block));
+            let (keys, values) = (prepared.keys.block(unit.pair, block), prepared.values.block(unit.pair, block));
             work.differentiate(s, lines.clone(), block, keys, values, made);
             if unit.queries {
                 if self.spec.alibi.is_some() {
@@ -211,18 +212,19 @@ impl Call<'_> {
                 work.add_to_keys(s, lines.clone(), made, d_key, d_value);
             }
             if unit.queries {
-                work.add_to_queries(s, lines, block, made, self.key_rows.block(unit.pair, block), d_query);
+                work.add_to_queries(s, lines, block, made, prepared.key_rows.block(unit.pair, block), d_query);
             }
         }
         if unit.queries {
-            self.write_queries(unit.pair, tile, rows, d_query, lse, delta, d_slope);
+            self.write_queries(s, unit.pair, tile, rows, d_query, lse, delta, d_slope);
         }
     }
 
     /// The upstream gradients of a tile's lines, their log-sum-exp, and `D_i = Σ_c dO_ic O_ic - dlse_i`.
     #[inline(always)]
-    fn read_upstream(
+    fn read_upstream<S: Simd>(
         &self,
+        s: S,
         pair: usize,
         rows: Range<usize>,
         d_out: &mut Vec<f32>,
@@ -231,19 +233,24 @@ impl Call<'_> {
     ) {
         let (dims, upstream) = (self.dims, self.upstream);
         let (width, stride) = (dims.value_dim, dims.value_dim.next_multiple_of(LANES));
-        d_out.clear();
+        let places = rows.flat_map(|query| heads_of(dims.shape(), pair).map(move |(batch, head)| (batch, head, query)));
+        let lines = places.clone().count();
+        fit(d_out, lines * stride);
         lse.clear();
         delta.clear();
-        for query in rows {
-            for (batch, head) in heads_of(dims.shape(), pair) {
-                let row = dims.row(batch, head, query);
-                let gradient = upstream.d_out.row(batch, head, query, width);
-                d_out.extend_from_slice(gradient);
-                d_out.resize(d_out.len().next_multiple_of(stride), 0.0);
-                let product: f32 = gradient.iter().zip(&upstream.out[row * width..]).map(|(d, o)| d * o).sum();
-                lse.push(upstream.lse[row]);
-                delta.push(product - upstream.d_lse.map_or(0.0, |d_lse| d_lse[row]));
+        for ((batch, head, query), d_out) in places.zip(d_out.chunks_exact_mut(stride)) {
+            let gradient = upstream.d_out.row(batch, head, query, width);
+            let out = upstream.out.row(batch, head, query, width);
+            let mut product = s.zero();
+            for at in (0..width).step_by(LANES) {
+                let vector = s.read(gradient, at, 0.0);
+                product = s.fma(vector, s.read(out, at, 0.0), product);
+                // SAFETY: rows are whole vectors long.
+                unsafe { s.store(d_out, at, vector) };
             }
+            let row = dims.row(batch, head, query);
+            lse.push(upstream.lse[row]);
+            delta.push(s.sum(product) - upstream.d_lse.map_or(0.0, |d_lse| d_lse[row]));
         }
     }
 
@@ -266,8 +273,9 @@ impl Call<'_> {
 
     /// Writes what belongs to a tile: the gradients of its queries, and its share of those of slopes and sink logits.
     #[inline(always)]
-    fn write_queries(
+    fn write_queries<S: Simd>(
         &self,
+        s: S,
         pair: usize,
         tile: usize,
         rows: Range<usize>,
@@ -284,9 +292,9 @@ impl Call<'_> {
         let heads = rows.flat_map(|query| heads_of(dims.shape(), pair).map(move |(batch, head)| (query, batch, head)));
         for (line, (query, batch, head)) in heads.enumerate() {
             // SAFETY: as above.
-            let out = unsafe { self.d_query.range(dims.row(batch, head, query) * width, width) };
-            for (out, value) in out.iter_mut().zip(&d_query[line * stride..]) {
-                *out = value * self.spec.scale;
+            let out = unsafe { self.d_query.row(batch, head, query) };
+            for at in (0..width).step_by(LANES) {
+                s.write(out, at, s.mul(s.read(d_query, line * stride + at, 0.0), s.splat(self.spec.scale)));
             }
             per_head[line % group][SLOPE] += d_slope[line];
             if self.spec.sink_logits.is_some() {

@@ -104,7 +104,7 @@ impl Call<'_> {
             let tile = Tile::new(self.spec, &lines, query, shape.head_dim, source.positions());
             let decoded = blocks.clone().zip(keys.chunks_exact(block_keys));
             for ((block, keys), sums) in decoded.zip(sums.chunks_exact_mut(height * BLOCK)) {
-                if tile.visible.touches(block) {
+                if tile.touches(block) {
                     dispatch(AddBlock { tile: &tile, lse: &lse, height, block, keys, sums });
                 }
             }
@@ -163,10 +163,7 @@ impl Kernel for AddBlock<'_> {
     fn run<S: Simd>(self, s: S) {
         let Self { tile, lse, height, block, keys, sums } = self;
         let mut scores = [0.0; ROWS * BLOCK];
-        for (strip, first) in tile.strips.iter().zip((0..tile.lines.len()).step_by(ROWS)) {
-            if !strip.touches(block) {
-                continue;
-            }
+        for (first, _) in tile.strips(block) {
             let lines = first..(first + ROWS).min(tile.lines.len());
             tile.scores(s, lines.clone(), block, Vectors { data: keys, stride: BLOCK }, &mut scores, None);
             for (line, scores) in lines.zip(scores.chunks_exact(BLOCK)) {
@@ -174,7 +171,7 @@ impl Kernel for AddBlock<'_> {
                 for at in (0..BLOCK).step_by(LANES) {
                     // SAFETY: both are a block of `BLOCK`.
                     unsafe {
-                        let weight = s.exp(s.sub(s.load(scores, at), lse));
+                        let weight = s.exp_below_zero(s.sub(s.load(scores, at), lse));
                         s.store(sums, at, s.add(s.load(sums, at), weight));
                     }
                 }

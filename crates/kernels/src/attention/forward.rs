@@ -2,13 +2,13 @@
 
 use std::ops::Range;
 
-use super::pass::{Pass, SCRATCH, Scratch, record_width, visible_splits};
-use super::prepared::{Pair, Readable, Transposed};
+use super::pass::{Pass, Room, SCRATCH, Scratch, record_width, splits_of};
+use super::prepared::{Pair, Pairs, Readable, Transposed};
 use super::rows::Shape;
-use super::softmax::{empty_record, finish, log_sum_exp, refill};
+use super::softmax::{finish, log_sum_exp};
 use super::spec::AttnSpec;
 use super::tile::{LINES, Line, Tile, pack};
-use super::view::{Dims, View4};
+use super::view::{Dims, RowsOut, View4, View4Mut};
 use super::visible::Visible;
 use super::work;
 use crate::disjoint::Disjoint;
@@ -41,55 +41,67 @@ impl Inputs<'_> {
     }
 }
 
-/// Writes `out [batch, heads, queries, value_dim]` and `lse [batch, heads, queries]`, both contiguous.
+/// Writes `out [batch, heads, queries, value_dim]` and `lse [batch, heads, queries]`, the latter contiguous.
 ///
 /// A row that sees no key becomes zero, with an `lse` of −∞.
 ///
 /// # Panics
 /// If the heads do not divide or a slice has not the length that `dims` states.
-pub fn forward(spec: &AttnSpec, dims: &Dims, inputs: &Inputs<'_>, out: &mut [f32], lse: &mut [f32]) {
+pub fn forward(spec: &AttnSpec, dims: &Dims, inputs: &Inputs<'_>, out: View4Mut<'_>, lse: &mut [f32]) {
     let shape = dims.shape();
     shape.check();
     spec.check(dims.heads);
     inputs.check(dims);
-    assert_eq!(out.len(), dims.output(), "elements of the output");
     assert_eq!(lse.len(), dims.lse(), "elements of the log-sum-exp");
+    let out = out.share("output", [dims.batch, dims.heads, dims.queries], dims.value_dim);
     let _span = profile::span("attention, forward").work(|| work::of_tensors(spec, dims));
+    let call = Call { spec, dims, inputs, out, lse: Disjoint::new(lse) };
+    let pairs = dims.batch * dims.kv_heads;
     let step = (LINES / shape.group()).max(1);
     let tiles = dims.queries.div_ceil(step);
-    let keys = Transposed::new(dims, inputs.key, dims.head_dim);
-    let values = Readable::new(dims, inputs.value, dims.value_dim);
-    let call =
-        Call { spec, dims, inputs, keys: &keys, values: &values, out: Disjoint::new(out), lse: Disjoint::new(lse) };
-    parallel::parts(dims.batch * dims.kv_heads * tiles, |part| {
-        // Later tiles may see more keys, so they go first.
-        let start = (tiles - 1 - part % tiles) * step;
-        let rows = start..(start + step).min(dims.queries);
-        SCRATCH.with_borrow_mut(|scratch| call.run(part / tiles, rows, scratch));
-    });
+    // Later tiles may see more keys, so they go first.
+    let rows = |tile: usize| (tiles - 1 - tile) * step..((tiles - tile) * step).min(dims.queries);
+    if call.pairs_are_small() {
+        parallel::parts(pairs, |pair| {
+            SCRATCH.with_borrow_mut(|Scratch { query, room, keys, values, .. }| {
+                let prepared = call.prepare(Pairs::One(pair), keys, values);
+                (0..tiles).for_each(|tile| call.run(&prepared, pair, rows(tile), query, room));
+            });
+        });
+    } else {
+        let (mut keys, mut values) = (Vec::new(), Vec::new());
+        let prepared = call.prepare(Pairs::All, &mut keys, &mut values);
+        parallel::parts(pairs * tiles, |part| {
+            SCRATCH.with_borrow_mut(|Scratch { query, room, .. }| {
+                call.run(&prepared, part / tiles, rows(part % tiles), query, room);
+            });
+        });
+    }
 }
 
 /// The lines of some query rows of a pair `batch · kv_heads + kv_head`, row by row and head by head, and their scaled queries.
 pub(super) fn lines_of<'a>(
-    spec: &AttnSpec,
+    spec: &'a AttnSpec,
     dims: &Dims,
     inputs: &Inputs<'a>,
     pair: usize,
     rows: Range<usize>,
     packed: &mut Vec<f32>,
 ) -> Vec<Line<'a>> {
-    let mut lines = Vec::with_capacity(rows.len() * dims.shape().group());
-    packed.clear();
-    for row in rows {
+    let group = dims.shape().group();
+    let mut lines = Vec::with_capacity(rows.len() * group);
+    for row in rows.clone() {
         let slot = dims.position(row);
         let visible = Visible::new(spec, dims.keys, slot, None);
         for (batch, head) in heads_of(dims.shape(), pair) {
             let bias = inputs.bias.map_or(&[][..], |bias| bias.row(batch, head, row, dims.keys));
-            lines.push(Line { visible, position: slot as f32, slope: spec.slope(head), bias });
-            let query = inputs.query.row(batch, head, row, dims.head_dim);
-            pack(packed, query, spec.scale);
+            let (slope, sink, blocks) = (spec.slope(head), spec.sink_logit(head), spec.blocks_of(head, slot));
+            lines.push(Line { visible, blocks, position: slot as f32, slope, sink, bias });
         }
     }
+    let (batch, first) = (pair / dims.kv_heads, pair % dims.kv_heads * group);
+    let of_line = |line| inputs.query.row(batch, first + line % group, rows.start + line / group, dims.head_dim);
+    pack(lines.len(), of_line, dims.head_dim, spec.scale, packed);
     lines
 }
 
@@ -103,41 +115,67 @@ struct Call<'a> {
     spec: &'a AttnSpec,
     dims: &'a Dims,
     inputs: &'a Inputs<'a>,
-    keys: &'a Transposed,
-    values: &'a Readable<'a>,
     /// A part owns its rows of its heads.
-    out: Disjoint<'a, f32>,
+    out: RowsOut<'a>,
     lse: Disjoint<'a, f32>,
 }
 
+/// Pairs per worker from which on whole pairs are shared out evenly enough.
+const PAIRS_EACH: usize = 8;
+/// Elements of keys and values that stay in the second cache beside what else a worker needs.
+const SMALL: usize = 1 << 18;
+
 impl Call<'_> {
+    /// Whether a worker prepares the keys and values of a pair for itself, where they stay in its cache.
+    fn pairs_are_small(&self) -> bool {
+        let dims = self.dims;
+        dims.batch * dims.kv_heads >= PAIRS_EACH * parallel::threads()
+            && dims.keys * (dims.head_dim + dims.value_dim) <= SMALL
+    }
+
+    /// Brings keys and values into the form of blocks.
+    fn prepare<'a>(
+        &'a self,
+        pairs: Pairs,
+        keys: &'a mut Vec<f32>,
+        values: &'a mut Vec<f32>,
+    ) -> (Transposed<'a>, Readable<'a>) {
+        let Self { dims, inputs, .. } = self;
+        let keys = Transposed::new(dims, inputs.key, dims.head_dim, pairs, keys);
+        (keys, Readable::new(dims, inputs.value, dims.value_dim, pairs, values))
+    }
+
     /// Some query rows of one (batch, key/value head).
-    fn run(&self, pair: usize, rows: Range<usize>, scratch: &mut Scratch) {
-        let Self { spec, dims, inputs, keys, values, .. } = self;
-        let Scratch { query, room, .. } = scratch;
+    fn run(
+        &self,
+        (keys, values): &(Transposed<'_>, Readable<'_>),
+        pair: usize,
+        rows: Range<usize>,
+        query: &mut Vec<f32>,
+        room: &mut Room,
+    ) {
+        let Self { spec, dims, inputs, .. } = self;
         let lines = lines_of(spec, dims, inputs, pair, rows.clone(), query);
-        let width = record_width(dims.value_dim);
-        refill(&mut room.total, lines.len() * width, 0.0);
-        for (record, (_, head)) in room.total.chunks_exact_mut(width).zip(heads_of(dims.shape(), pair).cycle()) {
-            empty_record(record, spec.sink_logit(head));
-        }
         let pass = Pass {
             tile: Tile::new(spec, &lines, query, dims.head_dim, None),
             blocks: &Pair { keys, values, pair },
             value_dim: dims.value_dim,
             entropy: false,
         };
-        pass.over(visible_splits(pass.tile.visible), room);
-        let mut records = room.total.chunks_exact(width);
-        for query in rows {
-            for ((batch, head), record) in heads_of(dims.shape(), pair).zip(&mut records) {
-                let row = dims.row(batch, head, query);
-                // SAFETY: the row of this head belongs to this part; the lengths were checked by `forward`.
-                unsafe {
-                    finish(record, self.out.range(row * dims.value_dim, dims.value_dim));
-                    self.lse.range(row, 1)[0] = log_sum_exp(record);
-                }
-            }
+        pass.over(splits_of(pass.tile.visible.end, |block| pass.tile.touches(block)), room);
+        let width = record_width(dims.value_dim);
+        let group = dims.shape().group();
+        let (batch, first) = (pair / dims.kv_heads, pair % dims.kv_heads * group);
+        let place = |line: usize| (first + line % group, rows.start + line / group);
+        finish(&room.total, width, |line| {
+            let (head, query) = place(line);
+            // SAFETY: the row of this head exists and belongs to this part.
+            unsafe { self.out.row(batch, head, query) }
+        });
+        for (line, record) in room.total.chunks_exact(width).enumerate() {
+            let (head, query) = place(line);
+            // SAFETY: as above; the length was checked by `forward`.
+            unsafe { self.lse.range(dims.row(batch, head, query), 1)[0] = log_sum_exp(record) };
         }
     }
 }

@@ -14,6 +14,14 @@ use crate::simd::{LANES, Simd};
 /// Working memory of a worker, kept from call to call.
 #[derive(Default)]
 pub(super) struct Scratch {
+    /// Keys and values of a pair, brought into the form of blocks.
+    pub prepared: [Vec<f32>; 3],
+    pub tile: TileScratch,
+}
+
+/// Working memory for tiles.
+#[derive(Default)]
+pub(super) struct TileScratch {
     /// Scaled queries and upstream gradients of a tile, and its query gradients, rows padded to whole vectors.
     pub query: Vec<f32>,
     pub d_out: Vec<f32>,
@@ -51,10 +59,9 @@ impl GradientTile<'_> {
     /// The lines that see something of `block`, as whole strips.
     #[inline(always)]
     pub fn lines(&self, block: usize) -> Range<usize> {
-        let touches = |strip: &super::visible::Visible| strip.touches(block);
-        let first = self.tile.strips.iter().position(touches).unwrap_or(0);
-        let last = self.tile.strips.iter().rposition(touches).map_or(0, |last| last + 1);
-        first * ROWS..(last * ROWS).min(self.tile.lines.len())
+        let first = self.tile.strips(block).next().map_or(0, |(first, _)| first);
+        let end = self.tile.strips(block).next_back().map_or(0, |(last, _)| last + ROWS);
+        first..end.min(self.tile.lines.len())
     }
 
     /// Makes `P` and `ds` of some lines with a block, from the block's transposed keys and values.
@@ -87,7 +94,7 @@ impl GradientTile<'_> {
             for at in (line * BLOCK..(line + 1) * BLOCK).step_by(LANES) {
                 // SAFETY: both buffers have a block for every line.
                 unsafe {
-                    let weight = s.exp(s.sub(s.load(&out.weights, at), lse));
+                    let weight = s.exp_below_zero(s.sub(s.load(&out.weights, at), lse));
                     let d_score = s.mul(weight, s.sub(s.load(&out.d_scores, at), delta));
                     s.store(&mut out.weights, at, weight);
                     s.store(&mut out.d_scores, at, d_score);

@@ -14,6 +14,7 @@
 
 mod attend;
 mod backward;
+mod block_mask;
 mod columns;
 mod forward;
 mod gradient;
@@ -25,6 +26,7 @@ mod schedule;
 mod softmax;
 mod source;
 mod spec;
+mod tensors;
 mod tile;
 mod view;
 mod visible;
@@ -34,7 +36,8 @@ mod work;
 
 pub use crate::product::Columns;
 pub use attend::{Segment, StatsOut, attend};
-pub use backward::{Gradients, Upstream, backward};
+pub use backward::backward;
+pub use block_mask::BlockMask;
 pub use columns::{HeadSum, column_sums};
 pub use forward::{Inputs, forward};
 pub use pass::SPLIT;
@@ -42,4 +45,5 @@ pub use rows::{Rows, RowsMut, Shape};
 pub use softmax::merge;
 pub use source::{BLOCK, Float, KeyValueBlocks, StoredReader, Strided};
 pub use spec::{AttnSpec, Stats};
-pub use view::{Dims, View4};
+pub use tensors::{InputGradients, ScoreGradients, Upstream};
+pub use view::{Dims, View4, View4Mut};

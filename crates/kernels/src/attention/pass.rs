@@ -2,10 +2,9 @@
 
 use std::ops::Range;
 
-use super::softmax::{RECORD_HEADER, Running, merge_records, refill};
+use super::softmax::{RECORD_HEADER, Running, empty_record, fit, merge_records};
 use super::source::{BLOCK, Source};
 use super::tile::Tile;
-use super::visible::Visible;
 use crate::product::{Columns, ROWS, Vectors};
 use crate::simd::{Kernel, LANES, Simd, dispatch};
 
@@ -58,7 +57,7 @@ impl Blocks for Decoding<'_> {
     fn absorb_stored(&self, tile: &Tile<'_>, block: usize, next: Option<usize>, running: &mut Running) -> bool {
         // More lines share the work of decoding.
         tile.lines.len() <= ROWS
-            && tile.lines.iter().all(|line| line.visible.covers(block))
+            && tile.lines.iter().all(|line| line.covers(block))
             && self.source.absorb_stored(tile, self.value_dim, block, next, running)
     }
 }
@@ -70,8 +69,10 @@ pub(super) struct Scratch {
     pub query: Vec<f32>,
     /// Where a [`Pass`] works.
     pub room: Room,
-    /// Decoded keys of a split and the weights that they received.
+    /// Keys and values of a (batch, key/value head), brought into the form of blocks.
     pub keys: Vec<f32>,
+    pub values: Vec<f32>,
+    /// The weights that the keys of a split received.
     pub sums: Vec<f32>,
 }
 
@@ -80,9 +81,10 @@ pub(super) struct Scratch {
 pub(super) struct Room {
     /// The states of the tile over all splits so far, as records.
     pub total: Vec<f32>,
+    /// The states over one split, as records.
+    part: Vec<f32>,
     /// The states over the last split.
-    pub part: Vec<f32>,
-    running: Running,
+    pub running: Running,
     buffer: BlockBuffer,
 }
 
@@ -91,9 +93,9 @@ thread_local! {
     pub(super) static SCRATCH: std::cell::RefCell<Scratch> = std::cell::RefCell::default();
 }
 
-/// The splits that hold something visible.
-pub(super) fn visible_splits(visible: Visible) -> impl Iterator<Item = usize> {
-    (0..visible.end.div_ceil(SPLIT)).filter(move |&split| blocks_of(split).any(|block| visible.touches(block)))
+/// The splits of slots `0..end` that hold a block that `touches` accepts.
+pub(super) fn splits_of(end: usize, touches: impl Fn(usize) -> bool) -> impl Iterator<Item = usize> {
+    (0..end.div_ceil(SPLIT)).filter(move |&split| blocks_of(split).any(&touches))
 }
 
 /// The blocks of a split.
@@ -116,20 +118,38 @@ pub(super) struct Pass<'a> {
 }
 
 impl Pass<'_> {
-    /// Passes over `splits`, each from empty states, and merges them, in order, into `room.total`, which the caller has
-    /// started.
-    pub fn over(&self, splits: impl Iterator<Item = usize>, room: &mut Room) {
-        let mut splits = splits.peekable();
-        while let Some(split) = splits.next() {
-            self.over_split(split, splits.peek().copied(), room);
-            merge_records(&mut room.total, &room.part, record_width(self.value_dim));
+    /// Starts the states of the tile's lines over no keys.
+    pub fn start(&self, total: &mut Vec<f32>) {
+        let width = record_width(self.value_dim);
+        fit(total, self.tile.lines.len() * width);
+        for (record, line) in total.chunks_exact_mut(width).zip(self.tile.lines) {
+            empty_record(record, line.sink);
         }
     }
 
-    /// Passes over `split` from empty states, which are left in `room.part`; `next` is the split after it.
+    /// Passes over `splits`, each from empty states, and leaves their states, merged in order, in `room.total`.
+    pub fn over(&self, splits: impl Iterator<Item = usize>, room: &mut Room) {
+        let width = record_width(self.value_dim);
+        let mut splits = splits.peekable();
+        // Without sink logits the states over all splits so far start as those over the first one.
+        if self.tile.sinks || splits.peek().is_none() {
+            self.start(&mut room.total);
+        } else if let Some(split) = splits.next() {
+            self.over_split(split, splits.peek().copied(), room);
+            fit(&mut room.total, self.tile.lines.len() * width);
+            room.running.record(&mut room.total);
+        }
+        while let Some(split) = splits.next() {
+            self.over_split(split, splits.peek().copied(), room);
+            fit(&mut room.part, self.tile.lines.len() * width);
+            room.running.record(&mut room.part);
+            merge_records(&mut room.total, &room.part, width);
+        }
+    }
+
+    /// Passes over `split` from empty states, which are left in `room.running`; `next` is the split after it.
     pub fn over_split(&self, split: usize, next: Option<usize>, room: &mut Room) {
-        let blocks_of = |split| blocks_of(split).filter(|&block| self.tile.visible.touches(block));
-        refill(&mut room.part, self.tile.lines.len() * record_width(self.value_dim), 0.0);
+        let blocks_of = |split| blocks_of(split).filter(|&block| self.tile.touches(block));
         room.running.reset(self.tile.lines.len(), self.value_dim.div_ceil(LANES), self.entropy);
         let mut blocks = blocks_of(split).peekable();
         while let Some(block) = blocks.next() {
@@ -141,7 +161,6 @@ impl Pass<'_> {
             let keys = Vectors { data: keys, stride: BLOCK };
             dispatch(Absorb { tile: &self.tile, block, keys, values: [values], running: &mut room.running });
         }
-        room.running.record(&mut room.part);
     }
 }
 
@@ -163,11 +182,7 @@ impl<K: Columns, V: Columns, const PARTS: usize> Kernel for Absorb<'_, K, V, PAR
         let Self { tile, block, keys, values, running } = self;
         let mut scores = [0.0; ROWS * BLOCK];
         let mut shrink = [0.0; ROWS];
-        for (strip, line) in tile.strips.iter().zip((0..tile.lines.len()).step_by(ROWS)) {
-            let columns = strip.columns(block);
-            if columns.is_empty() {
-                continue;
-            }
+        for (line, columns) in tile.strips(block) {
             let lines = line..(line + ROWS).min(tile.lines.len());
             let shrink = &mut shrink[..lines.len()];
             tile.scores(s, lines, block, keys, &mut scores, None);

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::atomic::AtomicUsize;
 
 use super::attend::Sequence;
-use super::pass::{SPLIT, record_width, visible_splits};
+use super::pass::{SPLIT, record_width, splits_of};
 use super::rows::Shape;
 use super::spec::AttnSpec;
 use super::tile::LINES;
@@ -72,7 +72,9 @@ impl Plan {
                 for start in (0..rows.len()).step_by(tile).rev() {
                     let tile_rows = start..(start + tile).min(rows.len());
                     let seen = tile_rows.clone().map(|row| Visible::of_row(spec, source, rows.len(), row));
-                    let splits = seen.reduce(Visible::union).map(|seen| visible_splits(seen).collect());
+                    let splits = seen
+                        .reduce(Visible::union)
+                        .map(|seen| splits_of(seen.end, |block| seen.touches(block)).collect());
                     let together = (rows.len() <= tile).then_some(together);
                     plan.push(shape, sequence, kv_head, tile_rows, splits.unwrap_or_default(), together);
                 }

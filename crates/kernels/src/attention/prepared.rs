@@ -1,60 +1,92 @@
 //! Keys and values of whole tensors, brought into the form of blocks once for all query rows.
 
 use super::pass::{Block, BlockBuffer, Blocks};
+use super::softmax::fit;
 use super::source::{BLOCK, Strided};
 use super::view::{Dims, View4};
 use crate::parallel;
 use crate::product::Vectors;
 use crate::simd::{Kernel, LANES, Simd, dispatch};
 
-/// A tensor `[batch, kv_heads, keys, width]`, transposed: `[batch, kv_heads, blocks, width, BLOCK]`.
-pub(super) struct Transposed {
-    data: Vec<f32>,
+/// Which pairs of a batch and a key/value head are brought into form.
+#[derive(Clone, Copy)]
+pub(super) enum Pairs {
+    /// All of them, by all workers.
+    All,
+    /// One, by the worker that needs it.
+    One(usize),
+}
+
+/// Blocks of `[keys, width]` of some pairs, `[pairs, blocks, width · BLOCK]`.
+pub(super) struct PreparedBlocks<'a> {
+    data: &'a [f32],
+    /// The first pair.
+    first: usize,
     width: usize,
     blocks: usize,
 }
 
-impl Transposed {
-    pub fn new(dims: &Dims, view: View4<'_>, width: usize) -> Self {
+impl<'a> PreparedBlocks<'a> {
+    /// Brings the keys or values `view` into form, in `room`.
+    fn new(dims: &Dims, view: View4<'_>, width: usize, pairs: Pairs, transpose: bool, room: &'a mut Vec<f32>) -> Self {
         let blocks = dims.keys.div_ceil(BLOCK);
-        let mut data = vec![0.0; dims.batch * dims.kv_heads * blocks * width * BLOCK];
-        parallel::pieces(&mut data, width * BLOCK, |piece, out| {
-            let (pair, block) = (piece / blocks, piece % blocks);
+        let (first, count) = match pairs {
+            Pairs::All => (0, dims.batch * dims.kv_heads),
+            Pairs::One(pair) => (pair, 1),
+        };
+        let length = count * blocks * width * BLOCK;
+        // One vector more, because the last row's last vector may reach past it.
+        fit(room, length + LANES);
+        let prepare = |piece: usize, out: &mut [f32]| {
+            let (pair, block) = (first + piece / blocks, piece % blocks);
             let rows = view.head(pair / dims.kv_heads, pair % dims.kv_heads, dims.keys, width);
-            dispatch(Prepare { rows, block, transpose: true, out });
-        });
-        Self { data, width, blocks }
+            dispatch(Prepare { rows, block, transpose, out });
+        };
+        match pairs {
+            Pairs::All => parallel::pieces(&mut room[..length], width * BLOCK, prepare),
+            Pairs::One(_) => {
+                let pieces = room[..length].chunks_exact_mut(width * BLOCK);
+                pieces.enumerate().for_each(|(piece, out)| prepare(piece, out));
+            }
+        }
+        Self { data: room, first, width, blocks }
+    }
+
+    /// A block of the pair `batch · kv_heads + kv_head`, and what follows it.
+    #[inline(always)]
+    fn starting_at(&self, pair: usize, block: usize) -> &[f32] {
+        &self.data[((pair - self.first) * self.blocks + block) * self.width * BLOCK..]
+    }
+}
+
+/// Keys or values, transposed: `[pairs, blocks, width, BLOCK]`.
+pub(super) struct Transposed<'a>(PreparedBlocks<'a>);
+
+impl<'a> Transposed<'a> {
+    pub fn new(dims: &Dims, view: View4<'_>, width: usize, pairs: Pairs, room: &'a mut Vec<f32>) -> Self {
+        Self(PreparedBlocks::new(dims, view, width, pairs, true, room))
     }
 
     /// A block of the pair `batch · kv_heads + kv_head`.
     #[inline(always)]
     pub fn block(&self, pair: usize, block: usize) -> &[f32] {
-        let length = self.width * BLOCK;
-        &self.data[(pair * self.blocks + block) * length..][..length]
+        &self.0.starting_at(pair, block)[..self.0.width * BLOCK]
     }
 }
 
-/// A tensor `[batch, kv_heads, keys, width]` whose rows can be read by whole vectors: itself if its rows follow each other
-/// and are whole vectors long, else a copy. Rows far apart would fall into few sets of the cache.
+/// Keys or values whose rows can be read by whole vectors: themselves if their rows follow each other and are whole vectors
+/// long, else a copy. Rows far apart would fall into few sets of the cache.
 pub(super) enum Readable<'a> {
     InPlace { view: View4<'a>, dims: Dims, width: usize },
-    Copied { data: Vec<f32>, width: usize, blocks: usize },
+    Copied(PreparedBlocks<'a>),
 }
 
 impl<'a> Readable<'a> {
-    pub fn new(dims: &Dims, view: View4<'a>, width: usize) -> Self {
+    pub fn new(dims: &Dims, view: View4<'a>, width: usize, pairs: Pairs, room: &'a mut Vec<f32>) -> Self {
         if view.strides[2] == width && width.is_multiple_of(LANES) {
             return Self::InPlace { view, dims: *dims, width };
         }
-        let blocks = dims.keys.div_ceil(BLOCK);
-        let mut data = vec![0.0; dims.batch * dims.kv_heads * blocks * width * BLOCK + LANES];
-        let end = data.len() - LANES;
-        parallel::pieces(&mut data[..end], width * BLOCK, |piece, out| {
-            let (pair, block) = (piece / blocks, piece % blocks);
-            let rows = view.head(pair / dims.kv_heads, pair % dims.kv_heads, dims.keys, width);
-            dispatch(Prepare { rows, block, transpose: false, out });
-        });
-        Self::Copied { data, width, blocks }
+        Self::Copied(PreparedBlocks::new(dims, view, width, pairs, false, room))
     }
 
     /// The rows of a block of the pair `batch · kv_heads + kv_head`; those past the last key must not be read.
@@ -65,9 +97,7 @@ impl<'a> Readable<'a> {
                 let rows = view.head(pair / dims.kv_heads, pair % dims.kv_heads, dims.keys, *width);
                 Vectors { data: &rows.data[block * BLOCK * width..], stride: *width }
             }
-            Self::Copied { data, width, blocks } => {
-                Vectors { data: &data[(pair * blocks + block) * width * BLOCK..], stride: *width }
-            }
+            Self::Copied(prepared) => Vectors { data: prepared.starting_at(pair, block), stride: prepared.width },
         }
     }
 }
@@ -95,7 +125,7 @@ impl Kernel for Prepare<'_> {
 
 /// The prepared keys and values of one (batch, key/value head).
 pub(super) struct Pair<'a> {
-    pub keys: &'a Transposed,
+    pub keys: &'a Transposed<'a>,
     pub values: &'a Readable<'a>,
     pub pair: usize,
 }

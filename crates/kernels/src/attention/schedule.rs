@@ -25,13 +25,18 @@ pub(super) struct Layout {
     pub tiles: usize,
     pub rows: usize,
     pub blocks: usize,
+    /// Whether pairs are cut, because there are fewer of them than workers.
+    pub cut: bool,
 }
 
 impl Layout {
-    pub fn new(dims: &Dims) -> Self {
+    /// With the gradient of a bias, `bias`, pairs stay whole.
+    pub fn new(dims: &Dims, bias: bool) -> Self {
         let rows = (LINES / dims.shape().group()).max(1);
+        let pairs = dims.batch * dims.kv_heads;
         Self {
-            pairs: dims.batch * dims.kv_heads,
+            pairs,
+            cut: !bias && pairs < worker_count(),
             tiles: dims.queries.div_ceil(rows),
             rows,
             blocks: dims.keys.div_ceil(BLOCK),
@@ -50,7 +55,7 @@ impl Layout {
             let share = |of: usize| (0..self.pairs).filter(|&pair| owner(pair) == of).map(everything).collect();
             return owners.into_iter().map(share).collect();
         }
-        if self.pairs >= worker_count() {
+        if !self.cut {
             return (0..self.pairs).map(|pair| vec![everything(pair)]).collect();
         }
         let pair = |pair| {

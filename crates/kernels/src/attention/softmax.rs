@@ -46,7 +46,7 @@ impl Running {
             // With nothing visible yet the reference is 0, so that no −∞ − −∞ appears: all weights are e^{-∞} = 0.
             reference[row] = if *maximum == f32::NEG_INFINITY { 0.0 } else { *maximum };
         }
-        let factors = s.to_array(s.exp(s.sub(s.from_array(old), s.from_array(reference))));
+        let factors = s.to_array(s.exp_below_zero(s.sub(s.from_array(old), s.from_array(reference))));
         for (row, scores) in scores.chunks_exact_mut(BLOCK).take(shrink.len()).enumerate() {
             shrink[row] = factors[row];
             let moved = if old[row] == f32::NEG_INFINITY { 0.0 } else { old[row] - reference[row] };
@@ -63,7 +63,7 @@ impl Running {
         let (mut total, mut tilt) = (s.zero(), s.zero());
         for (i, score) in vectors(s, scores).into_iter().enumerate() {
             let difference = s.sub(score, reference);
-            let weight = s.exp(difference);
+            let weight = s.exp_below_zero(difference);
             total = s.add(total, weight);
             if self.entropy {
                 tilt = s.fma(weight, s.max(difference, s.splat(f32::MIN)), tilt);
@@ -168,6 +168,14 @@ pub(super) fn refill(data: &mut Vec<f32>, length: usize, value: f32) {
     data.resize(length, value);
 }
 
+/// Sets a vector's length without giving memory back; what its elements are is unspecified.
+pub(super) fn fit(data: &mut Vec<f32>, length: usize) {
+    if data.capacity() < length {
+        *data = vec![0.0; length];
+    }
+    data.resize(length, 0.0);
+}
+
 /// Elements of a record before its accumulated output.
 pub(super) const RECORD_HEADER: usize = LANES;
 const MAXIMUM: usize = 0;
@@ -189,7 +197,7 @@ fn fold<S: Simd>(s: S, total: &mut [f32], part: &[f32]) {
         return;
     }
     let maximum = if new > old { new } else { old };
-    let weight = |m: f32| s.exp(s.splat(m - maximum));
+    let weight = |m: f32| s.exp_below_zero(s.splat(m - maximum));
     let (kept, added) = (weight(old), weight(new));
     let moved = |m: f32| if m == f32::NEG_INFINITY { 0.0 } else { m - maximum };
     let (kept_factor, added_factor) = (s.to_array(kept)[0], s.to_array(added)[0]);
@@ -228,11 +236,33 @@ impl Kernel for MergeRecords<'_> {
     }
 }
 
-/// The output row of a final state.
-pub(super) fn finish(record: &[f32], out: &mut [f32]) {
-    let sum = record[SUM];
-    for (out, value) in out.iter_mut().zip(&record[RECORD_HEADER..]) {
-        *out = if sum == 0.0 { 0.0 } else { value / sum };
+/// Writes the outputs of final states, records of `width`: that of record `i` to `row(i)`.
+pub(super) fn finish<'a>(records: &[f32], width: usize, row: impl Fn(usize) -> &'a mut [f32]) {
+    dispatch(Finish { records, width, row });
+}
+
+struct Finish<'a, R> {
+    records: &'a [f32],
+    width: usize,
+    row: R,
+}
+
+impl<'a, R: Fn(usize) -> &'a mut [f32]> Kernel for Finish<'_, R> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        for (i, record) in self.records.chunks_exact(self.width).enumerate() {
+            let out = (self.row)(i);
+            let sum = record[SUM];
+            if sum == 0.0 {
+                out.fill(0.0);
+                continue;
+            }
+            for at in (0..out.len()).step_by(LANES) {
+                s.write(out, at, s.div(s.read(record, RECORD_HEADER + at, 0.0), s.splat(sum)));
+            }
+        }
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use super::block_mask::{BlockMask, BlockRow};
+
 /// How scores are formed and which keys a query sees; shared by training and inference.
 ///
 /// One score is made in this order: `s = scale · q·k`; `s = softcap · tanh(s / softcap)`; `s -= slope_h · |p_i - p_j|`;
@@ -16,6 +18,8 @@ pub struct AttnSpec {
     pub window: Option<usize>,
     /// With a window, the first slots that stay visible whatever their distance.
     pub sinks_keep: usize,
+    /// Blocks of keys that each block of queries sees; all without one.
+    pub blocks: Option<Arc<BlockMask>>,
     /// `c`: scores become `c · tanh(s / c)`.
     pub softcap: Option<f32>,
     /// ALiBi slope of each head (Press et al. 2022, arXiv:2108.12409).
@@ -47,11 +51,18 @@ impl AttnSpec {
         self.sink_logits.as_ref().map_or(f32::NEG_INFINITY, |logits| logits[head])
     }
 
+    /// The blocks that the query at slot `query` of a head sees.
+    pub(super) fn blocks_of(&self, head: usize, query: isize) -> BlockRow<'_> {
+        self.blocks.as_ref().map_or_else(BlockRow::default, |mask| mask.row(head, query))
+    }
+
     /// Panics unless the per-head parameters are there for `heads` heads.
     pub(super) fn check(&self, heads: usize) {
         for per_head in [&self.alibi, &self.sink_logits].into_iter().flatten() {
             assert_eq!(per_head.len(), heads, "ALiBi slopes and sink logits: one per query head");
         }
+        let lists = self.blocks.as_ref().map_or(1, |mask| mask.heads());
+        assert!(lists == 1 || lists == heads, "a block mask of {lists} heads for {heads} query heads");
     }
 }
 

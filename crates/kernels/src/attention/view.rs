@@ -2,6 +2,7 @@
 
 use super::rows::Shape;
 use super::source::Strided;
+use crate::disjoint::Disjoint;
 
 /// A tensor `[batch, heads, tokens, width]` whose last dimension is contiguous.
 ///
@@ -41,6 +42,59 @@ impl<'a> View4<'a> {
     pub(super) fn head(&self, batch: usize, head: usize, tokens: usize, width: usize) -> Strided<'a> {
         let start = (batch * self.strides[0] + head * self.strides[1]).min(self.data.len());
         Strided { data: &self.data[start..], stride: self.strides[2], rows: tokens, width }
+    }
+}
+
+/// A tensor `[batch, heads, tokens, width]` to write, which fills its slice.
+#[derive(Debug)]
+pub struct View4Mut<'a> {
+    /// The elements.
+    pub data: &'a mut [f32],
+    /// Elements from one batch, head and token to the next; heads come before tokens or after them.
+    pub strides: [usize; 3],
+}
+
+impl<'a> View4Mut<'a> {
+    /// All tokens of a head side by side: `[batch, heads, tokens, width]` in memory too.
+    pub fn heads_first(data: &'a mut [f32], heads: usize, tokens: usize, width: usize) -> Self {
+        Self { data, strides: [heads * tokens * width, tokens * width, width] }
+    }
+
+    /// All heads of a token side by side, as a projection takes them: `[batch, tokens, heads, width]` in memory.
+    pub fn tokens_first(data: &'a mut [f32], heads: usize, tokens: usize, width: usize) -> Self {
+        Self { data, strides: [heads * tokens * width, width, heads * width] }
+    }
+
+    /// The rows, to be written by several workers. Panics unless they are `sizes`, `[batch, heads, tokens]`, of `width`.
+    pub(super) fn share(self, name: &str, [batch, heads, tokens]: [usize; 3], width: usize) -> RowsOut<'a> {
+        let Self { data, strides } = self;
+        let (length, needed) = (data.len(), batch * heads * tokens * width);
+        assert_eq!(length, needed, "elements of {name}");
+        let of = |head: usize, token: usize| [heads * tokens * width, head, token];
+        let orders = [of(tokens * width, width), of(width, heads * width)];
+        assert!(orders.contains(&strides), "{name}: strides {strides:?} are none of {orders:?}");
+        RowsOut { data: Disjoint::new(data), strides, width }
+    }
+}
+
+/// Rows that several workers write, each its own.
+pub(super) struct RowsOut<'a> {
+    data: Disjoint<'a, f32>,
+    strides: [usize; 3],
+    width: usize,
+}
+
+impl RowsOut<'_> {
+    /// One row.
+    ///
+    /// # Safety
+    /// It must exist, and nobody else may use it.
+    #[inline(always)]
+    #[allow(clippy::mut_from_ref)]
+    pub unsafe fn row(&self, batch: usize, head: usize, token: usize) -> &mut [f32] {
+        let [batches, heads, tokens] = self.strides;
+        // SAFETY: rows do not overlap, and the caller has this one to itself.
+        unsafe { self.data.range(batch * batches + head * heads + token * tokens, self.width) }
     }
 }
 

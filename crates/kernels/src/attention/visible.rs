@@ -59,6 +59,12 @@ impl Visible {
         self.first + self.end - self.begin
     }
 
+    /// How many slots of `block` are visible.
+    pub fn count_in(self, block: usize) -> usize {
+        let column = |slot: usize| slot.saturating_sub(block * BLOCK).min(BLOCK);
+        column(self.first) + column(self.end) - column(self.begin)
+    }
+
     /// The hull of both.
     pub fn union(self, other: Self) -> Self {
         Self { first: self.first.max(other.first), begin: self.begin.min(other.begin), end: self.end.max(other.end) }
@@ -118,6 +124,7 @@ mod tests {
                             })
                             .collect();
                         let hull = visible.columns(block);
+                        assert_eq!(visible.count_in(block), columns.len(), "{spec:?} {index} {block}");
                         assert_eq!(visible.touches(block), !columns.is_empty(), "{spec:?} {index} {block}");
                         assert_eq!(visible.covers(block), columns.len() == BLOCK, "{spec:?} {index} {block}");
                         if let (Some(&first), Some(&last)) = (columns.first(), columns.last()) {

@@ -40,6 +40,9 @@ fn spec(window: Option<usize>, sinks_keep: usize) -> AttnSpec {
 
 /// Whether the row at `slot` sees `key`, by definition.
 fn sees(spec: &AttnSpec, slot: usize, key: usize) -> bool {
+    if spec.blocks.as_ref().is_some_and(|mask| !mask.sees(0, slot as isize, key)) {
+        return false;
+    }
     let near = spec.window.is_none_or(|window| slot.abs_diff(key) < window || key < spec.sinks_keep);
     !spec.causal || key <= slot && near
 }
@@ -80,13 +83,20 @@ impl Tensors {
 
     fn forward(&self, spec: &AttnSpec) -> (Vec<f32>, Vec<f32>) {
         let (mut out, mut lse) = (vec![0.0; self.dims.output()], vec![0.0; self.dims.lse()]);
-        forward(spec, &self.dims, &self.inputs(), &mut out, &mut lse);
+        let Dims { heads, queries, .. } = self.dims;
+        forward(spec, &self.dims, &self.inputs(), View4Mut::heads_first(&mut out, heads, queries, WIDTH), &mut lse);
         (out, lse)
     }
 
     fn backward(&self, spec: &AttnSpec, (out, lse): &(Vec<f32>, Vec<f32>)) {
-        let d_out = View4::contiguous(&self.data, self.dims.heads, self.dims.queries, WIDTH);
-        backward(spec, &self.dims, &self.inputs(), &Upstream { out, lse, d_out, d_lse: None }, false);
+        let Dims { batch, heads, kv_heads, queries, keys, .. } = self.dims;
+        let d_out = View4::contiguous(&self.data, heads, queries, WIDTH);
+        let upstream = Upstream { out: View4::contiguous(out, heads, queries, WIDTH), lse, d_out, d_lse: None };
+        let mut query = vec![0.0; self.dims.output()];
+        let mut pairs = [0; 2].map(|_| vec![0.0; batch * kv_heads * keys * WIDTH]);
+        let [key, value] = pairs.each_mut().map(|data| View4Mut::heads_first(data, kv_heads, keys, WIDTH));
+        let query = View4Mut::heads_first(&mut query, heads, queries, WIDTH);
+        backward(spec, &self.dims, &self.inputs(), &upstream, InputGradients { query, key, value }, false);
     }
 }
 
@@ -117,6 +127,29 @@ fn a_causal_mask_halves_the_work_and_a_window_makes_it_linear() {
     let further = visits(3072, &window) - visits(1536, &window);
     assert!(further <= 1536 * 4, "128 keys and the strip itself touch at most 4 blocks: {further}");
     assert_eq!(visits(4608, &window) - visits(3072, &window), further, "every further row costs the same");
+}
+
+#[test]
+fn hidden_blocks_cost_nothing() {
+    // A block sees itself, the one before it and the first one.
+    let lists = (0..24).map(|block: usize| vec![0, block.saturating_sub(1), block]).collect();
+    let mask = std::sync::Arc::new(BlockMask::new(&[lists]));
+    for causal in [false, true] {
+        let spec = AttnSpec { causal, blocks: Some(mask.clone()), ..AttnSpec::full(WIDTH) };
+        let tensors = Tensors::new(2, 2, 1, 1536, 1536);
+        let expected = |tile| 2 * needed(&spec, 0..1536, 1536, 2, tile);
+        assert_eq!(visits(|| drop(tensors.forward(&spec))), expected(LINES), "forward, causal {causal}");
+        let forward = tensors.forward(&spec);
+        // A strip of the gradient that straddles blocks of queries meets what lies between their blocks of keys too.
+        let found = visits(|| tensors.backward(&spec, &forward));
+        assert!((expected(48)..expected(48) * 9 / 8).contains(&found), "backward, causal {causal}: {found}");
+        let all = visits(|| drop(tensors.forward(&AttnSpec { blocks: None, ..spec.clone() })));
+        assert!(5 * found < 2 * all, "{found} of {all}");
+        let caches = caches(Codec::F16, 2, 1400);
+        let expected = 2 * needed(&spec, 1360..1400, 1400, 3, LINES);
+        assert_eq!(attended(&spec, &caches, 40).0, expected, "40 rows, causal {causal}");
+        assert_eq!(attended(&spec, &caches, 1).0, SHAPE.heads * 3, "one row, causal {causal}");
+    }
 }
 
 /// Caches of `kv_heads` heads.

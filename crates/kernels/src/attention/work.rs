@@ -1,8 +1,9 @@
 //! What a call of attention has to do by definition, for profiles: hidden keys are not counted, and what several rows read
 //! is read once.
 
-use super::attend::Sequence;
+use super::attend::{Sequence, slot_of_row};
 use super::rows::Shape;
+use super::source::BLOCK;
 use super::spec::AttnSpec;
 use super::view::Dims;
 use super::visible::Visible;
@@ -17,10 +18,10 @@ pub(super) fn name(sequences: &[Sequence<'_>]) -> &'static str {
 pub(super) fn of_rows(spec: &AttnSpec, shape: Shape, sequences: &[Sequence<'_>]) -> Work {
     let mut work = Work::default();
     for sequence in sequences {
-        let Seen { pairs, cache } = Seen::by(spec, sequence);
+        let Seen { pairs, cache } = Seen::by(spec, shape, sequence);
         let rows = sequence.rows.len() * shape.heads;
         work += Work {
-            flops: 2.0 * pairs * (shape.group() * (shape.head_dim + shape.value_dim)) as f64,
+            flops: 2.0 * pairs * (shape.head_dim + shape.value_dim) as f64,
             bytes: cache + floats(rows * (shape.head_dim + shape.value_dim)),
         };
     }
@@ -29,10 +30,10 @@ pub(super) fn of_rows(spec: &AttnSpec, shape: Shape, sequences: &[Sequence<'_>])
 
 /// The scores of rows with their caches, whose values are not read.
 pub(super) fn of_scores(spec: &AttnSpec, shape: Shape, sequence: &Sequence<'_>) -> Work {
-    let Seen { pairs, cache } = Seen::by(spec, sequence);
+    let Seen { pairs, cache } = Seen::by(spec, shape, sequence);
     let keys = shape.head_dim as f64 / (shape.head_dim + shape.value_dim) as f64;
     let queries = floats(sequence.rows.len() * shape.heads * shape.head_dim);
-    Work { flops: 2.0 * pairs * (shape.group() * shape.head_dim) as f64, bytes: keys * cache + queries }
+    Work { flops: 2.0 * pairs * shape.head_dim as f64, bytes: keys * cache + queries }
 }
 
 /// The forward pass over whole tensors.
@@ -53,19 +54,23 @@ pub(super) fn of_gradients(spec: &AttnSpec, dims: &Dims) -> Work {
 
 /// What the rows of a sequence see.
 struct Seen {
-    /// Pairs of a row and a visible slot, over the key/value heads.
+    /// Pairs of a row and a visible slot, over the query heads.
     pairs: f64,
     /// Bytes of the slots that any row sees.
     cache: f64,
 }
 
 impl Seen {
-    fn by(spec: &AttnSpec, sequence: &Sequence<'_>) -> Self {
+    fn by(spec: &AttnSpec, shape: Shape, sequence: &Sequence<'_>) -> Self {
         let mut seen = Self { pairs: 0.0, cache: 0.0 };
-        for &source in &sequence.heads {
+        for (kv_head, &source) in sequence.heads.iter().enumerate() {
             let rows = sequence.rows.len();
             let visible = (0..rows).map(|row| Visible::of_row(spec, source, rows, row));
-            seen.pairs += visible.clone().map(|visible| visible.count() as f64).sum::<f64>();
+            for (row, visible) in visible.clone().enumerate() {
+                let heads = kv_head * shape.group()..(kv_head + 1) * shape.group();
+                let slot = slot_of_row(source.slots(), rows, row);
+                seen.pairs += heads.map(|head| count(spec, head, slot, visible) as f64).sum::<f64>();
+            }
             let slots = visible.reduce(Visible::union).map_or(0, Visible::count);
             seen.cache += source.stored_bytes() as f64 * slots as f64 / source.slots().max(1) as f64;
         }
@@ -75,8 +80,21 @@ impl Seen {
 
 /// Pairs of a query and a visible key in whole tensors.
 fn pairs(spec: &AttnSpec, dims: &Dims) -> f64 {
-    let visible = (0..dims.queries).map(|row| Visible::new(spec, dims.keys, dims.position(row), None).count());
-    (dims.batch * dims.heads) as f64 * visible.map(|count| count as f64).sum::<f64>()
+    let of_row = |head: usize, row: usize| {
+        let position = dims.position(row);
+        count(spec, head, position, Visible::new(spec, dims.keys, position, None)) as f64
+    };
+    let rows = (0..dims.heads).flat_map(|head| (0..dims.queries).map(move |row| (head, row)));
+    dims.batch as f64 * rows.map(|(head, row)| of_row(head, row)).sum::<f64>()
+}
+
+/// How many of the `visible` slots a mask of blocks leaves to the query at slot `query` of `head`.
+fn count(spec: &AttnSpec, head: usize, query: isize, visible: Visible) -> usize {
+    if spec.blocks.is_none() {
+        return visible.count();
+    }
+    let row = spec.blocks_of(head, query);
+    (0..visible.end.div_ceil(BLOCK)).filter(|&block| row.sees(block)).map(|block| visible.count_in(block)).sum()
 }
 
 /// Elements of queries, keys and values.
@@ -92,7 +110,7 @@ fn floats(elements: usize) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::attention::{SPLIT, Segment};
+    use crate::attention::{BlockMask, SPLIT, Segment};
     use crate::kv::{Codec, KeyValues};
 
     fn cache(codec: Codec, slots: usize) -> KeyValues {
@@ -129,5 +147,9 @@ mod tests {
         let dims = Dims { batch: 2, heads: 3, kv_heads: 1, queries: 4, keys: 6, head_dim: 16, value_dim: 16 };
         assert_eq!(of_tensors(&causal, &dims).flops, 64.0 * 6.0 * (3 + 4 + 5 + 6) as f64);
         assert_eq!(of_gradients(&causal, &dims).flops, 2.5 * of_tensors(&causal, &dims).flops);
+        let dims = Dims { batch: 1, heads: 2, kv_heads: 1, queries: 130, keys: 130, ..dims };
+        let mask = BlockMask::new(&[vec![vec![0], vec![1, 9], vec![0, 2]]]);
+        let masked = AttnSpec { blocks: Some(mask.into()), ..AttnSpec::full(16) };
+        assert_eq!(of_tensors(&masked, &dims).flops, 2.0 * 64.0 * (64 * 64 + 64 * 64 + 2 * (64 + 2)) as f64);
     }
 }

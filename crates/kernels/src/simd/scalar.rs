@@ -150,7 +150,7 @@ impl Simd for Scalar {
     }
     #[inline(always)]
     fn exp2_whole(self, n: Self::F) -> Self::F {
-        map(n, |n| f32::from_bits(((n as i32 + 127) as u32) << 23))
+        map(n, |n| f32::from_bits(((n as i32).wrapping_add(127) as u32) << 23))
     }
     #[inline(always)]
     fn select_less(self, a: Self::F, b: Self::F, then: Self::F, otherwise: Self::F) -> Self::F {

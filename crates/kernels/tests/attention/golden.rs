@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use headwise_kernels::attention::{
-    AttnSpec, Dims, Float, HeadSum, Inputs, Rows, Segment, Shape, Stats, Strided, Upstream, View4, backward,
-    column_sums, forward,
+    AttnSpec, Dims, Float, HeadSum, InputGradients, Inputs, Rows, Segment, Shape, Stats, Strided, Upstream, View4,
+    View4Mut, backward, column_sums, forward,
 };
 use safetensors::SafeTensors;
 use serde_json::Value;
@@ -84,15 +84,23 @@ impl<'a> Case<'a> {
             bias: bias.as_ref().map(|bias| View4 { data: bias, strides: [0, queries * keys, keys] }),
         };
         let (mut out, mut lse) = (vec![f32::NAN; self.dims.output()], vec![f32::NAN; self.dims.lse()]);
-        forward(&self.spec, &self.dims, &inputs, &mut out, &mut lse);
+        let width = head_dim;
+        forward(&self.spec, &self.dims, &inputs, View4Mut::heads_first(&mut out, heads, queries, width), &mut lse);
         self.compare("output", &out, 1e-5);
         self.compare("lse", &lse, 1e-5);
-        let d_out = View4::contiguous(&d_out, heads, queries, head_dim);
-        let upstream = Upstream { out: &out, lse: &lse, d_out, d_lse: d_lse.as_deref() };
-        let gradients = backward(&self.spec, &self.dims, &inputs, &upstream, true);
-        self.compare("d_query", &gradients.query, 1e-4);
-        self.compare("d_key", &gradients.key, 1e-4);
-        self.compare("d_value", &gradients.value, 1e-4);
+        let [out, d_out] = [&out, &d_out].map(|data| View4::contiguous(data, heads, queries, width));
+        let upstream = Upstream { out, lse: &lse, d_out, d_lse: d_lse.as_deref() };
+        let mut found = [query.len(), key.len(), value.len()].map(|length| vec![f32::NAN; length]);
+        let [d_query, d_key, d_value] = &mut found;
+        let of_inputs = InputGradients {
+            query: View4Mut::heads_first(d_query, heads, queries, width),
+            key: View4Mut::heads_first(d_key, kv_heads, keys, width),
+            value: View4Mut::heads_first(d_value, kv_heads, keys, width),
+        };
+        let gradients = backward(&self.spec, &self.dims, &inputs, &upstream, of_inputs, true);
+        for (name, gradient) in ["d_query", "d_key", "d_value"].into_iter().zip(&found) {
+            self.compare(name, gradient, 1e-4);
+        }
         for (name, gradient) in
             [("d_bias", gradients.bias), ("d_slopes", gradients.slopes), ("d_sinks", gradients.sink_logits)]
         {

@@ -41,6 +41,9 @@ impl Row<'_> {
     }
 
     fn sees(&self, key: usize) -> bool {
+        if self.spec.blocks.as_ref().is_some_and(|mask| !mask.sees(self.head, self.slot, key)) {
+            return false;
+        }
         let distance = self.position(self.slot) - self.position(key as isize);
         let before = key as isize <= self.slot;
         match self.spec.window {

@@ -2,13 +2,26 @@
 
 use std::sync::Arc;
 
-use headwise_kernels::attention::{AttnSpec, Dims, Gradients, Inputs, Upstream, View4, backward, forward};
+use headwise_kernels::attention::{
+    AttnSpec, BlockMask, Dims, InputGradients, Inputs, Upstream, View4, View4Mut, backward, forward,
+};
 use proptest::prelude::*;
 
 use crate::dense::Problem;
 use crate::reference::assert_close;
 
-/// Output, log-sum-exp and gradients of the kernels, from tensors in the layout `[batch, tokens, heads, width]`.
+/// Gradients of everything, `[batch, heads, tokens, width]`.
+struct Gradients {
+    query: Vec<f32>,
+    key: Vec<f32>,
+    value: Vec<f32>,
+    bias: Option<Vec<f32>>,
+    sink_logits: Option<Vec<f32>>,
+    slopes: Option<Vec<f32>>,
+}
+
+/// Output, log-sum-exp and gradients of the kernels, from tensors in the layout `[batch, tokens, heads, width]` to such
+/// tensors, which are returned as `[batch, heads, tokens, width]`.
 fn run(problem: &Problem) -> (Vec<f32>, Vec<f32>, Gradients) {
     let dims = &problem.dims;
     let layout = |data: &[f32], heads: usize, tokens: usize, width: usize| {
@@ -21,10 +34,38 @@ fn run(problem: &Problem) -> (Vec<f32>, Vec<f32>, Gradients) {
     let bias = problem.bias.as_ref().map(|bias| View4 { data: &bias.data, strides: bias.strides });
     let inputs = Inputs { query: query.view(), key: key.view(), value: value.view(), bias };
     let (mut out, mut lse) = (vec![f32::NAN; dims.output()], vec![f32::NAN; dims.lse()]);
-    forward(&problem.spec, dims, &inputs, &mut out, &mut lse);
-    let upstream = Upstream { out: &out, lse: &lse, d_out: d_out.view(), d_lse: problem.d_lse.as_deref() };
-    let gradients = backward(&problem.spec, dims, &inputs, &upstream, true);
-    (out, lse, gradients)
+    let turned = View4Mut::tokens_first(&mut out, dims.heads, dims.queries, dims.value_dim);
+    let strides = turned.strides;
+    forward(&problem.spec, dims, &inputs, turned, &mut lse);
+    let upstream = Upstream {
+        out: View4 { data: &out, strides },
+        lse: &lse,
+        d_out: d_out.view(),
+        d_lse: problem.d_lse.as_deref(),
+    };
+    let [mut d_query, mut d_key, mut d_value] =
+        [&problem.query, &problem.key, &problem.value].map(|input| vec![f32::NAN; input.len()]);
+    let of_inputs = InputGradients {
+        query: View4Mut::tokens_first(&mut d_query, dims.heads, dims.queries, dims.head_dim),
+        key: View4Mut::tokens_first(&mut d_key, dims.kv_heads, dims.keys, dims.head_dim),
+        value: View4Mut::tokens_first(&mut d_value, dims.kv_heads, dims.keys, dims.value_dim),
+    };
+    let found = backward(&problem.spec, dims, &inputs, &upstream, of_inputs, true);
+    let gradients = Gradients {
+        query: heads_first(&d_query, dims.heads, dims.queries, dims.head_dim),
+        key: heads_first(&d_key, dims.kv_heads, dims.keys, dims.head_dim),
+        value: heads_first(&d_value, dims.kv_heads, dims.keys, dims.value_dim),
+        bias: found.bias,
+        sink_logits: found.sink_logits,
+        slopes: found.slopes,
+    };
+    (heads_first(&out, dims.heads, dims.queries, dims.value_dim), lse, gradients)
+}
+
+/// `[batch, tokens, heads, width]` as `[batch, heads, tokens, width]`.
+fn heads_first(data: &[f32], heads: usize, tokens: usize, width: usize) -> Vec<f32> {
+    let row = |row: usize| (row / (heads * tokens) * tokens + row % tokens) * heads + row / tokens % heads;
+    (0..data.len() / width).flat_map(|i| &data[row(i) * width..][..width]).copied().collect()
 }
 
 /// A tensor `[batch, heads, tokens, width]` stored as a projection leaves it.
@@ -86,17 +127,26 @@ fn dims(batch: usize, heads: [usize; 2], tokens: [usize; 2], widths: [usize; 2])
 
 fn specs(heads: usize) -> impl Strategy<Value = AttnSpec> {
     let window = prop_oneof![Just(None), (0usize..90).prop_map(Some)];
-    (any::<bool>(), window, 0usize..70, any::<bool>(), any::<bool>(), any::<bool>()).prop_map(
-        move |(causal, window, sinks_keep, softcap, alibi, sinks)| AttnSpec {
+    (any::<bool>(), window, 0usize..70, any::<bool>(), any::<bool>(), any::<bool>(), masks(heads)).prop_map(
+        move |(causal, window, sinks_keep, softcap, alibi, sinks, blocks)| AttnSpec {
             causal,
             window,
             sinks_keep,
+            blocks,
             softcap: softcap.then_some(1.5),
             alibi: alibi.then(|| (0..heads).map(|head| 0.3 / (head + 1) as f32).collect()),
             sink_logits: sinks.then(|| (0..heads).map(|head| head as f32 - 1.0).collect()),
             ..AttnSpec::full(16)
         },
     )
+}
+
+/// No mask, or three blocks of queries on three blocks of keys: one for all heads, or one for each.
+fn masks(heads: usize) -> impl Strategy<Value = Option<Arc<BlockMask>>> {
+    let list = proptest::collection::vec(0usize..3, 0..3);
+    let lists = move |heads: usize| proptest::collection::vec(proptest::collection::vec(list.clone(), 3), heads);
+    let mask = prop_oneof![lists(1), lists(heads)].prop_map(|lists| Some(Arc::new(BlockMask::new(&lists))));
+    prop_oneof![Just(None), mask]
 }
 
 fn broadcasts() -> impl Strategy<Value = Option<[bool; 3]>> {
@@ -226,5 +276,35 @@ fn a_short_tensor_is_refused() {
     let view = |data| View4::contiguous(data, 2, 4, 16);
     let inputs =
         Inputs { query: view(&problem.query), key: view(&problem.key), value: view(&problem.value), bias: None };
-    forward(&problem.spec, &dims, &inputs, &mut vec![0.0; dims.output()], &mut vec![0.0; dims.lse()]);
+    let (mut out, mut lse) = (vec![0.0; dims.output()], vec![0.0; dims.lse()]);
+    forward(&problem.spec, &dims, &inputs, View4Mut::heads_first(&mut out, 2, 4, 16), &mut lse);
+}
+
+#[test]
+fn both_orders_of_heads_and_tokens_hold_the_same_numbers() {
+    // Few pairs share their prepared keys, many prepare their own.
+    for batch in [1, 40] {
+        let problem = Problem::new(AttnSpec::causal(16), dims(batch, [2, 1], [70, 90], [24, 16]), None, 8);
+        let (dims, tokens_first) = (problem.dims, run(&problem));
+        let inputs = Inputs {
+            query: View4::contiguous(&problem.query, 2, 70, 24),
+            key: View4::contiguous(&problem.key, 1, 90, 24),
+            value: View4::contiguous(&problem.value, 1, 90, 16),
+            bias: None,
+        };
+        let (mut out, mut lse) = (vec![f32::NAN; dims.output()], vec![f32::NAN; dims.lse()]);
+        forward(&problem.spec, &dims, &inputs, View4Mut::heads_first(&mut out, 2, 70, 16), &mut lse);
+        assert!(tokens_first.0 == out && tokens_first.1 == lse, "batch {batch}");
+    }
+}
+
+#[test]
+#[should_panic(expected = "output: strides [64, 16, 16] are none of")]
+fn rows_that_overlap_are_refused() {
+    let problem = Problem::new(AttnSpec::causal(16), dims(1, [2, 2], [4, 4], [16, 16]), None, 3);
+    let view = |data| View4::contiguous(data, 2, 4, 16);
+    let inputs =
+        Inputs { query: view(&problem.query), key: view(&problem.key), value: view(&problem.value), bias: None };
+    let (mut out, mut lse) = (vec![0.0; 128], vec![0.0; 8]);
+    forward(&problem.spec, &problem.dims, &inputs, View4Mut { data: &mut out, strides: [64, 16, 16] }, &mut lse);
 }

@@ -1,8 +1,9 @@
 //! Attention of training and of decoding. Inputs are uniform with variance 1; outputs are allocated before the clock starts,
-//! except gradients, which the kernel allocates.
+//! gradients too.
 
 use headwise_kernels::attention::{
-    AttnSpec, Dims, Inputs, Rows, RowsMut, Segment, Shape, StatsOut, Upstream, View4, attend, backward, forward,
+    AttnSpec, Dims, InputGradients, Inputs, Rows, RowsMut, Segment, Shape, StatsOut, Upstream, View4, View4Mut, attend,
+    backward, forward,
 };
 use headwise_kernels::kv::{Codec, KeyValues};
 
@@ -40,6 +41,10 @@ impl Tensors {
         View4::contiguous(data, self.dims.heads, self.dims.queries, self.dims.head_dim)
     }
 
+    fn view_mut<'a>(&self, data: &'a mut [f32]) -> View4Mut<'a> {
+        View4Mut::heads_first(data, self.dims.heads, self.dims.queries, self.dims.head_dim)
+    }
+
     fn inputs(&self) -> Inputs<'_> {
         let [query, key, value] = [&self.query, &self.key, &self.value].map(|data| self.view(data));
         Inputs { query, key, value, bias: None }
@@ -62,7 +67,9 @@ pub(super) fn forward_rows(run: &Run<'_>) -> Vec<BenchRow> {
     let tensors = Tensors::new(run);
     let (inputs, spec) = (tensors.inputs(), AttnSpec::causal(tensors.dims.head_dim));
     let (mut out, mut lse) = (vec![0.0; tensors.dims.output()], vec![0.0; tensors.dims.lse()]);
-    let times = Times::of_calls(run.repeats(7, 0.5), || forward(&spec, &tensors.dims, &inputs, &mut out, &mut lse));
+    let times = Times::of_calls(run.repeats(7, 0.5), || {
+        forward(&spec, &tensors.dims, &inputs, tensors.view_mut(&mut out), &mut lse);
+    });
     vec![BenchRow::new(run.name, run.params("f32"), times, Some(2.0 * tensors.product_flops()), None)]
 }
 
@@ -72,10 +79,13 @@ pub(super) fn train(run: &Run<'_>) -> Vec<BenchRow> {
     let (inputs, spec) = (tensors.inputs(), AttnSpec::causal(tensors.dims.head_dim));
     let d_out = numbers(tensors.dims.output(), 4);
     let (mut out, mut lse) = (vec![0.0; tensors.dims.output()], vec![0.0; tensors.dims.lse()]);
+    let mut gradients = [0; 3].map(|_| vec![0.0; tensors.dims.output()]);
     let times = Times::of_calls(run.repeats(7, 0.5), || {
-        forward(&spec, &tensors.dims, &inputs, &mut out, &mut lse);
-        let upstream = Upstream { out: &out, lse: &lse, d_out: tensors.view(&d_out), d_lse: None };
-        std::hint::black_box(backward(&spec, &tensors.dims, &inputs, &upstream, false));
+        forward(&spec, &tensors.dims, &inputs, tensors.view_mut(&mut out), &mut lse);
+        let upstream = Upstream { out: tensors.view(&out), lse: &lse, d_out: tensors.view(&d_out), d_lse: None };
+        let [query, key, value] = gradients.each_mut().map(|gradient| tensors.view_mut(gradient));
+        let gradients = InputGradients { query, key, value };
+        std::hint::black_box(backward(&spec, &tensors.dims, &inputs, &upstream, gradients, false));
     });
     vec![BenchRow::new(run.name, run.params("f32"), times, Some(7.0 * tensors.product_flops()), None)]
 }

@@ -6,6 +6,7 @@
 //! - `median_ms`, `min_ms`, `max_ms`: one call (for `decode`: one token), after a warm-up;
 //! - `gflops`: arithmetic that the definition needs, 10⁹ operations per second: hidden keys are not counted, and a
 //!   backward pass of attention counts as five products to the forward pass's two;
+//! - `peak_mib` (of `train_step`, on Linux): memory at its peak less that before, parameters and data included;
 //! - `gbs`: 10⁹ bytes per second of what must be read and written once (weights, caches, inputs, outputs).
 //!
 //! [`Peaks`] has the machine's own limits for both, measured in the same run.
@@ -15,6 +16,7 @@ mod cross_entropy;
 mod element_wise;
 mod linear_recurrence;
 mod matrix_product;
+mod memory;
 mod model;
 mod peaks;
 mod plan;

@@ -52,6 +52,9 @@ pub struct BenchRow {
     pub gflops: Option<f64>,
     /// 10⁹ bytes per second at the median, where bytes are counted.
     pub gbs: Option<f64>,
+    /// MiB that were resident at the peak, less those before anything of the benchmark was made; absent where not measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peak_mib: Option<f64>,
     /// Where the time of all timed calls went; absent unless asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub profile: Option<Vec<ProfileRow>>,
@@ -70,6 +73,7 @@ impl BenchRow {
             max_ms: times.max,
             gflops: flops.map(rate).filter(|rate| rate.is_finite()),
             gbs: bytes.map(rate).filter(|rate| rate.is_finite()),
+            peak_mib: None,
             profile: times.profile.as_ref().map(profile::rows),
         }
     }

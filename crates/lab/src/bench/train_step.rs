@@ -14,6 +14,7 @@ use headwise_nn::position::Nope;
 use headwise_train::optimiser::AdamW;
 
 use super::attention::numbers;
+use super::memory::growth_of;
 use super::plan::Run;
 use super::{BenchRow, Times};
 
@@ -63,19 +64,26 @@ impl Encoder {
 /// `train_step`
 pub(super) fn train_step(run: &Run<'_>) -> Vec<BenchRow> {
     let [batch, tokens, dim, layers] = run.shape.sides();
+    let (times, peak_mib) = growth_of(|| steps(run));
+    let (rows, attended) = (batch * tokens, batch * tokens * tokens);
+    // Four projections of attention and two of the MLP; scores and sums of values. The gradient takes twice as much.
+    let forward = 2 * layers * (rows * dim * dim * (4 + 2 * EXPANSION) + 2 * attended * dim);
+    let row = BenchRow::new(run.name, run.params("f32"), times, Some(3.0 * forward as f64), None);
+    vec![BenchRow { peak_mib, ..row }]
+}
+
+/// Times of steps.
+fn steps(run: &Run<'_>) -> Times {
+    let [batch, tokens, dim, layers] = run.shape.sides();
     let device = Device::flex().autodiff();
     let mut model = Some(Encoder::new(dim, layers, &device));
     let mut optimiser = ModuleOptimizer::from(AdamW::default());
     let x = TensorData::new(numbers(batch * tokens * dim, 1), [batch, tokens, dim]);
     let x = Tensor::<3>::from_data(x, &device);
-    let times = Times::of_calls(run.repeats(7, 1.0), || {
+    Times::of_calls(run.repeats(7, 1.0), || {
         if let Some(last) = model.take() {
             let gradients = GradientsParams::from_grads(last.loss(x.clone()).backward(), &last);
             model = Some(optimiser.step(LEARNING_RATE, last, gradients));
         }
-    });
-    let (rows, attended) = (batch * tokens, batch * tokens * tokens);
-    // Four projections of attention and two of the MLP; scores and sums of values. The gradient takes twice as much.
-    let forward = 2 * layers * (rows * dim * dim * (4 + 2 * EXPANSION) + 2 * attended * dim);
-    vec![BenchRow::new(run.name, run.params("f32"), times, Some(3.0 * forward as f64), None)]
+    })
 }

@@ -231,13 +231,15 @@ impl Attention {
             causal: self.causal,
             window: self.window,
             sinks_keep: self.sinks_keep,
+            blocks: None,
             softcap: self.softcap,
             alibi: None,
             sink_logits: None,
-            want: Stats::default(),
+            want: Stats { lse: true, ..Stats::default() },
         };
         let attended = ops::attention(query, key, tensors.float("value"), tensors.find("bias"), &spec);
-        Ok(vec![("output", Flat::new(attended.output)), ("lse", Flat::new(attended.lse))])
+        let lse = attended.lse.map(|lse| ("lse", Flat::new(lse)));
+        Ok([("output", Flat::new(attended.output))].into_iter().chain(lse).collect())
     }
 }
 

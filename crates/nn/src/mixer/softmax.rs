@@ -112,6 +112,7 @@ impl SoftmaxSpec {
             causal: self.causal,
             window: self.window,
             sinks_keep: 0,
+            blocks: None,
             softcap: self.softcap,
             alibi,
             sink_logits: None,

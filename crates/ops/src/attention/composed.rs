@@ -42,7 +42,7 @@ pub(super) fn attention(
     });
     Attended {
         output: weights.clone().matmul(spread(value, heads)),
-        lse: lse.mask_fill(empty, f32::NEG_INFINITY).squeeze_dim(3),
+        lse: spec.want.lse.then(|| lse.mask_fill(empty, f32::NEG_INFINITY).squeeze_dim(3)),
         entropy,
         col_sum: spec.want.col_sum.then(|| weights.sum_dim(2).squeeze_dim(2)),
     }
@@ -64,14 +64,19 @@ fn scores(query: Tensor<4>, key: Tensor<4>, bias: Option<Tensor<4>>, spec: &Attn
     if let Some(bias) = bias {
         scores = scores + bias;
     }
-    let hidden = pairs(queries, keys, |position, key| !sees(spec, position, key)).collect();
-    let hidden = TensorData::new::<bool, _>(hidden, [1, 1, queries, keys]);
+    let lists = spec.blocks.as_ref().map_or(1, |mask| mask.heads());
+    let hidden = |head| pairs(queries, keys, move |position, key| !sees(spec, head, position, key));
+    let hidden = (0..lists).flat_map(hidden).collect();
+    let hidden = TensorData::new::<bool, _>(hidden, [1, lists, queries, keys]);
     let hidden = Tensor::<4, Bool>::from_data(hidden, &scores.device()).expand(scores.dims());
     scores.mask_fill(hidden, f32::NEG_INFINITY)
 }
 
-/// Whether a query at `position` sees `key`.
-fn sees(spec: &AttnSpec, position: isize, key: isize) -> bool {
+/// Whether a query of `head` at `position` sees `key`.
+fn sees(spec: &AttnSpec, head: usize, position: isize, key: isize) -> bool {
+    if spec.blocks.as_ref().is_some_and(|mask| !mask.sees(head, position, key.unsigned_abs())) {
+        return false;
+    }
     let not_later = key <= position || !(spec.causal || spec.window.is_some());
     let near = spec.window.is_none_or(|window| position.abs_diff(key) < window) || key.unsigned_abs() < spec.sinks_keep;
     not_later && near

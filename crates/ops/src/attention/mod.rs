@@ -16,8 +16,9 @@ use crate::kernel_op::kernels_serve;
 pub struct Attended {
     /// `[batch, heads, queries, value_dim]`.
     pub output: Tensor<4>,
-    /// The log-sum-exp of the scores, sink logit included: `[batch, heads, queries]`, differentiable.
-    pub lse: Tensor<3>,
+    /// The log-sum-exp of the scores, sink logit included: `[batch, heads, queries]`, differentiable, if [`AttnSpec::want`]
+    /// names it.
+    pub lse: Option<Tensor<3>>,
     /// `-Σ_j p_ij ln p_ij`, the sink logit counted as a key: `[batch, heads, queries]`, if [`AttnSpec::want`] names it.
     pub entropy: Option<Tensor<3>>,
     /// The weight each key receives, `Σ_i p_ij`: `[batch, heads, keys]`, if [`AttnSpec::want`] names it.
@@ -28,7 +29,8 @@ pub struct Attended {
 /// `[batch, kv_heads, keys, value_dim]`, with an optional `bias` that broadcasts to `[batch, heads, queries, keys]`.
 ///
 /// The last query stands at the last key. Gradients reach `query`, `key`, `value` and `bias` from `output` and `lse`. Inputs
-/// may be views with other strides, such as a projection with its heads swapped to the front; they are not copied. With
+/// may be views with other strides, such as a projection with its heads swapped to the front; they are not copied. The output is
+/// such a view: with its heads swapped back, `[batch, queries, heads, value_dim]`, it is what a projection takes. With
 /// `entropy` or `col_sum` wanted, all weights are formed, `[batch, heads, queries, keys]`; without, memory is linear in
 /// the tokens.
 ///

@@ -2,7 +2,7 @@
 
 use crate::check::{check, check_half, values};
 use burn::tensor::{DType, Device, Tensor, TensorData};
-use headwise_kernels::attention::{AttnSpec, Stats};
+use headwise_kernels::attention::{AttnSpec, BlockMask, Stats};
 use headwise_ops::{Attended, attention};
 use proptest::prelude::*;
 
@@ -60,8 +60,16 @@ impl Case {
     }
 }
 
+const LSE: Stats = Stats { lse: true, entropy: false, col_sum: false };
+
+/// Causal attention that returns its log-sum-exp.
+fn causal(head_dim: usize) -> AttnSpec {
+    AttnSpec { want: LSE, ..AttnSpec::causal(head_dim) }
+}
+
 /// Rows that see nothing have an `lse` of −∞, which no loss can use.
-fn finite(lse: Tensor<3>) -> Tensor<3> {
+fn finite(lse: Option<Tensor<3>>) -> Tensor<3> {
+    let lse = lse.expect("it was asked for");
     let empty = lse.clone().equal_elem(f32::NEG_INFINITY);
     lse.mask_fill(empty, 0.0)
 }
@@ -80,9 +88,11 @@ prop_compose! {
         causal: bool, window in prop::option::of(1usize..12), sinks_keep in 0usize..3,
         softcap in prop::option::of(1.0f32..4.0), alibi in prop::option::of(prop::collection::vec(0.0f32..0.5, heads)),
         sink_logits in prop::option::of(prop::collection::vec(-1.0f32..1.0, heads)), scale in 0.2f32..1.0,
+        mask in prop::option::of(prop::collection::vec(prop::collection::vec(prop::collection::vec(0usize..2, 0..3), 2), heads)),
     ) -> AttnSpec {
         let [alibi, sink_logits] = [alibi, sink_logits].map(|values| values.map(Into::into));
-        AttnSpec { scale, causal, window, sinks_keep, softcap, alibi, sink_logits, want: Stats::default() }
+        let blocks = mask.map(|lists| BlockMask::new(&lists).into());
+        AttnSpec { scale, causal, window, sinks_keep, blocks, softcap, alibi, sink_logits, want: LSE }
     }
 }
 
@@ -126,7 +136,7 @@ fn the_log_sum_exp_alone_has_a_gradient() {
     let operation = |x: Vec<Tensor<1>>| {
         let value = Tensor::<1>::zeros([36], (&x[0].device(), x[0].dtype()));
         let inputs = vec![x[0].clone(), x[1].clone(), value, x[2].clone()];
-        vec![finite(case.attend(inputs, &AttnSpec::causal(4)).lse).reshape([-1])]
+        vec![finite(case.attend(inputs, &causal(4)).lse).reshape([-1])]
     };
     let mut inputs = case.inputs(3);
     inputs.remove(2);
@@ -139,8 +149,8 @@ fn query_key_and_value_may_be_parts_of_one_projection() {
     let operation = |x: Vec<Tensor<1>>| {
         let projected = x[0].clone().reshape([batch, tokens, 3 * heads, width]);
         let part = |i| projected.clone().narrow(2, i * heads, heads).swap_dims(1, 2);
-        let Attended { output, lse, .. } = attention(part(0), part(1), part(2), None, &AttnSpec::causal(width));
-        vec![output.reshape([-1]), lse.reshape([-1])]
+        let Attended { output, lse, .. } = attention(part(0), part(1), part(2), None, &causal(width));
+        vec![output.reshape([-1]), finite(lse).reshape([-1])]
     };
     check(&operation, &[values(17, batch * tokens * 3 * heads * width, 1.0)]);
 }
@@ -155,10 +165,14 @@ fn a_query_that_sees_nothing_gives_zero_without_gradient() {
             .into_iter()
             .map(|x| Tensor::<1>::from_data(TensorData::new(x.clone(), [x.len()]), (&device, dtype)).require_grad())
             .collect();
-        let Attended { output, lse, .. } = SMALL.attend(leaves.clone(), &AttnSpec::causal(4));
+        let Attended { output, lse, .. } = SMALL.attend(leaves.clone(), &causal(4));
         let numbers = |tensor: Tensor<1>| tensor.into_data().convert::<f32>().try_into_vec::<f32>().unwrap();
         assert!(numbers(output.clone().narrow(2, 0, 2).reshape([-1])).iter().all(|&value| value == 0.0));
-        assert!(numbers(lse.clone().narrow(2, 0, 2).reshape([-1])).iter().all(|&value| value == f32::NEG_INFINITY));
+        assert!(
+            numbers(lse.clone().expect("it was asked for").narrow(2, 0, 2).reshape([-1]))
+                .iter()
+                .all(|&value| value == f32::NEG_INFINITY)
+        );
         let gradients = (output.sum() + finite(lse).sum()).backward();
         let query = leaves[0].grad(&gradients).unwrap().reshape([1, 5, 4, 4]).swap_dims(1, 2);
         assert!(numbers(query.clone().narrow(2, 0, 2).reshape([-1])).iter().all(|&value| value == 0.0), "{dtype:?}");
