@@ -25,7 +25,8 @@ fn a_filter_is_a_name_or_a_part_of_names() {
         plan.benchmarks().map(Benchmark::name).collect::<Vec<_>>()
     };
     assert_eq!(names(Some("decode")), ["decode"], "an exact name is not a part of another");
-    assert_eq!(names(Some("attention")), ["attention_forward", "attention_train", "attention_decode"]);
+    let attention = ["attention_forward", "attention_train", "attention_decode", "linear_attention"];
+    assert_eq!(names(Some("attention")), attention);
     assert_eq!(names(None), Benchmark::ALL.map(Benchmark::name));
 }
 
@@ -48,7 +49,7 @@ fn a_shape_must_fit_every_benchmark_chosen() {
 #[test]
 fn default_shapes_are_the_ones_peers_run() {
     let plan = Plan::new(None, None).expect("a plan");
-    assert_eq!(plan.steps(), 3 + 3 + 1 + 12 + 1 + 4 + 4 + 4);
+    assert_eq!(plan.steps(), 3 + 3 + 1 + 3 + 12 + 1 + 4 + 4 + 4);
 }
 
 #[test]
@@ -68,6 +69,7 @@ fn every_benchmark_runs_and_fills_its_columns() {
     for benchmark in Benchmark::ALL {
         let shape = match benchmark {
             Benchmark::AttentionForward | Benchmark::AttentionTrain => "2x2x9x16",
+            Benchmark::LinearAttention | Benchmark::Retention | Benchmark::Gla => "2x2x70x16",
             Benchmark::AttentionDecode => "2x6x70x32",
             Benchmark::TrainStep => "2x9x64x1",
             Benchmark::QuantMatmul => "3x64x48",
