@@ -167,9 +167,9 @@ impl Trainer {
         let mut take = |name: &str| parts.remove(name).ok_or_else(|| damaged(name, "it is missing".into()));
         let load = |model: Decoder, name: &str, bytes: Vec<u8>| {
             let record = ModuleRecord::from_bytes(Bytes::from_bytes_vec(bytes));
-            let loaded = record.map_err(|error| error.to_string()).and_then(|record| {
-                model.try_load_record(record).map_err(|error| error.to_string())
-            });
+            let loaded = record
+                .map_err(|error| error.to_string())
+                .and_then(|record| model.try_load_record(record).map_err(|error| error.to_string()));
             loaded.map_err(|reason| damaged(name, reason))
         };
         let model = self.model.take().expect("the model is away only within a step");
@@ -212,8 +212,10 @@ impl Trainer {
             let report = self.step()?;
             observer.step(&report);
             let due = |every: u64| self.state.step.is_multiple_of(every) || self.state.step == self.spec.steps();
-            let (evaluate, save) =
-                (self.spec.evaluation.as_ref().is_some_and(|evaluation| due(evaluation.every)), due(self.spec.checkpoints.every));
+            let (evaluate, save) = (
+                self.spec.evaluation.as_ref().is_some_and(|evaluation| due(evaluation.every)),
+                due(self.spec.checkpoints.every),
+            );
             if evaluate && let Some(evaluation) = self.evaluate()? {
                 observer.evaluation(&evaluation);
                 let better = self.state.best.is_none_or(|(loss, _)| evaluation.loss < loss);
@@ -279,7 +281,12 @@ impl Trainer {
     }
 
     /// What is shown and asked in a step of a stage, in parts.
-    fn parts(&self, stage: u64, Stage { sequences, length, parts, .. }: Stage, before: u64) -> Result<Vec<(TokenView, TokenTarget)>, TrainError> {
+    fn parts(
+        &self,
+        stage: u64,
+        Stage { sequences, length, parts, .. }: Stage,
+        before: u64,
+    ) -> Result<Vec<(TokenView, TokenTarget)>, TrainError> {
         let part = |part: u64| {
             let range = sequences * part / parts as u64..sequences * (part + 1) / parts as u64;
             let mut documents = Vec::new();

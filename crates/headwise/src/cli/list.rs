@@ -2,6 +2,7 @@
 
 use clap::Args;
 use headwise::catalogue::{self, FamilyEntry, System};
+use headwise::lab::experiments;
 use headwise::spec::Signature;
 
 use super::Outcome;
@@ -35,6 +36,12 @@ impl List {
             println!("{}", family.name);
             for method in &family.methods {
                 println!("  {:<20} {}", method.name, method.summary());
+            }
+        }
+        if self.family.is_none() {
+            println!("systems");
+            for system in catalogue::systems() {
+                println!("  {:<5} {:<13} {}", system.id, catalogue::status(&system.id).name(), system.title);
             }
         }
         println!("\nheadwise explain NAME tells more.");
@@ -83,6 +90,10 @@ impl Explain {
 
 fn print_system(system: &System) {
     println!("{} {}\n{} ({})\nfamily: {}", system.id, system.title, system.paper, system.year, system.family);
+    println!("claims: {}", catalogue::status(&system.id).name());
+    for claim in experiments::find(&system.id).into_iter().flat_map(|experiment| experiment.claims) {
+        println!("  {} {} {}", claim.direction.sign(), claim.threshold, claim.text);
+    }
     for family in catalogue::families() {
         for method in family.methods.iter().filter(|method| system.methods.iter().any(|name| *name == method.name)) {
             println!("  {:<20} {}", method.name, method.summary());

@@ -61,13 +61,15 @@ impl Reproduce {
                     rows: rows.clone(),
                 };
                 let date = Zoned::now().date().to_string();
-                let path = Record { date, source: experiment.hash(), envelope }.write(Path::new("results/reproduce"), experiment.id)?;
+                let path = Record { date, source: experiment.hash(), envelope }
+                    .write(Path::new("results/reproduce"), experiment.id)?;
                 eprintln!("recorded in {}", path.display());
             }
             all.extend(rows);
         }
         if let Some(output) = output {
-            let envelope = Envelope { version: env!("CARGO_PKG_VERSION").into(), machine, command: command(), rows: all.clone() };
+            let envelope =
+                Envelope { version: env!("CARGO_PKG_VERSION").into(), machine, command: command(), rows: all.clone() };
             output.write(&(serde_json::to_string_pretty(&envelope)? + "\n"))?;
         }
         match all.iter().find(|row| row.verdict != Verdict::Holds) {
@@ -116,7 +118,8 @@ fn print_rows(rows: &[ExperimentRow]) {
     for claim in rows.chunk_by(|a, b| a.claim == b.claim) {
         let Some(first) = claim.first() else { continue };
         let numbers: Vec<String> = claim.iter().map(|row| format!("{:.4}", row.measured)).collect();
-        let baselines: Vec<String> = claim.iter().filter_map(|row| row.baseline).map(|value| format!("{value:.4}")).collect();
+        let baselines: Vec<String> =
+            claim.iter().filter_map(|row| row.baseline).map(|value| format!("{value:.4}")).collect();
         let beside = if baselines.is_empty() { String::new() } else { format!("; baseline {}", baselines.join(", ")) };
         println!(
             "{:<13} {}: {}\n              {} {} {}{beside}",

@@ -31,7 +31,8 @@ pub(super) fn run(mixer: &MixerSpec, tensors: &Tensors) -> Result<Vec<(&'static 
 
 /// The only mixer that runs alone so far.
 fn softmax(mixer: &MixerSpec) -> Result<&SoftmaxSpec, ComponentError> {
-    let reason = || ComponentError::Parameter(format!("`{}` cannot be run alone yet: only `softmax` can", mixer.name()));
+    let reason =
+        || ComponentError::Parameter(format!("`{}` cannot be run alone yet: only `softmax` can", mixer.name()));
     mixer.softmax().ok_or_else(reason)
 }
 

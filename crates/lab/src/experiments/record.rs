@@ -78,7 +78,8 @@ impl Record {
 pub fn status(experiment: &Experiment, text: Option<&str>) -> Status {
     let Some(record) = text.and_then(|text| serde_json::from_str::<Record>(text).ok()) else { return Status::NotRun };
     let rows = &record.envelope.rows;
-    let recorded = |claim: &super::Claim| rows.iter().any(|row| row.claim == claim.text && row.threshold == claim.threshold);
+    let recorded =
+        |claim: &super::Claim| rows.iter().any(|row| row.claim == claim.text && row.threshold == claim.threshold);
     let any = |verdict: Verdict| rows.iter().any(|row| row.verdict == verdict);
     match () {
         () if record.source != experiment.hash() || !experiment.claims.iter().all(recorded) => Status::Stale,

@@ -103,7 +103,8 @@ mod tests {
     #[test]
     fn the_median_and_every_baseline_decide() {
         let of = |numbers: &[(f64, f64)]| {
-            let measured: Vec<_> = numbers.iter().map(|&(value, baseline)| Measured::against(value, baseline)).collect();
+            let measured: Vec<_> =
+                numbers.iter().map(|&(value, baseline)| Measured::against(value, baseline)).collect();
             verdict(Direction::AtLeast, 0.9, &measured)
         };
         assert_eq!(of(&[(0.95, 0.5), (0.92, 0.5), (0.7, 0.5)]), Verdict::Holds);

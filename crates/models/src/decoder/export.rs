@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::Tensor;
 use half::bf16;
-use headwise_nn::mixer::{Heads, Mixer, MixerSpec};
 use headwise_nn::block::Norms;
 use headwise_nn::channel::{Channel, ChannelSpec, Gate};
+use headwise_nn::mixer::{Heads, Mixer, MixerSpec};
 use headwise_nn::norm::{Norm, NormSpec};
 use headwise_nn::{Embedding, Linear};
 use headwise_ops::host::{Host, contiguous};
@@ -156,7 +156,9 @@ impl DecoderSpec {
     /// The `config.json` of a model of the Llama architecture; none if this is no such model.
     fn llama(&self) -> Option<serde_json::Value> {
         let first = self.layers.first()?;
-        let (mixer, Some(ChannelSpec::GatedSpec(channel))) = (first.mixer.softmax()?, &first.channel) else { return None };
+        let (mixer, Some(ChannelSpec::GatedSpec(channel))) = (first.mixer.softmax()?, &first.channel) else {
+            return None;
+        };
         let (rope, sizes) = (mixer.rope()?, mixer.sizes(self.dim));
         let plain = channel.gate == Gate::Silu && first.norms == Norms::Pre && first.norm == NormSpec::Rms;
         let config = json!({
