@@ -25,6 +25,7 @@ PEERS = {
     "elementwise": ["elementwise.py"],
     "cross_entropy": ["cross_entropy.py"],
     "train_step": ["train_step.py"],
+    "decoder_step": ["train_step.py", "--decoder"],
     "llama_native": ["llama.py", "--build", "native"],
     "llama_wheel": ["llama.py", "--build", "wheel"],
 }

@@ -24,6 +24,7 @@ TITLES = {
     "dropout": "Dropout of a tenth",
     "adamw": "AdamW, one step of one parameter",
     "train_step": "One training step of an encoder (batch x tokens x width x layers): forward, loss, backward, AdamW",
+    "decoder_step": "One training step of a causal language model over bytes (batch x tokens x width x layers)",
     "prefill": "Prefill of SmolLM2-135M-Instruct Q4_1, cache in f16",
     "decode": "Decoding one token of SmolLM2-135M-Instruct Q4_1 after so many, cache in f16",
 }

@@ -49,6 +49,8 @@ pub enum Benchmark {
     CrossEntropy,
     /// One step of training an encoder.
     TrainStep,
+    /// See [`train_step`].
+    DecoderStep,
     /// Rows of activations with a quantised matrix.
     QuantMatmul,
     /// A model reads a prompt.
@@ -71,7 +73,7 @@ const fn tensor(sides: &'static str, count: Option<usize>, example: &'static str
 
 impl Benchmark {
     /// Every benchmark, in the order they run.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::AttentionForward,
         Self::AttentionTrain,
         Self::AttentionDecode,
@@ -92,6 +94,7 @@ impl Benchmark {
         Self::AdamW,
         Self::CrossEntropy,
         Self::TrainStep,
+        Self::DecoderStep,
         Self::QuantMatmul,
         Self::Prefill,
         Self::Decode,
@@ -120,6 +123,7 @@ impl Benchmark {
             Self::AdamW => "adamw",
             Self::CrossEntropy => "cross_entropy",
             Self::TrainStep => "train_step",
+            Self::DecoderStep => "decoder_step",
             Self::QuantMatmul => "quant_matmul",
             Self::Prefill => "prefill",
             Self::Decode => "decode",
@@ -134,7 +138,7 @@ impl Benchmark {
             }
             Self::AttentionDecode => CACHE,
             Self::CrossEntropy => CLASSIFIER,
-            Self::TrainStep => ENCODER,
+            Self::TrainStep | Self::DecoderStep => ENCODER,
             Self::QuantMatmul => PRODUCT,
             Self::Prefill | Self::Decode => TOKENS,
             _ => VECTORS,
@@ -153,7 +157,7 @@ impl Benchmark {
             Self::AttentionDecode => &["1x9x8192x64"],
             Self::CrossEntropy => &["2048x576x49152"],
             Self::LinearAttention | Self::Retention | Self::Gla => &["1x8x4096x64"],
-            Self::TrainStep => &["8x256x256x4"],
+            Self::TrainStep | Self::DecoderStep => &["8x256x256x4"],
             Self::QuantMatmul => &["1x4096x4096", "8x4096x4096", "64x4096x4096", "512x4096x4096"],
             Self::Prefill | Self::Decode => &["90", "1744", "3428", "6926"],
             _ => &["8x512x256"],
@@ -185,6 +189,7 @@ impl Benchmark {
             Self::AdamW => operator(element_wise::adamw),
             Self::CrossEntropy => operator(cross_entropy::cross_entropy),
             Self::TrainStep => operator(train_step::train_step),
+            Self::DecoderStep => operator(train_step::decoder_step),
             Self::QuantMatmul => engine.install(|| matrix_product::quantised(&run)),
             Self::Prefill | Self::Decode => {
                 let name = setup.model.ok_or(BenchError::NoModel { benchmark: self.name() })?;

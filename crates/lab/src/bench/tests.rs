@@ -71,7 +71,7 @@ fn every_benchmark_runs_and_fills_its_columns() {
             Benchmark::AttentionForward | Benchmark::AttentionTrain => "2x2x9x16",
             Benchmark::LinearAttention | Benchmark::Retention | Benchmark::Gla => "2x2x70x16",
             Benchmark::AttentionDecode => "2x6x70x32",
-            Benchmark::TrainStep => "2x9x64x1",
+            Benchmark::TrainStep | Benchmark::DecoderStep => "2x9x64x1",
             Benchmark::QuantMatmul => "3x64x48",
             Benchmark::Prefill | Benchmark::Decode => "5",
             _ => "3x7x20",
