@@ -58,7 +58,8 @@ mod tests {
         let (mut expected, decay) = (1.0f64, 0.5);
         for step in 0..20 {
             let value = f64::from(step as u32);
-            let model = One { weight: Param::initialized(start.weight.id, Tensor::from_floats([value as f32], &device)) };
+            let model =
+                One { weight: Param::initialized(start.weight.id, Tensor::from_floats([value as f32], &device)) };
             found = average(found, &model, decay, step);
             let decay = decay.min((1.0 + step as f64) / (10.0 + step as f64));
             expected = decay * expected + (1.0 - decay) * value;

@@ -8,7 +8,7 @@ use rand::RngExt;
 use super::token_loss::token_loss;
 use super::{Document, LossReport, Objective, TokenOut, TokenTarget, TokenView};
 use crate::draws::Draws;
-use headwise_ops::CutSettings;
+use crate::loss::Loss;
 
 headwise_spec::method! {
     /// Runs of tokens are replaced by a sentinel each, and said at the end.
@@ -34,7 +34,7 @@ pub struct SpanCorruption {
     /// What is hidden.
     pub spec: SpanCorruptionSpec,
     /// How the loss is computed.
-    pub loss: CutSettings,
+    pub loss: Loss,
 }
 
 impl SpanCorruption {
@@ -123,7 +123,8 @@ mod tests {
     #[test]
     fn the_answer_is_asked_for_after_the_text() {
         let document = Document::text(&(0..60).collect::<Vec<_>>());
-        let (view, target) = SpanCorruption::default().corrupt(&vec![document], &mut draws(1, Purpose::Corruption, 0, 0));
+        let (view, target) =
+            SpanCorruption::default().corrupt(&vec![document], &mut draws(1, Purpose::Corruption, 0, 0));
         assert_eq!(view.ids[target.rows[0]], 256);
         for (&row, &id) in target.rows.iter().zip(&target.ids) {
             assert!(view.ids.get(row + 1).is_none_or(|&next| next == id));
