@@ -7,6 +7,8 @@ use headwise_nn::mixer::MixerSpec;
 use headwise_nn::position::{PositionSpec, RopeScaling};
 use headwise_spec::{Family, Signature};
 use headwise_train::data::SourceSpec;
+use headwise_train::loss::Loss;
+use headwise_train::objective::ObjectiveSpec;
 use headwise_train::optimiser::OptimiserSpec;
 use headwise_train::schedule::Schedule;
 use serde::Deserialize;
@@ -27,6 +29,8 @@ pub fn families() -> Vec<FamilyEntry> {
         entry::<PositionSpec>(),
         entry::<RopeScaling>(),
         entry::<ChannelSpec>(),
+        entry::<ObjectiveSpec>(),
+        entry::<Loss>(),
         entry::<OptimiserSpec>(),
         entry::<Schedule>(),
         entry::<SourceSpec>(),
