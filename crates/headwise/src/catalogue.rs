@@ -9,6 +9,7 @@ use headwise_nn::position::{PositionSpec, RopeScaling};
 use headwise_spec::{Family, Signature};
 use headwise_train::data::{SourceSpec, TokenizerSpec};
 use headwise_train::loss::Loss;
+use headwise_train::objective::ObjectiveSpec;
 use headwise_train::optimiser::OptimiserSpec;
 use headwise_train::schedule::Schedule;
 use serde::Deserialize;
@@ -29,9 +30,10 @@ pub fn families() -> Vec<FamilyEntry> {
         entry::<PositionSpec>(),
         entry::<RopeScaling>(),
         entry::<ChannelSpec>(),
+        entry::<ObjectiveSpec>(),
+        entry::<Loss>(),
         entry::<OptimiserSpec>(),
         entry::<Schedule>(),
-        entry::<Loss>(),
         entry::<TokenizerSpec>(),
         entry::<SourceSpec>(),
         entry::<Op>(),

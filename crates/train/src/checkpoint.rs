@@ -1,7 +1,7 @@
 //! Saving a run so that it goes on bit for bit: weights, the optimiser's state, the average, and where the run was.
 //!
-//! A checkpoint is a folder `step-00000500` with files in Burn's own format, which keeps the identity of parameters, and
-//! `state.json` with the SHA-256 of each. It appears under its name only whole.
+//! A checkpoint is a folder `step-00000500`, or `best-00000500`, with files in Burn's own format, which keeps the identity of
+//! parameters, and `state.json` with the SHA-256 of each. It appears under its name only whole.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -21,6 +21,9 @@ pub struct State {
     pub tokens: u64,
     /// The best loss of evaluations, and after how many steps.
     pub best: Option<(f64, u64)>,
+    /// Evaluations since the best one.
+    #[serde(default)]
+    pub waiting: u64,
     /// The SHA-256 of the spec of the run.
     pub spec: String,
 }
@@ -65,20 +68,65 @@ struct Manifest {
 }
 
 const MANIFEST: &str = "state.json";
-const PREFIX: &str = "step-";
 
-/// Writes a checkpoint of `parts` (file name and bytes) into `folder`, then removes all but the last `keep`.
-pub fn save(folder: &Path, state: &State, parts: &[(&str, Vec<u8>)], keep: usize) -> Result<PathBuf, CheckpointError> {
-    let name = format!("{PREFIX}{:08}", state.step);
-    let (part, whole) = (folder.join(format!(".{name}.part")), folder.join(name));
-    let failed = |path: &Path| {
-        let path = path.to_owned();
-        move |source| CheckpointError::Io { path, source }
-    };
-    if part.exists() {
-        fs::remove_dir_all(&part).map_err(failed(&part))?;
+/// Why a checkpoint is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// To go on from.
+    Last,
+    /// Its evaluation was the best.
+    Best,
+}
+
+impl Kind {
+    fn prefix(self) -> &'static str {
+        match self {
+            Self::Last => "step-",
+            Self::Best => "best-",
+        }
     }
-    fs::create_dir_all(&part).map_err(failed(&part))?;
+
+    /// The checkpoint after so many steps in `folder`.
+    pub fn path(self, folder: &Path, step: u64) -> PathBuf {
+        folder.join(format!("{}{step:08}", self.prefix()))
+    }
+}
+
+/// Writes a checkpoint of `parts` (file name and bytes) into `folder`, then removes all of its kind but the last `keep`.
+pub fn save(
+    folder: &Path,
+    kind: Kind,
+    state: &State,
+    parts: &[(&str, Vec<u8>)],
+    keep: usize,
+) -> Result<PathBuf, CheckpointError> {
+    let whole = kind.path(folder, state.step);
+    let part = folder.join(format!(".{}{:08}.part", kind.prefix(), state.step));
+    let written = write_whole(&part, &whole, state, parts);
+    if written.is_err() {
+        // Room for what is still to be saved; what failed is the error that matters.
+        let _ = fs::remove_dir_all(&part);
+    }
+    written?;
+    let mut old = list(folder, kind)?;
+    old.truncate(old.len().saturating_sub(keep));
+    for path in old {
+        fs::remove_dir_all(&path).map_err(failed(&path))?;
+    }
+    Ok(whole)
+}
+
+fn failed(path: &Path) -> impl FnOnce(io::Error) -> CheckpointError {
+    let path = path.to_owned();
+    move |source| CheckpointError::Io { path, source }
+}
+
+/// Writes a checkpoint as the folder `part`, then calls it `whole`.
+fn write_whole(part: &Path, whole: &Path, state: &State, parts: &[(&str, Vec<u8>)]) -> Result<(), CheckpointError> {
+    if part.exists() {
+        fs::remove_dir_all(part).map_err(failed(part))?;
+    }
+    fs::create_dir_all(part).map_err(failed(part))?;
     let files = parts.iter().map(|(name, bytes)| ((*name).to_owned(), hash(bytes))).collect();
     let manifest = serde_json::to_vec_pretty(&Manifest { state: state.clone(), files }).expect("plain data");
     let all = parts.iter().map(|(name, bytes)| (*name, bytes.as_slice())).chain([(MANIFEST, manifest.as_slice())]);
@@ -87,15 +135,9 @@ pub fn save(folder: &Path, state: &State, parts: &[(&str, Vec<u8>)], keep: usize
         write(&path, bytes).map_err(failed(&path))?;
     }
     if whole.exists() {
-        fs::remove_dir_all(&whole).map_err(failed(&whole))?;
+        fs::remove_dir_all(whole).map_err(failed(whole))?;
     }
-    fs::rename(&part, &whole).map_err(failed(&whole))?;
-    let mut old = list(folder)?;
-    old.truncate(old.len().saturating_sub(keep));
-    for path in old {
-        fs::remove_dir_all(&path).map_err(failed(&path))?;
-    }
-    Ok(whole)
+    fs::rename(part, whole).map_err(failed(whole))
 }
 
 fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
@@ -104,13 +146,13 @@ fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.sync_all()
 }
 
-/// The checkpoints in `folder`, oldest first.
-pub fn list(folder: &Path) -> Result<Vec<PathBuf>, CheckpointError> {
+/// The checkpoints of a kind in `folder`, oldest first.
+pub fn list(folder: &Path, kind: Kind) -> Result<Vec<PathBuf>, CheckpointError> {
     let entries = match fs::read_dir(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries.map_err(|source| CheckpointError::Io { path: folder.into(), source })?,
     };
-    let named = |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(PREFIX));
+    let named = |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(kind.prefix()));
     let mut found: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).filter(named).collect();
     found.sort();
     Ok(found)
@@ -148,12 +190,13 @@ mod tests {
     #[test]
     fn the_last_ones_are_kept_and_damage_is_found() {
         let folder = tempfile::tempdir().unwrap();
-        assert_eq!(list(&folder.path().join("none")).unwrap(), Vec::<PathBuf>::new());
+        assert_eq!(list(&folder.path().join("none"), Kind::Last).unwrap(), Vec::<PathBuf>::new());
         for step in [1, 20, 300] {
             let state = State { step, ..State::default() };
-            save(folder.path(), &state, &[("model.bpk", vec![1, 2, 3])], 2).unwrap();
+            save(folder.path(), Kind::Last, &state, &[("model.bpk", vec![1, 2, 3])], 2).unwrap();
         }
-        let kept = list(folder.path()).unwrap();
+        save(folder.path(), Kind::Best, &State::default(), &[], 1).unwrap();
+        let kept = list(folder.path(), Kind::Last).unwrap();
         let names: Vec<_> = kept.iter().map(|path| path.file_name().unwrap().to_string_lossy().into_owned()).collect();
         assert_eq!(names, ["step-00000020", "step-00000300"]);
         let (state, parts) = load(&kept[1]).unwrap();

@@ -1,7 +1,7 @@
 //! Event files that TensorBoard reads: scalars over the steps of a run.
 //!
 //! A file is a row of records: the length (8 bytes), its checksum, the payload, its checksum. A payload is a protocol
-//! buffer `Event`: wall time (1), step (2), and the version of the format (3) or a summary (5) with a tag and a number.
+//! buffer `Event`: wall time (1), step (2), and the version of the format (3), a summary (5) with a tag and a number, or the start of a session (7).
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -15,13 +15,15 @@ pub struct Events {
 }
 
 impl Events {
-    /// A new file in `folder`; TensorBoard shows all files of a folder as one run.
-    pub fn create(folder: &Path) -> io::Result<Self> {
+    /// A new file in `folder` for what comes after step `done`; TensorBoard shows all files of a folder as one run.
+    pub fn create(folder: &Path, done: u64) -> io::Result<Self> {
         std::fs::create_dir_all(folder)?;
         let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let name = format!("events.out.tfevents.{:010}.{:09}.headwise", time.as_secs(), time.subsec_nanos());
         let mut events = Self { file: BufWriter::new(File::create_new(folder.join(name))?) };
         events.record(&event(0, |payload| bytes(payload, 3, b"brain.Event:2")))?;
+        // The start of a session makes readers forget the steps that an earlier one did and did not save.
+        events.record(&event(done + 1, |payload| bytes(payload, 7, &[1 << 3, 1])))?;
         Ok(events)
     }
 
@@ -106,15 +108,16 @@ mod tests {
         // The check value of CRC-32C, masked.
         assert_eq!(crc32c::crc32c(b"123456789"), 0xe306_9283);
         let folder = tempfile::tempdir().unwrap();
-        let mut events = Events::create(folder.path()).unwrap();
+        let mut events = Events::create(folder.path(), 0).unwrap();
         events.scalar(300, "loss", 1.5).unwrap();
         events.flush().unwrap();
         let file = std::fs::read_dir(folder.path()).unwrap().next().unwrap().unwrap().path();
         let records = records(&std::fs::read(file).unwrap());
-        assert_eq!(records.len(), 2);
+        assert_eq!(records.len(), 3);
         assert!(records[0].ends_with(b"brain.Event:2"));
+        assert_eq!(records[1][9..], [0x10, 0x01, 0x3a, 0x02, 0x08, 0x01]);
         // Step 300 is 0xac 0x02; the summary holds one number of 4 + 2 + 5 bytes.
-        assert_eq!(records[1][9..12], [0x10, 0xac, 0x02]);
-        assert_eq!(records[1][12..], *b"\x2a\x0d\x0a\x0b\x0a\x04loss\x15\x00\x00\xc0\x3f");
+        assert_eq!(records[2][9..12], [0x10, 0xac, 0x02]);
+        assert_eq!(records[2][12..], *b"\x2a\x0d\x0a\x0b\x0a\x04loss\x15\x00\x00\xc0\x3f");
     }
 }

@@ -65,6 +65,11 @@ fn sum_of_squares<const D: usize>(tensor: Tensor<D>) -> f64 {
     host.as_slice().chunks(1 << 12).map(block).sum()
 }
 
+/// The gradients of `model`, whose norm is `norm`, made shorter where they are longer than `most`.
+pub fn clip<M: Module>(model: &M, gradients: GradientsParams, norm: f64, most: f64) -> GradientsParams {
+    if norm > most { scale(model, gradients, most / norm) } else { gradients }
+}
+
 /// Multiplies every gradient of `model` by `factor`.
 pub fn scale<M: Module>(model: &M, gradients: GradientsParams, factor: f64) -> GradientsParams {
     let mut scaling = Scaling { gradients, factor };
@@ -115,5 +120,64 @@ impl ModuleVisitor for Search<'_> {
                 self.found = Some(self.path.join("."));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::tensor::Device;
+
+    #[derive(Module, Debug)]
+    struct Two {
+        first: Param<Tensor<1>>,
+        second: Param<Tensor<2>>,
+    }
+
+    /// A model whose gradients are `[3, 0]` and `[[4]]`.
+    fn two() -> (Two, GradientsParams) {
+        let device = Device::flex().autodiff();
+        let of = |values: [f32; 2]| Tensor::<1>::from_floats(values, &device);
+        let model =
+            Two { first: Param::from_tensor(of([0.0; 2])), second: Param::from_tensor(Tensor::zeros([1, 1], &device)) };
+        let loss = (model.first.val() * of([3.0, 0.0])).sum() + model.second.val().sum() * 4.0;
+        let gradients = GradientsParams::from_grads(loss.backward(), &model);
+        (model, gradients)
+    }
+
+    #[test]
+    fn clipping_keeps_the_direction_of_all_gradients_together() {
+        let (model, gradients) = two();
+        let norm = global_norm(&model, &gradients);
+        assert!((norm - 5.0).abs() < 1e-9, "{norm}");
+        let clipped = clip(&model, gradients, norm, 1.0);
+        assert!(global_norm(&model, &clipped) <= 1.0 + 1e-6);
+        let first: Vec<f32> = clipped.get::<1>(model.first.id).unwrap().into_data().try_into_vec().unwrap();
+        let second: f32 = clipped.get::<2>(model.second.id).unwrap().into_scalar();
+        // Each tensor brought to 1 by itself would give 1 and 1.
+        assert!((first[0] - 0.6).abs() < 1e-6 && first[1] == 0.0 && (second - 0.8).abs() < 1e-6, "{first:?}, {second}");
+        let (model, gradients) = two();
+        let left = clip(&model, gradients, 5.0, 6.0);
+        assert_eq!(global_norm(&model, &left), 5.0);
+    }
+
+    #[test]
+    fn parts_add_up_and_what_is_not_finite_is_named() {
+        let (model, gradients) = two();
+        let sum = accumulate(&model, None, gradients);
+        let sum = accumulate(&model, Some(sum), scale(&model, two_like(&model), 2.0));
+        assert!((global_norm(&model, &sum) - 15.0).abs() < 1e-6);
+        assert_eq!(first_not_finite(&model, &sum), None);
+        let broken = scale(&model, sum, f64::INFINITY);
+        assert_eq!(first_not_finite(&model, &broken).as_deref(), Some("first"));
+    }
+
+    /// The same gradients again, for the parameters of `model`.
+    fn two_like(model: &Two) -> GradientsParams {
+        let device = Device::flex();
+        let mut gradients = GradientsParams::new();
+        gradients.register(model.first.id, Tensor::<1>::from_floats([3.0, 0.0], &device));
+        gradients.register(model.second.id, Tensor::<2>::from_floats([[4.0]], &device));
+        gradients
     }
 }

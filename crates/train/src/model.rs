@@ -1,8 +1,10 @@
 //! What can be trained, and how a spec file describes it.
 
+use std::sync::{Mutex, PoisonError};
+
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Device, Tensor};
-use headwise_models::decoder::Decoder;
+use headwise_models::decoder::{Decoder, DecoderSpec, SpecError};
 
 use crate::objective::{TokenOut, TokenView};
 
@@ -27,9 +29,20 @@ impl Trainable for Decoder {
     }
 }
 
+/// A model whose weights depend on nothing but `spec` and `seed`.
+pub fn draw(spec: DecoderSpec, seed: u64, device: &Device) -> Result<Decoder, SpecError> {
+    // All threads draw from one generator.
+    static DRAWING: Mutex<()> = Mutex::new(());
+    let _drawing = DRAWING.lock().unwrap_or_else(PoisonError::into_inner);
+    device.seed(seed);
+    let model = Decoder::random(spec, device)?;
+    settle(&model);
+    Ok(model)
+}
+
 /// Draws all weights that are still to be drawn: Burn does so when a weight is first used, which would make them depend on
 /// what was drawn before.
-pub fn settle<M: Module>(model: &M) {
+fn settle<M: Module>(model: &M) {
     struct Settle;
     impl ModuleVisitor for Settle {
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {

@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
 use headwise::kernels::parallel;
-use headwise::models::decoder::Precision;
+use headwise::models::decoder::{ExportError, Precision};
 use headwise::train::data::TokenizerSpec;
+use headwise::train::events::Events;
 use headwise::train::spec::TrainSpec;
-use headwise::train::trainer::{Evaluation, Observer, StepReport, Trainer};
+use headwise::train::trainer::{End, Evaluation, Observer, StepReport, Trainer};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::Outcome;
@@ -63,28 +64,38 @@ impl Train {
         std::fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
         let pool = rayon::ThreadPoolBuilder::new().num_threads(self.threads).build()?;
         let mut trainer = Trainer::new(spec.clone(), &folder)?;
-        let resumed = trainer.resume()?;
-        if resumed && self.resume == Resume::Never {
+        if self.resume == Resume::Never && !trainer.checkpoints()?.is_empty() {
             let text = "has checkpoints: take another folder with --out, or go on with --resume auto";
             return Err(format!("{} {text}", folder.display()).into());
         }
-        if resumed {
+        if trainer.resume()? {
             eprintln!("going on after step {}", trainer.state().step);
         }
         stop_on_interrupt()?;
         let mut reporter = Reporter::new(&spec, &folder, trainer.state().step)?;
-        pool.install(|| parallel::team(|| trainer.run(&mut reporter)))?;
+        let end = pool.install(|| parallel::team(|| trainer.run(&mut reporter)));
         reporter.bar.finish_and_clear();
-        if trainer.state().step < spec.steps() && STOP.load(Ordering::Relaxed) {
-            eprintln!("stopped after step {}; the same command goes on", trainer.state().step);
-            return Ok(());
+        let step = trainer.state().step;
+        match end? {
+            End::Done => {}
+            End::Patience => eprintln!("the held-out loss became no better: back to step {step}"),
+            End::Stopped => {
+                eprintln!("stopped after step {step}; the same command goes on");
+                return Ok(());
+            }
         }
         let precision = match self.precision {
             ExportPrecision::F32 => Precision::F32,
             ExportPrecision::Bf16 => Precision::Bf16,
         };
         let model = folder.join("model");
-        trainer.result().export(&model, precision)?;
+        match trainer.result().export(&model, precision) {
+            Err(error @ ExportError::Layer { .. }) => {
+                eprintln!("{error}; the weights are in {}", folder.join("checkpoints").display());
+                return Ok(());
+            }
+            exported => exported?,
+        }
         match &spec.data.tokenizer {
             TokenizerSpec::Bytes(_) => {}
             TokenizerSpec::Bpe(_) => copy_tokenizer(&folder.join("tokenizer.json"), &model)?,
@@ -121,10 +132,11 @@ fn stop_on_interrupt() -> Outcome {
     Ok(())
 }
 
-/// Shows progress, and writes every step and evaluation as a line of JSON.
+/// Shows progress, and writes every step and evaluation as a line of JSON and as events for TensorBoard.
 struct Reporter {
     bar: ProgressBar,
     log: std::io::BufWriter<std::fs::File>,
+    events: Events,
     started: Instant,
     tokens: u64,
     /// The last line printed, where there is no terminal.
@@ -141,6 +153,8 @@ impl Reporter {
         let path = folder.join("log.jsonl");
         let log = std::fs::OpenOptions::new().create(true).append(true).open(&path);
         let log = log.map_err(|error| format!("{}: {error}", path.display()))?;
+        let path = folder.join("events");
+        let events = Events::create(&path, done).map_err(|error| format!("{}: {error}", path.display()))?;
         let bar = match std::io::stderr().is_terminal() {
             true => ProgressBar::new(spec.steps()).with_position(done),
             false => ProgressBar::hidden(),
@@ -150,6 +164,7 @@ impl Reporter {
         Ok(Self {
             bar,
             log: std::io::BufWriter::new(log),
+            events,
             started: Instant::now(),
             tokens: 0,
             printed: Instant::now(),
@@ -158,23 +173,43 @@ impl Reporter {
         })
     }
 
-    fn line(&mut self, line: &serde_json::Value) {
-        let written = writeln!(self.log, "{line}").and_then(|()| self.log.flush());
+    /// Writes a line of the log, and numbers for TensorBoard.
+    fn write(&mut self, step: u64, line: &serde_json::Value, scalars: &[(&str, Option<f64>)]) {
+        let known = scalars.iter().filter_map(|&(tag, value)| Some((tag, value?)));
+        let written = writeln!(self.log, "{line}")
+            .and_then(|()| self.log.flush())
+            .and_then(|()| known.into_iter().try_for_each(|(tag, value)| self.events.scalar(step, tag, value)))
+            .and_then(|()| self.events.flush());
         if let (Err(error), false) = (written, self.failed) {
-            eprintln!("the log cannot be written any more: {error}");
+            self.bar.suspend(|| eprintln!("the log cannot be written any more: {error}"));
             self.failed = true;
         }
     }
+}
+
+/// Memory of this process that is resident, in MiB: none where the system does not tell.
+fn memory() -> Option<f64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let kilobytes = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?.split_whitespace().next()?;
+    Some(kilobytes.parse::<f64>().ok()? / 1024.0)
 }
 
 impl Observer for Reporter {
     fn step(&mut self, report: &StepReport) {
         self.tokens += report.tokens;
         let rate = self.tokens as f64 / self.started.elapsed().as_secs_f64();
-        self.line(&serde_json::json!({
+        let line = serde_json::json!({
             "step": report.step, "loss": report.loss, "norm": report.norm, "learning_rate": report.learning_rate,
             "tokens": report.tokens, "seconds": report.time.as_secs_f64(),
-        }));
+        });
+        let scalars = [
+            ("loss", Some(report.loss)),
+            ("gradient_norm", Some(report.norm)),
+            ("learning_rate", Some(report.learning_rate)),
+            ("tokens_per_second", Some(report.tokens as f64 / report.time.as_secs_f64())),
+            ("memory_mib", memory()),
+        ];
+        self.write(report.step, &line, &scalars);
         let held_out = self.evaluation.map_or(String::new(), |evaluation| format!(", held out {:.3}", evaluation.loss));
         let message = format!("loss {:.3}{held_out}, {rate:.0} tokens/s", report.loss);
         self.bar.set_position(report.step);
@@ -187,10 +222,16 @@ impl Observer for Reporter {
 
     fn evaluation(&mut self, evaluation: &Evaluation) {
         self.evaluation = Some(*evaluation);
-        self.line(&serde_json::json!({
+        let line = serde_json::json!({
             "step": evaluation.step, "held_out_loss": evaluation.loss, "accuracy": evaluation.accuracy,
             "bits_per_byte": evaluation.bits_per_byte,
-        }));
+        });
+        let scalars = [
+            ("held_out/loss", Some(evaluation.loss)),
+            ("held_out/accuracy", Some(evaluation.accuracy)),
+            ("held_out/bits_per_byte", evaluation.bits_per_byte),
+        ];
+        self.write(evaluation.step, &line, &scalars);
         let bits = evaluation.bits_per_byte.map_or(String::new(), |bits| format!(", {bits:.3} bits per byte"));
         let text = format!(
             "step {}: held out {:.4}, {:.1} % right{bits}",

@@ -41,11 +41,7 @@ fn block(dim: usize, causal: bool, norms: Norms) -> BlockSpec {
             bias: true,
             ..SoftmaxSpec::default()
         }),
-        channel: Some(ChannelSpec::from(MlpSpec {
-            hidden: EXPANSION * dim,
-            activation: Activation::Gelu,
-            bias: true,
-        })),
+        channel: Some(ChannelSpec::from(MlpSpec { hidden: EXPANSION * dim, activation: Activation::Gelu, bias: true })),
         norms,
         norm: NormSpec::Layer,
     }

@@ -27,6 +27,11 @@ impl Mixture {
         &self.sources
     }
 
+    /// Whether the tokens of every source are those of a text.
+    pub fn is_text(&self) -> bool {
+        self.sources.iter().all(|source| !matches!(source, Source::TokenTask(_)))
+    }
+
     /// The documents of a sequence, which is number `number` of its stage.
     pub fn documents(&self, slot: &Slot, number: u64, codec: &Codec) -> Result<Vec<Document>, DataError> {
         let (round, place) = (number / PATTERN as u64, (number % PATTERN as u64) as usize);

@@ -52,3 +52,11 @@ pub struct LossError {
     value: f64,
     valid: &'static str,
 }
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_family_keeps_its_promises() {
+        headwise_spec::check_family::<super::Loss>();
+    }
+}

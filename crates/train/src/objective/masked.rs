@@ -7,7 +7,7 @@ use rand::RngExt;
 use super::token_loss::token_loss;
 use super::{Document, LossReport, Objective, TokenOut, TokenTarget, TokenView};
 use crate::draws::Draws;
-use headwise_ops::CutSettings;
+use crate::loss::Loss;
 
 headwise_spec::method! {
     /// Some tokens are hidden, and the model says them from both sides. For models that are not causal.
@@ -29,7 +29,7 @@ pub struct Masked {
     /// What is hidden.
     pub spec: MaskedSpec,
     /// How the loss is computed.
-    pub loss: CutSettings,
+    pub loss: Loss,
 }
 
 impl Objective for Masked {

@@ -6,11 +6,13 @@
 mod masked;
 mod next_token;
 mod span_corruption;
+mod spec;
 mod token_loss;
 
 pub use masked::{Masked, MaskedSpec};
-pub use next_token::NextToken;
+pub use next_token::{NextToken, NextTokenSpec};
 pub use span_corruption::{SpanCorruption, SpanCorruptionSpec};
+pub use spec::{ObjectiveSpec, TokenObjective};
 
 use burn::tensor::Tensor;
 use headwise_nn::mixer::Segment;
@@ -75,6 +77,11 @@ pub struct TokenView {
 }
 
 impl TokenView {
+    /// Adds all texts of another view.
+    pub fn append(&mut self, other: &Self) {
+        other.segments.iter().for_each(|segment| self.push(&other.ids[segment.rows.clone()]));
+    }
+
     /// Adds a text.
     pub fn push(&mut self, ids: &[u32]) {
         let start = self.ids.len();
@@ -96,6 +103,13 @@ pub struct TokenTarget {
 }
 
 impl TokenTarget {
+    /// Adds the targets of a view that is appended to one of `rows` tokens.
+    pub fn append(&mut self, rows: usize, other: &Self) {
+        self.rows.extend(other.rows.iter().map(|row| rows + row));
+        self.ids.extend(&other.ids);
+        self.weights.extend(&other.weights);
+    }
+
     /// The sum of the weights.
     pub fn count(&self) -> f64 {
         self.weights.iter().map(|&weight| f64::from(weight)).sum()

@@ -3,13 +3,18 @@
 use super::token_loss::token_loss;
 use super::{Document, LossReport, Objective, TokenOut, TokenTarget, TokenView};
 use crate::draws::Draws;
-use headwise_ops::CutSettings;
+use crate::loss::Loss;
 
-/// Predict the next token.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+headwise_spec::method! {
+    /// Every token from those before it.
+    pub struct NextTokenSpec {}
+}
+
+/// See [`NextTokenSpec`].
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct NextToken {
     /// How the loss is computed.
-    pub loss: CutSettings,
+    pub loss: Loss,
 }
 
 impl Objective for NextToken {

@@ -8,7 +8,7 @@ use rand::RngExt;
 use super::token_loss::token_loss;
 use super::{Document, LossReport, Objective, TokenOut, TokenTarget, TokenView};
 use crate::draws::Draws;
-use headwise_ops::CutSettings;
+use crate::loss::Loss;
 
 headwise_spec::method! {
     /// Runs of tokens are replaced by a sentinel each, and said at the end.
@@ -34,7 +34,7 @@ pub struct SpanCorruption {
     /// What is hidden.
     pub spec: SpanCorruptionSpec,
     /// How the loss is computed.
-    pub loss: CutSettings,
+    pub loss: Loss,
 }
 
 impl SpanCorruption {

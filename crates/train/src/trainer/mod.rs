@@ -1,116 +1,28 @@
 //! The loop: data, forward, backward, step; now and then an evaluation and a checkpoint.
 
+mod error;
+mod report;
+
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use burn::module::Module;
 use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::store::ModuleRecord;
 use burn::tensor::{Bytes, Device};
-use headwise_models::decoder::{self, Decoder};
+use headwise_models::decoder::Decoder;
 
 use crate::average::average;
-use crate::checkpoint::{self, CheckpointError, State};
-use crate::data::{Codec, DataError, Mixture, Slot};
+use crate::checkpoint::{self, CheckpointError, Kind, State};
+use crate::data::{Codec, Mixture, Slot};
 use crate::draws::{Purpose, draws};
 use crate::gradients;
-use crate::model::{Trainable, settle};
-use crate::objective::{NextToken, Objective, TokenTarget, TokenView};
+use crate::model::{Trainable, draw};
+use crate::objective::{ObjectiveSpec, TokenObjective, TokenTarget, TokenView};
 use crate::spec::{Stage, TrainSpec};
 
-/// Why a run stops.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum TrainError {
-    /// The model cannot be built.
-    #[error(transparent)]
-    Model(#[from] decoder::SpecError),
-    /// There is nothing to learn from.
-    #[error(transparent)]
-    Data(#[from] DataError),
-    /// The run cannot be saved, or go on.
-    #[error(transparent)]
-    Checkpoint(#[from] CheckpointError),
-    /// A token beyond the vocabulary.
-    #[error("the data has token {id}, the model a vocabulary of {vocabulary}: raise `model.vocabulary`")]
-    Vocabulary {
-        /// The token.
-        id: u32,
-        /// Tokens of the model.
-        vocabulary: usize,
-    },
-    /// A step without anything to predict.
-    #[error("step {step} has nothing to predict: the sequences are too short, or no token has a weight")]
-    NothingToPredict {
-        /// The step.
-        step: u64,
-    },
-    /// The loss or a gradient is no finite number.
-    #[error(
-        "step {step}: the loss is {loss} and the norm of the gradients {norm}; the first parameter with a number that is not finite is \
-         {parameter}. The weights before this step are kept; lower the learning rate, or set `clip`"
-    )]
-    NotFinite {
-        /// The step.
-        step: u64,
-        /// The loss.
-        loss: f64,
-        /// The norm of all gradients.
-        norm: f64,
-        /// The path of a parameter.
-        parameter: String,
-    },
-    /// Burn cannot write or read weights.
-    #[error("cannot {what}: {reason}")]
-    Record {
-        /// What failed.
-        what: &'static str,
-        /// Why.
-        reason: String,
-    },
-}
-
-/// What a step did.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct StepReport {
-    /// Steps done, this one included.
-    pub step: u64,
-    /// The mean loss, in nats.
-    pub loss: f64,
-    /// The norm of all gradients before clipping.
-    pub norm: f64,
-    /// The learning rate.
-    pub learning_rate: f64,
-    /// Tokens shown.
-    pub tokens: u64,
-    /// How long it took.
-    pub time: Duration,
-}
-
-/// How well a model predicts texts that it does not learn from.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Evaluation {
-    /// Steps done.
-    pub step: u64,
-    /// The mean loss, in nats.
-    pub loss: f64,
-    /// Share of the targets whose token was the likeliest.
-    pub accuracy: f64,
-    /// Bits that a byte of text takes, if the tokens stand for bytes.
-    pub bits_per_byte: Option<f64>,
-}
-
-/// Who is told what a run does.
-pub trait Observer {
-    /// A step is done.
-    fn step(&mut self, report: &StepReport);
-    /// An evaluation is done.
-    fn evaluation(&mut self, evaluation: &Evaluation);
-    /// A checkpoint is written.
-    fn checkpoint(&mut self, path: &Path);
-    /// Whether the run should be saved and left.
-    fn stop(&self) -> bool;
-}
+pub use error::TrainError;
+pub use report::{End, Evaluation, Observer, StepReport};
 
 /// A training run.
 pub struct Trainer {
@@ -123,7 +35,7 @@ pub struct Trainer {
     model: Option<Decoder>,
     average: Option<Decoder>,
     optimiser: ModuleOptimizer,
-    objective: NextToken,
+    objective: Box<TokenObjective>,
     state: State,
     folder: PathBuf,
 }
@@ -135,9 +47,10 @@ impl Trainer {
         let data = Mixture::open(&spec.data.sources, &codec)?;
         let held_out = spec.evaluation.as_ref().map(|evaluation| Mixture::open(&evaluation.sources, &codec));
         let device = Device::flex().autodiff();
-        device.seed(spec.seed);
-        let model = Decoder::random(spec.model.decoder(codec.vocabulary()), &device)?;
-        settle(&model);
+        spec.objective.check_decoder().map_err(TrainError::Objective)?;
+        let described = spec.model.decoder(codec.vocabulary());
+        spec.objective.check_vocabulary(described.vocabulary).map_err(TrainError::Objective)?;
+        let model = draw(described, spec.seed, &device)?;
         let optimiser = spec.optimiser.build(&model);
         let hash = checkpoint::hash(toml::to_string(&spec).expect("a spec is plain data").as_bytes());
         Ok(Self {
@@ -148,7 +61,7 @@ impl Trainer {
             average: spec.average.map(|_| model.clone().no_grad()),
             model: Some(model),
             optimiser,
-            objective: NextToken::default(),
+            objective: spec.objective.build(spec.loss.clone()),
             state: State { spec: hash, ..State::default() },
             folder: folder.join("checkpoints"),
             device,
@@ -156,12 +69,24 @@ impl Trainer {
         })
     }
 
+    /// The checkpoints in the run's folder, oldest first.
+    pub fn checkpoints(&self) -> Result<Vec<PathBuf>, TrainError> {
+        Ok(checkpoint::list(&self.folder, Kind::Last)?)
+    }
+
     /// Goes on from the last checkpoint in the run's folder, if there is one; tells whether.
     pub fn resume(&mut self) -> Result<bool, TrainError> {
-        let Some(path) = checkpoint::list(&self.folder)?.pop() else { return Ok(false) };
-        let (state, mut parts) = checkpoint::load(&path)?;
+        match self.checkpoints()?.pop() {
+            Some(path) => self.restore(&path).map(|()| true),
+            None => Ok(false),
+        }
+    }
+
+    /// Goes on from the checkpoint at `path`.
+    fn restore(&mut self, path: &Path) -> Result<(), TrainError> {
+        let (state, mut parts) = checkpoint::load(path)?;
         if state.spec != self.hash {
-            return Err(CheckpointError::OtherSpec { path }.into());
+            return Err(CheckpointError::OtherSpec { path: path.to_owned() }.into());
         }
         let damaged = |name: &str, reason: String| CheckpointError::Damaged { path: path.join(name), reason };
         let mut take = |name: &str| parts.remove(name).ok_or_else(|| damaged(name, "it is missing".into()));
@@ -172,16 +97,16 @@ impl Trainer {
                 .and_then(|record| model.try_load_record(record).map_err(|error| error.to_string()));
             loaded.map_err(|reason| damaged(name, reason))
         };
-        let model = self.model.take().expect("the model is away only within a step");
-        self.model = Some(load(model, MODEL, take(MODEL)?)?);
-        if let Some(average) = self.average.take() {
-            self.average = Some(load(average, AVERAGE, take(AVERAGE)?)?);
-        }
-        let optimiser = self.spec.optimiser.build(self.model());
+        let model = load(self.model().clone(), MODEL, take(MODEL)?)?;
+        let average = match &self.average {
+            Some(average) => Some(load(average.clone(), AVERAGE, take(AVERAGE)?)?),
+            None => None,
+        };
         let bytes = Bytes::from_bytes_vec(take(OPTIMISER)?);
-        self.optimiser = optimiser.from_bytes(bytes).map_err(|error| damaged(OPTIMISER, error.to_string()))?;
-        self.state = state;
-        Ok(true)
+        let optimiser = self.spec.optimiser.build(&model).from_bytes(bytes);
+        self.optimiser = optimiser.map_err(|error| damaged(OPTIMISER, error.to_string()))?;
+        (self.model, self.average, self.state) = (Some(model), average, state);
+        Ok(())
     }
 
     /// The model as it is now.
@@ -204,31 +129,18 @@ impl Trainer {
         &self.codec
     }
 
-    /// Runs to the end, or until the observer stops it; the run is saved in both cases.
-    pub fn run(&mut self, observer: &mut dyn Observer) -> Result<(), TrainError> {
+    /// Runs to the end, or until evaluations become no better, or until the observer stops it; the run is saved in all cases.
+    pub fn run(&mut self, observer: &mut dyn Observer) -> Result<End, TrainError> {
         let mut saved = self.state.step;
-        let mut waiting = 0;
-        while self.state.step < self.spec.steps() && !observer.stop() {
+        while self.state.step < self.spec.steps() && !self.is_out_of_patience() && !observer.stop() {
             let report = self.step()?;
             observer.step(&report);
-            let due = |every: u64| self.state.step.is_multiple_of(every) || self.state.step == self.spec.steps();
-            let (evaluate, save) = (
-                self.spec.evaluation.as_ref().is_some_and(|evaluation| due(evaluation.every)),
-                due(self.spec.checkpoints.every),
-            );
+            let evaluate = self.spec.evaluation.as_ref().is_some_and(|evaluation| self.is_due(evaluation.every));
             if evaluate && let Some(evaluation) = self.evaluate()? {
                 observer.evaluation(&evaluation);
-                let better = self.state.best.is_none_or(|(loss, _)| evaluation.loss < loss);
-                waiting = if better { 0 } else { waiting + 1 };
-                if better {
-                    self.state.best = Some((evaluation.loss, self.state.step));
-                }
-                let patience = self.spec.evaluation.as_ref().and_then(|evaluation| evaluation.patience);
-                if patience.is_some_and(|patience| waiting >= patience) {
-                    break;
-                }
+                self.note(&evaluation)?;
             }
-            if save {
+            if self.is_due(self.spec.checkpoints.every) {
                 observer.checkpoint(&self.save()?);
                 saved = self.state.step;
             }
@@ -236,7 +148,45 @@ impl Trainer {
         if saved != self.state.step {
             observer.checkpoint(&self.save()?);
         }
+        if self.is_out_of_patience() {
+            self.go_back()?;
+            return Ok(End::Patience);
+        }
+        Ok(if self.state.step < self.spec.steps() { End::Stopped } else { End::Done })
+    }
+
+    /// Whether what comes every so many steps, and at the end, comes now.
+    fn is_due(&self, every: u64) -> bool {
+        self.state.step.is_multiple_of(every) || self.state.step == self.spec.steps()
+    }
+
+    /// After how many evaluations that are no better the run ends.
+    fn patience(&self) -> Option<u64> {
+        self.spec.evaluation.as_ref().and_then(|evaluation| evaluation.patience)
+    }
+
+    fn is_out_of_patience(&self) -> bool {
+        self.patience().is_some_and(|patience| self.state.waiting >= patience)
+    }
+
+    /// Compares an evaluation with the best so far; the best is saved if the run may go back to it.
+    fn note(&mut self, evaluation: &Evaluation) -> Result<(), TrainError> {
+        if self.state.best.is_some_and(|(loss, _)| evaluation.loss >= loss || evaluation.loss.is_nan()) {
+            self.state.waiting += 1;
+            return Ok(());
+        }
+        self.state.best = Some((evaluation.loss, self.state.step));
+        self.state.waiting = 0;
+        if self.patience().is_some() {
+            checkpoint::save(&self.folder, Kind::Best, &self.state, &self.parts_to_save()?, 1)?;
+        }
         Ok(())
+    }
+
+    /// Goes back to the best evaluation.
+    fn go_back(&mut self) -> Result<(), TrainError> {
+        let (_, step) = self.state.best.expect("patience is lost by evaluations that are worse than the best");
+        self.restore(&Kind::Best.path(&self.folder, step))
     }
 
     /// One step of the optimiser.
@@ -248,7 +198,7 @@ impl Trainer {
         // Losses are means over the whole step, however it is cut into parts.
         let count: f64 = parts.iter().map(|(_, target)| target.count()).sum();
         if count == 0.0 {
-            return Err(TrainError::NothingToPredict { step });
+            return Err(TrainError::NothingToPredict { step: step + 1 });
         }
         let (mut loss, mut tokens, mut sum) = (0.0, 0, None);
         for (view, target) in &parts {
@@ -264,10 +214,10 @@ impl Trainer {
         let norm = gradients::global_norm(self.model(), &found);
         if !(loss.is_finite() && norm.is_finite()) {
             let parameter = gradients::first_not_finite(self.model(), &found).unwrap_or_else(|| "none".into());
-            return Err(TrainError::NotFinite { step, loss, norm, parameter });
+            return Err(TrainError::NotFinite { step: step + 1, loss, norm, parameter });
         }
-        if let Some(clip) = self.spec.clip.filter(|&clip| norm > clip) {
-            found = gradients::scale(self.model(), found, clip / norm);
+        if let Some(most) = self.spec.clip {
+            found = gradients::clip(self.model(), found, norm, most);
         }
         let learning_rate = self.spec.optimiser.learning_rate() * self.spec.schedule.factor(step, self.spec.steps());
         let model = self.model.take().expect("the model is away only within a step");
@@ -289,13 +239,16 @@ impl Trainer {
     ) -> Result<Vec<(TokenView, TokenTarget)>, TrainError> {
         let part = |part: u64| {
             let range = sequences * part / parts as u64..sequences * (part + 1) / parts as u64;
-            let mut documents = Vec::new();
+            let (mut view, mut target) = (TokenView::default(), TokenTarget::default());
             for index in range {
                 let slot = Slot { seed: self.spec.seed, stage, step: self.state.step, index, length };
-                documents.extend(self.data.documents(&slot, before * sequences + index, &self.codec)?);
+                let documents = self.data.documents(&slot, before * sequences + index, &self.codec)?;
+                // Numbers of its own for every sequence, so that it does not matter how a step is cut into parts.
+                let mut draws = draws(self.spec.seed, Purpose::Corruption, self.state.step, index);
+                let (shown, asked) = self.objective.corrupt(&documents, &mut draws);
+                target.append(view.ids.len(), &asked);
+                view.append(&shown);
             }
-            let mut draws = draws(self.spec.seed, Purpose::Corruption, self.state.step, part);
-            let (view, target) = self.objective.corrupt(&documents, &mut draws);
             self.check(&view, &target)?;
             Ok((view, target))
         };
@@ -332,12 +285,29 @@ impl Trainer {
             let of = |(&id, &weight): (&u32, &f32)| f64::from(weight) * self.codec.bytes(id) as f64;
             bytes += target.ids.iter().zip(&target.weights).map(of).sum::<f64>();
         }
-        let bits_per_byte = (bytes > 0.0).then(|| nats / std::f64::consts::LN_2 / bytes);
-        Ok(Some(Evaluation { step: self.state.step, loss: nats / count, accuracy: right / count, bits_per_byte }))
+        if count == 0.0 {
+            return Err(TrainError::NothingHeldOut);
+        }
+        let loss = nats / count;
+        if !loss.is_finite() {
+            return Err(TrainError::HeldOut { step: self.state.step, loss });
+        }
+        let predicts_text = data.is_text() && matches!(self.spec.objective, ObjectiveSpec::NextTokenSpec(_));
+        let bits_per_byte = (predicts_text && bytes > 0.0).then(|| nats / std::f64::consts::LN_2 / bytes);
+        Ok(Some(Evaluation { step: self.state.step, loss, accuracy: right / count, bits_per_byte }))
     }
 
     /// Writes a checkpoint; gives its path.
     pub fn save(&self) -> Result<PathBuf, TrainError> {
+        let parts = self.parts_to_save()?;
+        Ok(checkpoint::save(&self.folder, Kind::Last, &self.state, &parts, self.spec.checkpoints.keep)?)
+    }
+
+    /// The files of a checkpoint; an error if weights are broken, so that they never take the place of good ones.
+    fn parts_to_save(&self) -> Result<Vec<(&'static str, Vec<u8>)>, TrainError> {
+        if let Some(parameter) = gradients::first_not_finite(self.model(), &GradientsParams::new()) {
+            return Err(TrainError::Weights { step: self.state.step, parameter });
+        }
         let record = |what: &'static str, model: &Decoder| {
             let bytes = model.clone().into_record().into_bytes();
             bytes.map(|bytes| bytes.to_vec()).map_err(|error| TrainError::Record { what, reason: error.to_string() })
@@ -350,7 +320,7 @@ impl Trainer {
         if let Some(average) = &self.average {
             parts.push((AVERAGE, record("save the average of the weights", average)?));
         }
-        Ok(checkpoint::save(&self.folder, &self.state, &parts, self.spec.checkpoints.keep)?)
+        Ok(parts)
     }
 }
 

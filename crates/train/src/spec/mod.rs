@@ -1,5 +1,7 @@
 //! The description of a training run, as a TOML file holds it.
 
+mod error;
+
 use std::path::Path;
 
 use headwise_models::decoder::DecoderSpec;
@@ -10,8 +12,13 @@ use headwise_nn::norm::NormSpec;
 use serde::{Deserialize, Serialize};
 
 use crate::data::{Bytes, SourceSpec, TokenizerSpec};
+use crate::loss::Loss;
+use crate::objective::ObjectiveSpec;
 use crate::optimiser::OptimiserSpec;
 use crate::schedule::Schedule;
+
+pub use error::SpecError;
+use error::with_nearest;
 
 /// A training run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -20,6 +27,12 @@ pub struct TrainSpec {
     /// Seed of the weights and of everything random in the data.
     #[serde(default)]
     pub seed: u64,
+    /// What the model learns to say.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub objective: ObjectiveSpec,
+    /// What its predictions cost.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub loss: Loss,
     /// What turns gradients into new weights.
     #[serde(default = "default_optimiser")]
     pub optimiser: OptimiserSpec,
@@ -44,6 +57,11 @@ pub struct TrainSpec {
     /// When the run is saved.
     #[serde(default)]
     pub checkpoints: CheckpointSpec,
+}
+
+/// Keys that are left alone are not written, so that a run keeps its hash when keys are added.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 fn default_optimiser() -> OptimiserSpec {
@@ -171,7 +189,7 @@ pub struct EvaluationSpec {
     pub length: Option<usize>,
     /// The sources, mixed by their weights.
     pub sources: Vec<SourceSpec>,
-    /// The run ends when so many evaluations in a row bring no better loss, and goes back to the best; none never does.
+    /// The run ends when so many evaluations in a row bring no better loss, and goes back to the best; none never ends early.
     #[serde(default)]
     pub patience: Option<u64>,
 }
@@ -198,36 +216,6 @@ impl Default for CheckpointSpec {
     fn default() -> Self {
         Self { every: 500, keep: 2 }
     }
-}
-
-/// Why a file describes no training run.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum SpecError {
-    /// The file cannot be read.
-    #[error("{path}: {source}")]
-    Io {
-        /// The file.
-        path: String,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// The file is no TOML, or has a key that is not known.
-    #[error("{path}: {reason}")]
-    Toml {
-        /// The file.
-        path: String,
-        /// Why, with the line.
-        reason: String,
-    },
-    /// A value that makes no sense.
-    #[error("`{key}`: {reason}")]
-    Value {
-        /// The key.
-        key: &'static str,
-        /// Why.
-        reason: String,
-    },
 }
 
 impl TrainSpec {
@@ -288,10 +276,7 @@ impl TrainSpec {
                     format!("sequences={sequences}, length={length}, parts={parts}: all must be at least 1"),
                 );
             }
-            if length > self.model.context {
-                let context = self.model.context;
-                return value("stages", format!("length={length} is beyond the model's context of {context}"));
-            }
+            self.check_length("stages", length)?;
             if parts as u64 > sequences {
                 return value("stages", format!("parts={parts} is more than the {sequences} sequences of a step"));
             }
@@ -311,23 +296,31 @@ impl TrainSpec {
         if self.checkpoints.every == 0 || self.checkpoints.keep == 0 {
             return value("checkpoints", "`every` and `keep` must be at least 1".into());
         }
+        if let Some(length) = self.evaluation.as_ref().and_then(|evaluation| evaluation.length) {
+            self.check_length("evaluation", length)?;
+        }
+        if self.evaluation.as_ref().is_some_and(|evaluation| evaluation.patience == Some(0)) {
+            return value("evaluation", "`patience` must be at least 1".into());
+        }
+        self.objective.check().or_else(|reason| value("objective", reason))?;
+        self.loss.check().or_else(|error| value("loss", error.to_string()))?;
         self.optimiser.check().or_else(|reason| value("optimiser", reason))?;
         self.schedule.check().or_else(|reason| value("schedule", reason))
     }
-}
 
-/// The message of an unknown key with the known key that is spelt most like it.
-fn with_nearest(message: &str) -> String {
-    let parts: Vec<&str> = message.split('`').collect();
-    let [before, unknown, rest @ ..] = parts.as_slice() else { return message.to_owned() };
-    if !before.ends_with("unknown field ") {
-        return message.to_owned();
-    }
-    let known = rest.iter().skip(1).step_by(2);
-    let nearest = known.max_by(|a, b| strsim::jaro(a, unknown).total_cmp(&strsim::jaro(b, unknown)));
-    match nearest.filter(|nearest| strsim::jaro(nearest, unknown) > 0.6) {
-        Some(nearest) => format!("{}; did you mean `{nearest}`?", message.trim_end()),
-        None => message.to_owned(),
+    /// Whether texts of `length` fit the model.
+    fn check_length(&self, key: &'static str, length: usize) -> Result<(), SpecError> {
+        let (longest, context) = (self.objective.longest(length), self.model.context);
+        let reason = match () {
+            () if length == 0 => "length=0: it must be at least 1".to_owned(),
+            () if length > context => format!("length={length} is beyond the model's context of {context}"),
+            () if longest > context => format!(
+                "length={length} becomes up to {longest} tokens with `{}`, beyond the model's context of {context}",
+                headwise_spec::Family::name(&self.objective)
+            ),
+            () => return Ok(()),
+        };
+        Err(SpecError::Value { key, reason })
     }
 }
 
@@ -369,5 +362,17 @@ mod tests {
         assert!(error("learning_rate=0.01", "learning_rate=0").contains("above 0"));
         assert!(error("steps = 10", "steps = 0").contains("no step"));
         assert!(error("repeat = 2", "repeat = 0").contains("no layer"));
+        let with = |line: &str| error("optimiser =", &format!("{line}\n        optimiser ="));
+        assert!(with(r#"objective = "span_corruption(length=0)""#).contains("length=0"));
+        assert!(with(r#"loss = "cut_cross_entropy(z_loss=-1)""#).contains("z_loss"));
+        assert!(with(r#"objective = "next_tokens""#).contains("did you mean `next_token`?"));
+        let long = error("length = 12", "length = 63\n        [evaluation]\n        length = 65\n        sources = []");
+        assert!(long.contains("`evaluation`") && long.contains("context of 64"), "{long}");
+    }
+
+    #[test]
+    fn keys_left_alone_do_not_change_the_hash() {
+        let text = toml::to_string(&TrainSpec::parse(SMALL).unwrap()).unwrap();
+        assert!(!text.contains("objective") && !text.contains("loss"), "{text}");
     }
 }

@@ -1,0 +1,228 @@
+//! `headwise train`: runs that are killed, interrupted or refused lose nothing, and say what to do.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+/// A spec file in a folder of its own.
+struct Run {
+    folder: TempDir,
+}
+
+/// Long enough to be killed half-way, short enough for a test.
+const SPEC: &str = r#"
+seed = 5
+average = 0.9
+clip = 1.0
+[model]
+dim = 32
+context = 64
+layers = [{ repeat = 2, mixer = "softmax(heads=2)", channel = "gated(hidden=64)" }]
+[data]
+sources = [{ type = "text", path = "text.txt" }]
+[[stages]]
+steps = 120
+sequences = 4
+length = 48
+[evaluation]
+every = 40
+sequences = 2
+sources = [{ type = "text", path = "text.txt" }]
+[checkpoints]
+every = 10
+"#;
+
+impl Run {
+    fn new(spec: &str) -> Self {
+        let run = Self { folder: tempfile::tempdir().unwrap() };
+        let text: String =
+            (0..400).map(|i| format!("{} times {} is {}.\n", i % 7, i % 11, (i % 7) * (i % 11))).collect();
+        fs::write(run.path("text.txt"), text).unwrap();
+        fs::write(run.path("spec.toml"), spec).unwrap();
+        run
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// `headwise train`, with its results in the folder `out`.
+    fn command(&self, out: &str, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_headwise"));
+        command.arg("train").arg(self.path("spec.toml")).arg("--out").arg(self.path(out)).args(arguments);
+        command.stderr(Stdio::piped()).stdout(Stdio::piped());
+        command
+    }
+
+    fn finish(&self, out: &str, arguments: &[&str]) -> Vec<u8> {
+        let output = self.command(out, arguments).output().unwrap();
+        assert!(output.status.success(), "{}", error(&output));
+        fs::read(self.path(out).join("model/model.safetensors")).unwrap()
+    }
+
+    /// What the command says that must fail.
+    fn refused(&self, out: &str, arguments: &[&str]) -> String {
+        let output = self.command(out, arguments).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{}", error(&output));
+        error(&output)
+    }
+
+    /// The names of the checkpoints in `out`.
+    fn checkpoints(&self, out: &str) -> Vec<String> {
+        let Ok(entries) = fs::read_dir(self.path(out).join("checkpoints")) else { return Vec::new() };
+        let name = |entry: fs::DirEntry| entry.file_name().to_string_lossy().into_owned();
+        let mut names: Vec<String> =
+            entries.map(|entry| name(entry.unwrap())).filter(|name| !name.starts_with('.')).collect();
+        names.sort();
+        names
+    }
+
+    /// Starts the command and waits for its first checkpoint.
+    fn start(&self, out: &str, arguments: &[&str]) -> Child {
+        let mut child = self.command(out, arguments).spawn().unwrap();
+        while self.checkpoints(out).is_empty() {
+            assert_eq!(child.try_wait().unwrap(), None, "the run ended without a checkpoint");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        child
+    }
+}
+
+fn error(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn says(error: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(error.contains(part), "no {part:?} in: {error}");
+    }
+}
+
+#[test]
+fn a_killed_run_ends_as_if_it_had_not_been() {
+    let run = Run::new(SPEC);
+    for threads in ["1", "2"] {
+        let arguments = ["--threads", threads];
+        let expected = run.finish(&format!("whole-{threads}"), &arguments);
+        let killed = format!("killed-{threads}");
+        let mut child = run.start(&killed, &arguments);
+        child.kill().unwrap();
+        assert_eq!(child.wait().unwrap().code(), None, "the run ended before it was killed");
+        let output = run.command(&killed, &arguments).output().unwrap();
+        says(&error(&output), &["going on after step"]);
+        assert!(run.finish(&killed, &arguments) == expected, "--threads {threads}: other weights");
+        assert_eq!(run.checkpoints(&killed), ["step-00000110", "step-00000120"]);
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupt_saves() {
+    let run = Run::new(SPEC);
+    let child = run.start("out", &[]);
+    let sent = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(sent.success());
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", error(&output));
+    says(&error(&output), &["saving after this step", "stopped after step", "the same command goes on"]);
+    assert!(!run.path("out").join("model").exists());
+    let last = run.checkpoints("out").pop().unwrap();
+    let step = last.trim_start_matches("step-").trim_start_matches('0').to_owned();
+    says(&error(&output), &[&format!("stopped after step {step};")]);
+    let again = run.command("out", &[]).output().unwrap();
+    says(&error(&again), &[&format!("going on after step {step}")]);
+    assert!(again.status.success());
+    let never = run.refused("out", &["--resume", "never"]);
+    says(&never, &["has checkpoints", "--out", "--resume auto"]);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_leaves_the_last_checkpoint() {
+    let run = Run::new(SPEC);
+    let mut child = run.start("out", &[]);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let kept = run.checkpoints("out");
+    // Files of more than 64 blocks of 512 bytes cannot be written any more: the log and the events can, the weights not.
+    let limited = Command::new("sh")
+        .args(["-c", "trap '' XFSZ; ulimit -f 64; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_headwise"), "train"])
+        .args([run.path("spec.toml"), "--out".into(), run.path("out")])
+        .output()
+        .unwrap();
+    assert_eq!(limited.status.code(), Some(2), "{}", error(&limited));
+    says(&error(&limited), &["model.bpk", "too large"]);
+    assert_eq!(run.checkpoints("out"), kept);
+    let expected = run.finish("whole", &[]);
+    assert!(run.finish("out", &[]) == expected, "other weights after the disk was full");
+}
+
+#[test]
+fn bad_specs_and_folders_are_refused() {
+    let run = Run::new(SPEC);
+    let mut written = |from: &str, to: &str| {
+        assert!(SPEC.contains(from));
+        fs::write(run.path("spec.toml"), SPEC.replace(from, to)).unwrap();
+        run.refused("none", &[])
+    };
+    says(&written("clip = 1.0", "clipp = 1.0"), &["spec.toml", "line 4", "did you mean `clip`?"]);
+    says(&written("text.txt", "missing.txt"), &["missing.txt", "No such file"]);
+    says(&written("length = 48", "length = 65"), &["length=65", "context of 64"]);
+    says(&written("dim = 32", "vocabulary = 64\ndim = 32"), &["token 1", "vocabulary of 64"]);
+    says(&written("clip = 1.0", "objective = \"masked\""), &["causal = false", "next_token"]);
+    fs::write(run.path("empty.txt"), "").unwrap();
+    says(&written("text.txt", "empty.txt"), &["empty.txt", "nothing to predict"]);
+    let rate = "optimiser = \"adamw(learning_rate=1e30)\"\nschedule = \"constant(warmup=0)\"";
+    says(&written("clip = 1.0", rate), &["step 2", "learning rate"]);
+    let missing = Command::new(env!("CARGO_BIN_EXE_headwise")).args(["train", "no-such.toml"]).output().unwrap();
+    says(&error(&missing), &["no-such.toml", "No such file"]);
+    // The output folder is a file.
+    fs::write(run.path("spec.toml"), SPEC).unwrap();
+    says(&run.refused("text.txt", &[]), &["text.txt"]);
+}
+
+#[test]
+fn checkpoints_that_cannot_be_used_are_kept() {
+    let run = Run::new(SPEC);
+    let mut child = run.start("out", &[]);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let kept = run.checkpoints("out");
+    fs::write(run.path("spec.toml"), SPEC.replace("seed = 5", "seed = 6")).unwrap();
+    says(&run.refused("out", &[]), &["belongs to another spec", kept.last().unwrap()]);
+    fs::write(run.path("spec.toml"), SPEC).unwrap();
+    let weights = run.path("out/checkpoints").join(kept.last().unwrap()).join("model.bpk");
+    let mut bytes = fs::read(&weights).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&weights, &bytes).unwrap();
+    says(&run.refused("out", &[]), &["model.bpk is damaged", "checksum", "go on from the checkpoint before it"]);
+    assert_eq!(run.checkpoints("out"), kept);
+    assert_eq!(fs::read(&weights).unwrap(), bytes);
+}
+
+/// The specs that ship, `embedded` apart, which needs texts that do not.
+const SMALL: [&str; 3] = ["bytes", "recall", "recall-gla"];
+
+#[test]
+fn every_spec_that_ships_is_read_and_the_small_ones_run() {
+    let specs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../specs");
+    let mut names = Vec::new();
+    for entry in fs::read_dir(&specs).unwrap() {
+        let path = entry.unwrap().path();
+        let mut spec = headwise::train::spec::TrainSpec::open(&path).unwrap_or_else(|error| panic!("{error}"));
+        let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+        if SMALL.contains(&name.as_str()) {
+            let folder = tempfile::tempdir().unwrap();
+            spec.stages[0].sequences = 2;
+            let mut trainer = headwise::train::trainer::Trainer::new(spec, folder.path()).unwrap();
+            let first = trainer.step().unwrap();
+            assert!(first.loss.is_finite() && trainer.step().unwrap().step == 2, "{name}");
+        }
+        names.push(name);
+    }
+    assert!(SMALL.iter().all(|name| names.iter().any(|found| found == name)), "{names:?}");
+}

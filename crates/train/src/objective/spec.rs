@@ -1,0 +1,150 @@
+//! Objectives of language models, as specs name them.
+
+use super::{
+    Document, Masked, MaskedSpec, NextToken, NextTokenSpec, Objective, SpanCorruption, SpanCorruptionSpec, TokenOut,
+    TokenTarget, TokenView,
+};
+use crate::loss::Loss;
+
+headwise_spec::family! {
+    /// What a language model learns to say.
+    pub enum ObjectiveSpec: "objective" {
+        next_token => NextTokenSpec,
+        masked => MaskedSpec,
+        span_corruption => SpanCorruptionSpec,
+    }
+}
+
+/// An objective of language models.
+pub type TokenObjective =
+    dyn Objective<Batch = Vec<Document>, View = TokenView, Target = TokenTarget, Out = TokenOut> + Send + Sync;
+
+impl Default for ObjectiveSpec {
+    fn default() -> Self {
+        NextTokenSpec {}.into()
+    }
+}
+
+impl ObjectiveSpec {
+    /// The objective, whose predictions cost what `loss` says.
+    pub fn build(&self, loss: Loss) -> Box<TokenObjective> {
+        match self.clone() {
+            Self::NextTokenSpec(NextTokenSpec {}) => Box::new(NextToken { loss }),
+            Self::MaskedSpec(spec) => Box::new(Masked { spec, loss }),
+            Self::SpanCorruptionSpec(spec) => Box::new(SpanCorruption { spec, loss }),
+        }
+    }
+
+    /// Most tokens that a model sees of a text of `length`.
+    pub fn longest(&self, length: usize) -> usize {
+        match self {
+            Self::NextTokenSpec(_) | Self::MaskedSpec(_) => length,
+            // Every run brings its sentinel twice, and between two runs there is a token; the answer's end is not seen.
+            Self::SpanCorruptionSpec(spec) => length + 2 * length.div_ceil(2).min(spec.sentinels as usize) + 1,
+        }
+    }
+
+    /// Whether a decoder can learn it; else what is missing.
+    pub fn check_decoder(&self) -> Result<(), String> {
+        match self {
+            Self::MaskedSpec(_) => {
+                Err("`masked` asks for tokens between those that are shown, so the model must see both \
+                sides (layers with `causal = false`); a decoder sees one, and encoders cannot be trained yet: take \
+                `next_token` or `span_corruption`"
+                    .into())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether the numbers make sense; else what is wrong.
+    pub fn check(&self) -> Result<(), String> {
+        let share = |share: f64| match share > 0.0 && share < 1.0 {
+            true => Ok(()),
+            false => Err(format!("share={share}: it must be above 0 and below 1")),
+        };
+        match self {
+            Self::NextTokenSpec(_) => Ok(()),
+            Self::MaskedSpec(MaskedSpec { vocabulary: 0, .. }) => Err("vocabulary=0: it must be at least 1".into()),
+            Self::MaskedSpec(spec) => share(spec.share),
+            Self::SpanCorruptionSpec(SpanCorruptionSpec { sentinels: 0, .. }) => {
+                Err("sentinels=0: it must be at least 1".into())
+            }
+            Self::SpanCorruptionSpec(SpanCorruptionSpec { length, .. }) if !(length.is_finite() && *length >= 1.0) => {
+                Err(format!("length={length}: it must be a finite number of at least 1"))
+            }
+            Self::SpanCorruptionSpec(spec) => share(spec.share),
+        }
+    }
+
+    /// Whether a model of so many tokens knows all that the objective brings; else which it does not.
+    pub fn check_vocabulary(&self, vocabulary: usize) -> Result<(), String> {
+        let below = |name: &str, id: u64| match id < vocabulary as u64 {
+            true => Ok(()),
+            false => Err(format!(
+                "{name} is token {id}, the model has a vocabulary of {vocabulary}: set `model.vocabulary` to at least {}",
+                id + 1
+            )),
+        };
+        match self {
+            Self::NextTokenSpec(_) => Ok(()),
+            Self::MaskedSpec(spec) => {
+                below("mask", spec.mask.into())?;
+                below("the last random token", u64::from(spec.vocabulary).saturating_sub(1))
+            }
+            Self::SpanCorruptionSpec(spec) => {
+                below("end", spec.end.into())?;
+                below("the last sentinel", (u64::from(spec.sentinel) + u64::from(spec.sentinels)).saturating_sub(1))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::draws::{Purpose, draws};
+
+    fn read(text: &str) -> ObjectiveSpec {
+        headwise_spec::from_text(text).unwrap_or_else(|error| panic!("{error:#}"))
+    }
+
+    #[test]
+    fn the_family_keeps_its_promises() {
+        headwise_spec::check_family::<ObjectiveSpec>();
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused() {
+        for (text, part) in [
+            ("masked(share=0)", "share=0"),
+            ("masked(vocabulary=0)", "vocabulary=0"),
+            ("span_corruption(share=1)", "share=1"),
+            ("span_corruption(length=0.5)", "length=0.5"),
+            ("span_corruption(sentinels=0)", "sentinels=0"),
+        ] {
+            let error = read(text).check().unwrap_err();
+            assert!(error.contains(part), "{error}");
+        }
+        assert!(read("masked").check_vocabulary(256).unwrap_err().contains("mask is token 256"));
+        assert_eq!(read("masked").check_vocabulary(257), Ok(()));
+        let error = read("span_corruption").check_vocabulary(288).unwrap_err();
+        assert!(error.contains("last sentinel is token 288") && error.contains("at least 289"), "{error}");
+        assert_eq!(read("span_corruption").check_vocabulary(289), Ok(()));
+        assert!(read("masked").check_decoder().unwrap_err().contains("encoders cannot be trained yet"));
+    }
+
+    #[test]
+    fn no_text_is_longer_than_the_longest() {
+        // Runs as often as can be.
+        let spec = read("span_corruption(share=0.5, length=1, sentinels=9)");
+        let objective = spec.build(Loss::default());
+        let mut most = 0;
+        for step in 0..200 {
+            let batch = vec![Document::text(&(0..21).collect::<Vec<_>>())];
+            let (view, _) = objective.corrupt(&batch, &mut draws(5, Purpose::Corruption, step, 0));
+            most = most.max(view.ids.len());
+        }
+        assert!(most > 30 && most <= spec.longest(20), "{most}, {}", spec.longest(20));
+    }
+}

@@ -1,0 +1,83 @@
+//! Why a run stops.
+
+use headwise_models::decoder;
+
+use crate::checkpoint::CheckpointError;
+use crate::data::DataError;
+
+/// Why a run stops.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TrainError {
+    /// The model cannot be built.
+    #[error(transparent)]
+    Model(#[from] decoder::SpecError),
+    /// There is nothing to learn from.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// The run cannot be saved, or go on.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// A token beyond the vocabulary.
+    #[error("the data has token {id}, the model a vocabulary of {vocabulary}: raise `model.vocabulary`")]
+    Vocabulary {
+        /// The token.
+        id: u32,
+        /// Tokens of the model.
+        vocabulary: usize,
+    },
+    /// The model cannot learn the objective.
+    #[error("`objective`: {0}")]
+    Objective(String),
+    /// The texts held out have nothing to predict.
+    #[error("`evaluation` has nothing to predict: its sequences are too short, or no token has a weight")]
+    NothingHeldOut,
+    /// The loss of the texts held out is no finite number.
+    #[error("step {step}: the loss of the texts held out is {loss}; lower the learning rate, or set `clip`")]
+    HeldOut {
+        /// Steps done.
+        step: u64,
+        /// The loss.
+        loss: f64,
+    },
+    /// A step without anything to predict.
+    #[error("step {step} has nothing to predict: the sequences are too short, or no token has a weight")]
+    NothingToPredict {
+        /// The step, counted from 1.
+        step: u64,
+    },
+    /// The loss or a gradient is no finite number.
+    #[error(
+        "step {step}: the loss is {loss} and the norm of the gradients {norm}; the first parameter with a number that is not finite is \
+         {parameter}. The weights before this step are kept; lower the learning rate, or set `clip`"
+    )]
+    NotFinite {
+        /// The step, counted from 1.
+        step: u64,
+        /// The loss.
+        loss: f64,
+        /// The norm of all gradients.
+        norm: f64,
+        /// The path of a parameter.
+        parameter: String,
+    },
+    /// A step made weights that are no finite numbers.
+    #[error(
+        "step {step}: {parameter} has a number that is not finite, or too large to go on with; the checkpoints before this step are \
+         kept; lower the learning rate, or set `clip`"
+    )]
+    Weights {
+        /// The step, counted from 1.
+        step: u64,
+        /// The path of a parameter.
+        parameter: String,
+    },
+    /// Burn cannot write or read weights.
+    #[error("cannot {what}: {reason}")]
+    Record {
+        /// What failed.
+        what: &'static str,
+        /// Why.
+        reason: String,
+    },
+}
