@@ -50,8 +50,11 @@ impl Frame {
     pub fn decoder(&self, mixer: &MixerSpec, hidden: usize) -> Result<Decoder, MixersError> {
         let spec = self.model(mixer, hidden).decoder(self.vocabulary);
         let text = || headwise_spec::to_text(mixer);
-        Decoder::random(spec, &Device::flex())
-            .map_err(|source| MixersError::Model { mixer: text(), dim: self.dim, source })
+        Decoder::random(spec, &Device::flex()).map_err(|source| MixersError::Model {
+            mixer: text(),
+            dim: self.dim,
+            source,
+        })
     }
 
     /// Parameters that every decoder should have: those of one with plain softmax attention, whose heads do not matter.

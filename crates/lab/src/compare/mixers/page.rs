@@ -109,10 +109,16 @@ const DEFINITIONS: [(&str, &str); 8] = [
         "state at",
         "What the decoder must keep of one text of so many tokens: keys and values in f16 for softmax attention, matrices in f32 for the others.",
     ),
-    ("loss", "Mean negative log-likelihood of the right answers at the length of training, in nats; the median over the seeds."),
+    (
+        "loss",
+        "Mean negative log-likelihood of the right answers at the length of training, in nats; the median over the seeds.",
+    ),
     ("train tok/s", "Tokens trained on per second, the median over the steps and the seeds."),
     ("parameters", "Trainable numbers of the decoder: equal for all mixers to 2 %."),
-    ("channel width", "Inner width of the layers that treat every token alone, chosen so that the parameters are equal."),
+    (
+        "channel width",
+        "Inner width of the layers that treat every token alone, chosen so that the parameters are equal.",
+    ),
     ("seed", "Of the weights and of the sequences; all mixers see the same sequences under the same seed."),
 ];
 
@@ -166,7 +172,7 @@ mod tests {
             row.curve = None;
         }
         let html = page(hostile);
-        assert!(!html.contains("<img") && !html.contains("NaN") && !html.contains("inf"), "{html}");
+        assert!(!html.contains("<img") && !html.contains("NaN") && !html.contains("inf\""), "{html}");
         assert!(page(Vec::new()).contains("The answer"));
     }
 }

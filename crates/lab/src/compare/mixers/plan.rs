@@ -59,9 +59,9 @@ impl Default for MixerComparison {
         Self {
             mixers: Vec::new(),
             tasks: Vec::new(),
-            length: 48,
+            length: 64,
             test_lengths: Vec::new(),
-            steps: 800,
+            steps: 2000,
             dim: 64,
             layers: 2,
             seeds: 1,
@@ -203,10 +203,7 @@ impl Plan {
             clip: Some(CLIP),
             average: None,
             model: contest.frame.model(&subject.mixer, subject.hidden),
-            data: DataSpec {
-                tokenizer: headwise_train::data::Bytes {}.into(),
-                sources: vec![contest.task.clone()],
-            },
+            data: DataSpec { tokenizer: headwise_train::data::Bytes {}.into(), sources: vec![contest.task.clone()] },
             stages: vec![Stage { steps, sequences: SEQUENCES, length, parts: 1 }],
             evaluation: None,
             checkpoints: CheckpointSpec::default(),
@@ -248,27 +245,27 @@ mod tests {
     #[test]
     fn the_default_compares_the_family_at_equal_parameters() {
         let plan = MixerComparison::default().plan().unwrap();
-        assert_eq!(plan.test_lengths(), [48, 96, 192]);
+        assert_eq!(plan.test_lengths(), [64, 128, 256]);
         let names: Vec<&str> = plan.subjects().map(|(_, subject)| subject.name.as_str()).collect();
         assert_eq!(names, MIXERS);
         let sizes: Vec<usize> = plan.subjects().map(|(_, subject)| subject.parameters).collect();
         let (least, most) = (sizes.iter().min().unwrap(), sizes.iter().max().unwrap());
         assert!((most - least) as f64 <= super::super::model::TOLERANCE * *most as f64, "{sizes:?}");
         let text = plan.to_string();
-        for part in ["2 layers of 64 channels", "1 seed", "tested at 48, 96, 192 tokens", "multi_query_recall"] {
+        for part in ["2 layers of 64 channels", "1 seed", "tested at 64, 128, 256 tokens", "multi_query_recall"] {
             assert!(text.contains(part), "{part} in {text}");
         }
     }
 
     #[test]
     fn state_grows_for_softmax_and_stays_for_the_others() {
-        let plan = MixerComparison { mixers: vec!["softmax(window=64)".into()], ..MixerComparison::default() };
+        let plan = MixerComparison { mixers: vec!["softmax(window=100)".into()], ..MixerComparison::default() };
         let states = |plan: Plan| plan.subjects().map(|(_, subject)| subject.state_bytes.clone()).collect::<Vec<_>>();
         // Two layers, keys and values of 64 channels in two bytes each.
         let token = 2 * 2 * 64 * 2;
-        assert_eq!(states(plan.plan().unwrap()), [[48 * token, 64 * token, 64 * token]]);
+        assert_eq!(states(plan.plan().unwrap()), [[64 * token, 100 * token, 100 * token]]);
         let all = states(MixerComparison::default().plan().unwrap());
-        assert_eq!(all[0], [48 * token, 96 * token, 192 * token]);
+        assert_eq!(all[0], [64 * token, 128 * token, 256 * token]);
         // Four heads of a matrix 16 × 16 and its divisors in each layer; retention's values and the keys of GLA differ in width.
         assert_eq!(all[1], [2 * 4 * 16 * 17 * 4; 3]);
         assert_eq!(all[2], [2 * 4 * 16 * 32 * 4; 3]);
@@ -286,7 +283,7 @@ mod tests {
         let unknown = tasks("multi_query_recal");
         assert!(unknown.contains("--task") && unknown.contains("multi_query_recall"), "{unknown}");
         assert!(tasks("needle").contains("no right answers"));
-        assert!(tasks("multi_query_recall(pairs=17)").contains("at 48 tokens"));
+        assert!(tasks("multi_query_recall(pairs=40)").contains("at 64 tokens"));
         assert!(error(MixerComparison { seeds: 0, ..MixerComparison::default() }).contains("--seeds is 0"));
         let lengths = error(MixerComparison { test_lengths: vec![96, 12], ..MixerComparison::default() });
         assert!(lengths.contains("at 12 tokens"), "{lengths}");
