@@ -57,6 +57,11 @@ fn policies_that_do_not_exist_or_cannot_be() {
     let compare = refused(&["compare", "cache", "--model", model.path(), "--cache", "snapvk"]);
     says(&compare, &["snapvk", "snapkv"]);
     says(&refused(&["compare", "--suite", "huge"]), &["huge", "quick, standard, ruler, full, toy"]);
+    says(&refused(&["compare", "mixers", "--mixer", "retenton"]), &["retenton", "retention"]);
+    says(&refused(&["compare", "mixers", "--mixer", "gla(heads=3)"]), &["gla(heads=3)", "--dim 64"]);
+    says(&refused(&["compare", "mixers", "--task", "needle"]), &["no right answers", "multi_query_recall"]);
+    says(&refused(&["compare", "mixers", "--length", "8"]), &["at 8 tokens", "pairs = 16"]);
+    says(&refused(&["compare", "mixers", "--steps", "0"]), &["--steps is 0", "at least 1"]);
 }
 
 #[test]
@@ -114,6 +119,7 @@ fn reports_that_cannot_be_written() {
     ] {
         says(&refused(&arguments), &["nowhere", "No such file"]);
     }
+    says(&refused(&["compare", "mixers", "--html", nowhere]), &["nowhere", "No such file"]);
     let both = refused(&["compare", "--suite", "toy", "--html", "-", "--json", "-"]);
     says(&both, &["--html", "--json", "standard output"]);
 }

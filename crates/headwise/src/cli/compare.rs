@@ -1,5 +1,7 @@
 //! `headwise compare`
 
+mod mixers;
+
 use std::error::Error;
 use std::path::PathBuf;
 
@@ -33,6 +35,8 @@ pub struct Compare {
 enum What {
     /// Key-value cache policies on one language model (the default)
     Cache(Cache),
+    /// Token mixers in small decoders of equal size, trained on a task
+    Mixers(mixers::Mixers),
 }
 
 /// Key-value cache policies on one language model and one text.
@@ -77,6 +81,7 @@ impl Compare {
     pub fn run(self) -> Outcome {
         match self.what {
             Some(What::Cache(cache)) => cache.run(),
+            Some(What::Mixers(mixers)) => mixers.run(),
             None => self.cache.run(),
         }
     }

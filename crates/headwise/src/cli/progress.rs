@@ -1,6 +1,6 @@
 //! Progress on the terminal.
 
-use headwise::lab::compare::cache;
+use headwise::lab::compare::{Moment, cache};
 use headwise::models::pull::Progress;
 use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
 
@@ -55,6 +55,18 @@ pub struct Comparison {
 const STEPS: u64 = 1000;
 
 impl Comparison {
+    /// Moves the bar.
+    pub fn at(&mut self, moment: &Moment<'_>) {
+        let bar = self.bar.get_or_insert_with(|| {
+            ProgressBar::new(STEPS).with_style(style("{bar:30} {percent:>3} %  {elapsed} so far{prefix}  {msg}"))
+        });
+        bar.set_position((moment.done * STEPS as f64) as u64);
+        if let Some(left) = moment.left {
+            bar.set_prefix(format!(", {} left", HumanDuration(left)));
+        }
+        bar.set_message(moment.doing.to_owned());
+    }
+
     /// Takes the bar away.
     pub fn finish(self) {
         if let Some(bar) = self.bar {
@@ -64,14 +76,7 @@ impl Comparison {
 }
 
 impl cache::Progress for Comparison {
-    fn moved(&mut self, moment: &cache::Moment<'_>) {
-        let bar = self.bar.get_or_insert_with(|| {
-            ProgressBar::new(STEPS).with_style(style("{bar:30} {percent:>3} %  {elapsed} so far{prefix}  {msg}"))
-        });
-        bar.set_position((moment.done * STEPS as f64) as u64);
-        if let Some(left) = moment.left {
-            bar.set_prefix(format!(", {} left", HumanDuration(left)));
-        }
-        bar.set_message(moment.doing.to_owned());
+    fn moved(&mut self, moment: &Moment<'_>) {
+        self.at(moment);
     }
 }

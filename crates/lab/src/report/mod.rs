@@ -4,13 +4,14 @@
 //! by a screen reader: charts are inline SVG with titles and descriptions, heat maps and numbers are tables.
 
 mod answer;
-mod chart;
+pub(crate) mod chart;
 mod heat_map;
-mod labels;
+pub(crate) mod labels;
+pub(crate) mod lines;
 pub(crate) mod markup;
 pub(crate) mod page;
 mod pareto;
-mod series;
+pub(crate) mod series;
 mod speed;
 pub(crate) mod tables;
 mod tradeoff;

@@ -37,10 +37,15 @@ pub struct Series {
 
 /// One entry per policy, in order.
 pub fn assign(summaries: &[PolicySummary]) -> Vec<Series> {
+    named(summaries.iter().map(|summary| summary.policy.as_str()))
+}
+
+/// One entry per method, in order.
+pub fn named<'a>(methods: impl Iterator<Item = &'a str>) -> Vec<Series> {
     let mut families: Vec<String> = Vec::new();
-    let style = |(i, summary): (usize, &PolicySummary)| {
-        let family = family(&summary.policy);
-        let (class, shape) = if summary.policy == FULL {
+    let style = |(i, method): (usize, &str)| {
+        let family = family(method);
+        let (class, shape) = if method == FULL {
             ("full".to_owned(), Shape::Diamond)
         } else {
             let known = families.iter().position(|known| *known == family);
@@ -51,9 +56,9 @@ pub fn assign(summaries: &[PolicySummary]) -> Vec<Series> {
             // Steps of both at once: neighbours differ in both, and the pair repeats only after 7 × 5 families.
             (format!("c{}", k % COLOURS), SHAPES[k % SHAPES.len()])
         };
-        Series { number: i + 1, policy: summary.policy.clone(), family, class, shape }
+        Series { number: i + 1, policy: method.to_owned(), family, class, shape }
     };
-    summaries.iter().enumerate().map(style).collect()
+    methods.enumerate().map(style).collect()
 }
 
 /// A policy without what stands in brackets: `snapkv(keep=0.25) + int8` → `snapkv + int8`.

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::chart::{Axis, BOTTOM, HEIGHT, LEFT, TOP, WIDTH, frame, image};
-use super::labels::spread;
+use super::chart::{Axis, WIDTH, image};
+use super::lines::{self, shortened};
 use super::markup::{code, escape};
 use super::series::Series;
 use crate::rows::quantity::{count, length, rate};
@@ -127,59 +127,36 @@ fn bars(quantity: &Quantity, lines: &[Line], t: usize) -> String {
     image(&format!("{} speed after {} tokens", quantity.title, count(t)), &readings.join("; "), height, &svg)
 }
 
-fn shortened(text: &str, characters: usize) -> String {
-    if text.chars().count() <= characters {
-        return text.to_owned();
+fn reading_at(quantity: &Quantity, point: &(usize, f64, Option<f64>)) -> String {
+    format!("{} at {}", reading(quantity, point), length(point.0))
+}
+
+/// A line as it is drawn.
+fn drawn<'a>(quantity: &Quantity, line: &Line<'a>) -> lines::Line<'a> {
+    lines::Line {
+        series: line.series,
+        points: line.points.iter().map(|point| (point.0 as f64, point.1)).collect(),
+        reading: line.points.iter().map(|point| reading_at(quantity, point)).collect::<Vec<_>>().join("; "),
+        marked: true,
     }
-    text.chars().take(characters - 1).chain(std::iter::once('…')).collect()
 }
 
 fn curves(quantity: &Quantity, lines: &[Line], lengths: &BTreeSet<usize>) -> String {
-    const LABEL: f64 = 13.0;
-    let right = WIDTH - 138.0;
-    // Every line is labelled at its end; many lines make a taller chart.
-    let bottom = BOTTOM.max(TOP + 4.0 + LABEL * lines.len() as f64);
     let ticks = lengths.iter().map(|&t| (t as f64, length(t))).collect();
-    let x = Axis::log_with("tokens of context", ticks, [LEFT + 8.0, right]);
+    let x = Axis::log_with("tokens of context", ticks, lines::ACROSS);
     let values = || lines.iter().flat_map(|line| line.points.iter().map(|point| point.1));
     let (low, high) = (values().fold(f64::INFINITY, f64::min), values().fold(0.0, f64::max));
+    let along = lines::along(lines.len());
     // Beyond a factor of eight the slow end of a linear axis is unreadable.
     let y = if high > 8.0 * low && low > 0.0 {
-        Axis::log("tokens/s (log scale)", [low * 0.8, high * 1.2], [bottom, TOP])
+        Axis::log("tokens/s (log scale)", [low * 0.8, high * 1.2], along)
     } else {
-        Axis::linear("tokens/s", [0.0, high * 1.08], [bottom, TOP], 5)
+        Axis::linear("tokens/s", [0.0, high * 1.08], along, 5)
     };
-    let mut svg = frame(&x, &y);
-    let ends: Vec<f64> = lines.iter().filter_map(|line| line.points.last()).map(|point| y.at(point.1)).collect();
-    let labels = spread(&ends, LABEL, [TOP + 4.0, bottom]);
-    for (line, (&end, &label)) in lines.iter().zip(ends.iter().zip(&labels)) {
-        let at: Vec<_> = line.points.iter().map(|point| (x.at(point.0 as f64), y.at(point.1))).collect();
-        let path: Vec<_> = at.iter().map(|(x, y)| format!("{x:.1},{y:.1}")).collect();
-        let class = line.series.class();
-        let readings: Vec<_> =
-            line.points.iter().map(|point| format!("{} at {}", reading(quantity, point), length(point.0))).collect();
-        svg.push_str(&format!("<g><title>{}: {}</title>", escape(&line.series.policy), readings.join("; ")));
-        svg.push_str(&format!(r#"<polyline class="line {class}" points="{}"/>"#, path.join(" ")));
-        svg.extend(at.iter().map(|&(x, y)| line.series.mark(x, y, 3.6)));
-        let from = at.last().map_or(right, |end| end.0);
-        let name = shortened(&format!("{} {}", line.series.number, line.series.family), 19);
-        svg.push_str(&format!(
-            r#"<line class="leader" x1="{:.1}" y1="{end:.1}" x2="{:.1}" y2="{label:.1}"/><text class="label" x="{:.1}" y="{:.1}">{}</text></g>"#,
-            from + 5.0, right + 12.0, right + 14.0, label + 4.0, escape(&name)
-        ));
-    }
-    let readings: Vec<_> = lines
-        .iter()
-        .filter_map(|line| {
-            Some(format!(
-                "{}: {} at {}",
-                line.series.policy,
-                reading(quantity, line.points.last()?),
-                length(line.points.last()?.0)
-            ))
-        })
-        .collect();
-    image(&format!("{} speed by length", quantity.title), &readings.join("; "), bottom + (HEIGHT - BOTTOM), &svg)
+    let drawn: Vec<lines::Line<'_>> = lines.iter().map(|line| drawn(quantity, line)).collect();
+    let last = |line: &Line| Some(format!("{}: {}", line.series.policy, reading_at(quantity, line.points.last()?)));
+    let readings: Vec<_> = lines.iter().filter_map(last).collect();
+    lines::chart(&format!("{} speed by length", quantity.title), &readings.join("; "), &x, &y, &drawn)
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
 //! What a running comparison tells.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::Item;
+use crate::compare::Moment;
 use crate::rows::Setting;
 
 /// Listens to a running comparison. Every method may be left out.
@@ -32,19 +33,6 @@ pub trait Progress {
 pub struct Silent;
 
 impl Progress for Silent {}
-
-/// How far a comparison has come.
-#[derive(Clone, Copy, Debug)]
-pub struct Moment<'a> {
-    /// What is being done, in a few words.
-    pub doing: &'a str,
-    /// Share of the whole work that is done, 0–1.
-    pub done: f64,
-    /// Time since the start.
-    pub elapsed: Duration,
-    /// Time left, from the speed so far; `None` at the very start.
-    pub left: Option<Duration>,
-}
 
 /// What a policy answered.
 #[derive(Clone, Copy, Debug)]
@@ -79,9 +67,6 @@ pub(super) struct Clock<'a> {
     current: f64,
 }
 
-/// Below this share of work done, the speed so far says nothing.
-const TELLING: f64 = 0.02;
-
 impl<'a> Clock<'a> {
     pub fn new(progress: &'a mut dyn Progress, total: f64) -> Self {
         Self { progress, started: Instant::now(), total, before: 0.0, current: 0.0 }
@@ -94,10 +79,8 @@ impl<'a> Clock<'a> {
 
     /// `share` (0–1) of the current item is done, and `doing` comes next.
     pub fn at(&mut self, share: f64, doing: &str) {
-        let done = ((self.before + self.current * share) / self.total.max(f64::MIN_POSITIVE)).min(1.0);
-        let elapsed = self.started.elapsed();
-        let left = (done >= TELLING).then(|| elapsed.mul_f64((1.0 - done) / done));
-        self.progress.moved(&Moment { doing, done, elapsed, left });
+        let done = (self.before + self.current * share) / self.total.max(f64::MIN_POSITIVE);
+        self.progress.moved(&Moment::new(doing, done, self.started.elapsed()));
     }
 
     pub fn answered(&mut self, answer: &Answer<'_>) {
