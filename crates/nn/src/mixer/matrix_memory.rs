@@ -62,6 +62,7 @@ pub(super) fn offsets(ctx: &MixContext<'_>, tokens: usize) -> Vec<usize> {
 }
 
 /// The decay of a step.
+#[allow(clippy::large_enum_variant, reason = "one is made for a step and read at once")]
 pub(super) enum StepDecay<'a> {
     /// Nothing is forgotten.
     None,

@@ -96,7 +96,7 @@ mod tests {
     #[test]
     fn specs_read_print_and_reach_the_operation() {
         for text in
-            ["cut_cross_entropy", "cut_cross_entropy(filter=cce, softcap=30)", "cut_cross_entropy(filter=classes)"]
+            ["cut_cross_entropy", "cut_cross_entropy(filter=cce, softcap=30.0)", "cut_cross_entropy(filter=classes)"]
         {
             assert_eq!(read(text).to_string(), text);
         }

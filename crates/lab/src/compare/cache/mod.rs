@@ -31,11 +31,11 @@ mod speed;
 mod subject;
 mod suite;
 
+pub use super::Moment;
 pub use error::CompareError;
 pub use plan::{CacheComparison, Item, Plan, Work};
 pub use policies::{CODECS, COMPOSITION, EVICTING};
 pub use progress::{Answer, Progress, Silent};
-pub use super::Moment;
 pub use prompt::Task;
 pub use subject::{Subject, TOY_NOTE, toy_engine};
 pub use suite::Suite;

@@ -5,6 +5,8 @@ use std::fmt;
 use headwise_models::decoder::Decoder;
 use headwise_nn::mixer::MixerSpec;
 use headwise_train::data::SourceSpec;
+use headwise_train::loss::Loss;
+use headwise_train::objective::ObjectiveSpec;
 use headwise_train::optimiser::AdamWSpec;
 use headwise_train::schedule::Cosine;
 use headwise_train::spec::{CheckpointSpec, DataSpec, Stage, TrainSpec};
@@ -201,6 +203,8 @@ impl Plan {
         let MixerComparison { length, steps, .. } = self.comparison;
         TrainSpec {
             seed,
+            objective: ObjectiveSpec::default(),
+            loss: Loss::default(),
             optimiser: AdamWSpec { learning_rate: LEARNING_RATE, ..AdamWSpec::default() }.into(),
             schedule: Cosine { warmup: (WARMUP * steps as f64) as u64, floor: FLOOR }.into(),
             clip: Some(CLIP),
