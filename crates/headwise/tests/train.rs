@@ -163,7 +163,7 @@ fn a_full_disk_leaves_the_last_checkpoint() {
 #[test]
 fn bad_specs_and_folders_are_refused() {
     let run = Run::new(SPEC);
-    let mut written = |from: &str, to: &str| {
+    let written = |from: &str, to: &str| {
         assert!(SPEC.contains(from));
         fs::write(run.path("spec.toml"), SPEC.replace(from, to)).unwrap();
         run.refused("none", &[])

@@ -81,6 +81,6 @@ pub enum MixersError {
         /// The seed.
         seed: u64,
         /// Why.
-        source: TrainError,
+        source: Box<TrainError>,
     },
 }

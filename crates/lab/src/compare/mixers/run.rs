@@ -49,7 +49,7 @@ impl Plan {
                         mixer: subject.name.clone(),
                         task: contest.name.clone(),
                         seed,
-                        source,
+                        source: Box::new(source),
                     });
                     rows.extend(found?);
                     done += 1;
