@@ -117,9 +117,8 @@ impl Reproduce {
 fn print_rows(rows: &[ExperimentRow]) {
     for claim in rows.chunk_by(|a, b| a.claim == b.claim) {
         let Some(first) = claim.first() else { continue };
-        let numbers: Vec<String> = claim.iter().map(|row| format!("{:.4}", row.measured)).collect();
-        let baselines: Vec<String> =
-            claim.iter().filter_map(|row| row.baseline).map(|value| format!("{value:.4}")).collect();
+        let numbers: Vec<String> = claim.iter().map(|row| number(row.measured)).collect();
+        let baselines: Vec<String> = claim.iter().filter_map(|row| row.baseline).map(|value| number(value)).collect();
         let beside = if baselines.is_empty() { String::new() } else { format!("; baseline {}", baselines.join(", ")) };
         println!(
             "{:<13} {}: {}\n              {} {} {}{beside}",
@@ -130,5 +129,13 @@ fn print_rows(rows: &[ExperimentRow]) {
             first.direction.sign(),
             first.threshold
         );
+    }
+}
+
+/// Four digits, whatever the size.
+fn number(value: f64) -> String {
+    match value.abs() {
+        size if size != 0.0 && !(1e-3..1e6).contains(&size) => format!("{value:.2e}"),
+        _ => format!("{value:.4}"),
     }
 }

@@ -63,7 +63,7 @@ const ATTENTION: Form = tensor("batch x heads x tokens x head_dim", Some(4), "1x
 const CACHE: Form = tensor("batch x heads x keys x head_dim", Some(4), "1x9x8192x64");
 const VECTORS: Form = tensor("any sides, the last one the width", None, "8x512x256");
 const PRODUCT: Form = Form { matrices: true, ..tensor("rows x inputs x outputs", Some(3), "64x4096x4096") };
-const CLASSIFIER: Form = tensor("rows x dim x vocabulary", Some(3), "2048x576x49152");
+const CLASSIFIER: Form = Form { matrices: true, ..tensor("rows x dim x vocabulary", Some(3), "2048x576x49152") };
 const ENCODER: Form = tensor("batch x tokens x dim x layers", Some(4), "8x256x256x4");
 const TOKENS: Form = tensor("the tokens of the prompt", Some(1), "1744");
 

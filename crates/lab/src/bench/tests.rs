@@ -49,7 +49,7 @@ fn a_shape_must_fit_every_benchmark_chosen() {
 #[test]
 fn default_shapes_are_the_ones_peers_run() {
     let plan = Plan::new(None, None).expect("a plan");
-    assert_eq!(plan.steps(), 3 + 3 + 1 + 3 + 12 + 1 + 4 + 4 + 4);
+    assert_eq!(plan.steps(), 3 + 3 + 1 + 3 + 12 + 1 + 1 + 1 + 4 + 4 + 4);
 }
 
 #[test]
@@ -81,7 +81,9 @@ fn every_benchmark_runs_and_fills_its_columns() {
         for row in rows {
             assert_eq!(row.name, benchmark.name());
             assert!(row.min_ms > 0.0 && row.min_ms <= row.median_ms && row.median_ms <= row.max_ms, "{row:?}");
-            assert!(row.gflops.is_some() || row.gbs.is_some(), "{row:?}");
+            // How much is left out depends on the numbers.
+            let filtered = row.params.pass.as_deref() == Some("train_filtered");
+            assert!(filtered || row.gflops.is_some() || row.gbs.is_some(), "{row:?}");
             assert!([row.gflops, row.gbs].into_iter().flatten().all(|rate| rate > 0.0), "{row:?}");
             assert_eq!(row.params.threads, 2);
             let same = row.params.shape.clone().or(row.params.tokens.map(|tokens| tokens.to_string()));
