@@ -118,7 +118,7 @@ fn print_rows(rows: &[ExperimentRow]) {
     for claim in rows.chunk_by(|a, b| a.claim == b.claim) {
         let Some(first) = claim.first() else { continue };
         let numbers: Vec<String> = claim.iter().map(|row| number(row.measured)).collect();
-        let baselines: Vec<String> = claim.iter().filter_map(|row| row.baseline).map(|value| number(value)).collect();
+        let baselines: Vec<String> = claim.iter().filter_map(|row| row.baseline).map(number).collect();
         let beside = if baselines.is_empty() { String::new() } else { format!("; baseline {}", baselines.join(", ")) };
         println!(
             "{:<13} {}: {}\n              {} {} {}{beside}",
