@@ -6,14 +6,14 @@ use headwise_spec::Family;
 use headwise_train::draws::{Purpose, draws};
 use headwise_train::loss::Loss;
 use headwise_train::model::{Trainable, draw};
-use headwise_train::objective::{Document, ObjectiveSpec, TokenObjective, TokenOut, TokenTarget, TokenView};
+use headwise_train::objective::{Document, Objective, ObjectiveSpec, TokenObjective, TokenOut, TokenTarget, TokenView};
 use headwise_train::spec::ModelSpec;
 
 /// Tokens of texts; objectives bring more.
 const TEXT: u32 = 32;
 
 /// Every objective, with its own tokens above those of texts.
-fn objectives() -> Vec<Box<TokenObjective>> {
+fn objectives() -> Vec<TokenObjective> {
     let texts = ["next_token", "masked(mask=32, vocabulary=32)", "span_corruption(sentinel=33, sentinels=4, end=32)"];
     let specs =
         texts.map(|text| headwise_spec::from_text::<ObjectiveSpec>(text).unwrap_or_else(|error| panic!("{error}")));
@@ -65,8 +65,8 @@ fn corruption_is_pure_and_never_leaks() {
     for objective in objectives() {
         let name = objective.name();
         let texts = batch();
-        let (view, target) = corrupt(&*objective, &texts, 1);
-        assert_eq!(corrupt(&*objective, &texts, 1), (view.clone(), target.clone()), "{name}");
+        let (view, target) = corrupt(&objective, &texts, 1);
+        assert_eq!(corrupt(&objective, &texts, 1), (view.clone(), target.clone()), "{name}");
         assert!(!target.rows.is_empty(), "{name}");
         // Rows are places of the view, once each.
         assert!(
@@ -81,7 +81,7 @@ fn corruption_is_pure_and_never_leaks() {
                 "next_token" => other[3].answers[place] += 100,
                 _ => other[3].ids[place] += 100,
             }
-            let (seen, wanted) = corrupt(&*objective, &other, 1);
+            let (seen, wanted) = corrupt(&objective, &other, 1);
             assert_eq!(wanted.rows, target.rows, "{name}");
             let Some(asked) = (0..target.ids.len()).find(|&i| wanted.ids[i] != target.ids[i]) else { continue };
             let row = target.rows[asked];
@@ -103,15 +103,15 @@ fn packed_texts_cost_what_they_cost_alone() {
         let alone: Vec<_> = batch()
             .iter()
             .enumerate()
-            .map(|(step, text)| corrupt(&*objective, std::slice::from_ref(text), step as u64))
+            .map(|(step, text)| corrupt(&objective, std::slice::from_ref(text), step as u64))
             .collect();
         let (mut view, mut target) = (TokenView::default(), TokenTarget::default());
         for (shown, asked) in &alone {
             target.append(view.ids.len(), asked);
             view.append(shown);
         }
-        let packed = loss(&*objective, &model, &device, &(view, target));
-        let sum: f64 = alone.iter().map(|one| loss(&*objective, &model, &device, one)).sum();
+        let packed = loss(&objective, &model, &device, &(view, target));
+        let sum: f64 = alone.iter().map(|one| loss(&objective, &model, &device, one)).sum();
         assert!((packed - sum).abs() < 1e-6 * sum.abs().max(1.0) * 10.0, "{}: {packed}, not {sum}", objective.name());
         assert!(sum > 1.0);
     }
@@ -121,14 +121,14 @@ fn packed_texts_cost_what_they_cost_alone() {
 fn nothing_asked_costs_nothing() {
     let (model, device) = model();
     for objective in objectives() {
-        let (view, _) = corrupt(&*objective, &batch(), 0);
+        let (view, _) = corrupt(&objective, &batch(), 0);
         let report = objective.loss(model.look(&view, &device), &TokenTarget::default());
         assert_eq!((report.sum.clone().into_scalar::<f32>(), report.count), (0.0, 0.0));
         let gradients = burn::optim::GradientsParams::from_grads(report.sum.backward(), &model);
         let norm = headwise_train::gradients::global_norm(&model, &gradients);
         assert_eq!(norm, 0.0, "{}", objective.name());
         // Empty texts ask nothing either.
-        let (view, target) = corrupt(&*objective, &[Document::default()], 0);
+        let (view, target) = corrupt(&objective, &[Document::default()], 0);
         assert!(view.ids.is_empty() && target.rows.is_empty());
     }
 }
@@ -137,7 +137,7 @@ fn nothing_asked_costs_nothing() {
 fn the_right_answer_costs_least() {
     let device = Device::flex().autodiff();
     for objective in objectives() {
-        let (view, target) = corrupt(&*objective, &batch(), 0);
+        let (view, target) = corrupt(&objective, &batch(), 0);
         // Each token of the vocabulary is a direction of its own; the model says `said` with a score of `sure`.
         let cost = |said: &dyn Fn(u32) -> u32| {
             let mut hidden = vec![0.0f32; view.ids.len() * 37];

@@ -4,10 +4,8 @@
 
 use rand::RngExt;
 
-use super::token_loss::token_loss;
-use super::{Document, LossReport, Objective, TokenOut, TokenTarget, TokenView};
+use super::{Document, TokenTarget, TokenView};
 use crate::draws::Draws;
-use crate::loss::Loss;
 
 headwise_spec::method! {
     /// Some tokens are hidden, and the model says them from both sides. For models that are not causal.
@@ -23,63 +21,39 @@ headwise_spec::method! {
     }
 }
 
-/// See [`MaskedSpec`].
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Masked {
-    /// What is hidden.
-    pub spec: MaskedSpec,
-    /// How the loss is computed.
-    pub loss: Loss,
-}
-
-impl Objective for Masked {
-    type Batch = Vec<Document>;
-    type View = TokenView;
-    type Target = TokenTarget;
-    type Out = TokenOut;
-
-    fn name(&self) -> &'static str {
-        "masked"
-    }
-
-    fn corrupt(&self, batch: &Vec<Document>, draws: &mut Draws) -> (TokenView, TokenTarget) {
-        let (mut view, mut target) = (TokenView::default(), TokenTarget::default());
-        for document in batch.iter().filter(|document| !document.ids.is_empty()) {
-            let start = view.ids.len();
-            let mut shown = document.ids.clone();
-            for (place, id) in shown.iter_mut().enumerate() {
-                if !draws.random_bool(self.spec.share) {
-                    continue;
-                }
-                target.rows.push(start + place);
-                target.ids.push(*id);
-                target.weights.push(1.0);
-                match draws.random_range(0..10) {
-                    0 => {}
-                    1 => *id = draws.random_range(0..self.spec.vocabulary),
-                    _ => *id = self.spec.mask,
-                }
+impl MaskedSpec {
+    /// Adds what is shown of a text, and what is asked about it.
+    pub(super) fn ask(&self, document: &Document, draws: &mut Draws, view: &mut TokenView, target: &mut TokenTarget) {
+        let start = view.ids.len();
+        let mut shown = document.ids.clone();
+        for (place, id) in shown.iter_mut().enumerate() {
+            if !draws.random_bool(self.share) {
+                continue;
             }
-            view.push(&shown);
+            target.push(start + place, *id, 1.0);
+            match draws.random_range(0..10) {
+                0 => {}
+                1 => *id = draws.random_range(0..self.vocabulary),
+                _ => *id = self.mask,
+            }
         }
-        (view, target)
-    }
-
-    fn loss(&self, out: TokenOut, target: &TokenTarget) -> LossReport {
-        token_loss(out, target, &self.loss)
+        view.push(&shown);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::{Objective, ObjectiveSpec};
     use super::*;
     use crate::draws::{Purpose, draws};
+    use crate::loss::Loss;
 
     #[test]
     fn hides_as_much_as_it_says() {
         let ids: Vec<u32> = (0..40_000).map(|i| i % 250).collect();
         let batch = vec![Document { answers: ids.clone(), weights: vec![1.0; ids.len()], ids: ids.clone() }];
-        let corrupt = |step| Masked::default().corrupt(&batch, &mut draws(3, Purpose::Corruption, step, 0));
+        let objective = ObjectiveSpec::from(MaskedSpec::default()).build(Loss::default());
+        let corrupt = |step| objective.corrupt(&batch, &mut draws(3, Purpose::Corruption, step, 0));
         let (view, target) = corrupt(0);
         assert_eq!(corrupt(0), (view.clone(), target.clone()));
         assert_ne!(corrupt(1).0, view);

@@ -9,9 +9,9 @@ mod span_corruption;
 mod spec;
 mod token_loss;
 
-pub use masked::{Masked, MaskedSpec};
-pub use next_token::{NextToken, NextTokenSpec};
-pub use span_corruption::{SpanCorruption, SpanCorruptionSpec};
+pub use masked::MaskedSpec;
+pub use next_token::NextTokenSpec;
+pub use span_corruption::SpanCorruptionSpec;
 pub use spec::{ObjectiveSpec, TokenObjective};
 
 use burn::tensor::Tensor;
@@ -103,6 +103,13 @@ pub struct TokenTarget {
 }
 
 impl TokenTarget {
+    /// Adds the token that should have been said after `row`.
+    pub fn push(&mut self, row: usize, id: u32, weight: f32) {
+        self.rows.push(row);
+        self.ids.push(id);
+        self.weights.push(weight);
+    }
+
     /// Adds the targets of a view that is appended to one of `rows` tokens.
     pub fn append(&mut self, rows: usize, other: &Self) {
         self.rows.extend(other.rows.iter().map(|row| rows + row));

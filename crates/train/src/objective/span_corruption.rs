@@ -5,10 +5,8 @@
 
 use rand::RngExt;
 
-use super::token_loss::token_loss;
-use super::{Document, LossReport, Objective, TokenOut, TokenTarget, TokenView};
+use super::{Document, TokenTarget, TokenView};
 use crate::draws::Draws;
-use crate::loss::Loss;
 
 headwise_spec::method! {
     /// Runs of tokens are replaced by a sentinel each, and said at the end.
@@ -28,19 +26,10 @@ headwise_spec::method! {
     }
 }
 
-/// See [`SpanCorruptionSpec`].
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct SpanCorruption {
-    /// What is hidden.
-    pub spec: SpanCorruptionSpec,
-    /// How the loss is computed.
-    pub loss: Loss,
-}
-
-impl SpanCorruption {
+impl SpanCorruptionSpec {
     /// What is shown of `ids`, and the answer.
     fn cut(&self, ids: &[u32], draws: &mut Draws) -> (Vec<u32>, Vec<u32>) {
-        let SpanCorruptionSpec { share, length, sentinel, sentinels, end } = self.spec;
+        let SpanCorruptionSpec { share, length, sentinel, sentinels, end } = *self;
         // A run begins so often that the wanted share is hidden.
         let begin = (share / (length * (1.0 - share))).clamp(0.0, 1.0);
         let go_on = (1.0 - 1.0 / length.max(1.0)).clamp(0.0, 1.0);
@@ -59,46 +48,28 @@ impl SpanCorruption {
         answer.push(end);
         (shown, answer)
     }
-}
 
-impl Objective for SpanCorruption {
-    type Batch = Vec<Document>;
-    type View = TokenView;
-    type Target = TokenTarget;
-    type Out = TokenOut;
-
-    fn name(&self) -> &'static str {
-        "span_corruption"
-    }
-
-    fn corrupt(&self, batch: &Vec<Document>, draws: &mut Draws) -> (TokenView, TokenTarget) {
-        let (mut view, mut target) = (TokenView::default(), TokenTarget::default());
-        for document in batch.iter().filter(|document| !document.ids.is_empty()) {
-            let (mut text, answer) = self.cut(&document.ids, draws);
-            let first = view.ids.len() + text.len() - 1;
-            target.rows.extend(first..first + answer.len());
-            target.weights.extend(std::iter::repeat_n(1.0, answer.len()));
-            text.extend(&answer[..answer.len() - 1]);
-            target.ids.extend(answer);
-            view.push(&text);
-        }
-        (view, target)
-    }
-
-    fn loss(&self, out: TokenOut, target: &TokenTarget) -> LossReport {
-        token_loss(out, target, &self.loss)
+    /// Adds what is shown of a text, and what is asked about it.
+    pub(super) fn ask(&self, document: &Document, draws: &mut Draws, view: &mut TokenView, target: &mut TokenTarget) {
+        let (mut text, answer) = self.cut(&document.ids, draws);
+        let first = view.ids.len() + text.len() - 1;
+        text.extend(&answer[..answer.len() - 1]);
+        view.push(&text);
+        answer.into_iter().enumerate().for_each(|(place, id)| target.push(first + place, id, 1.0));
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::{Objective, ObjectiveSpec};
     use super::*;
     use crate::draws::{Purpose, draws};
+    use crate::loss::Loss;
 
     #[test]
     fn shown_text_and_answer_make_the_text_again() {
         let ids: Vec<u32> = (0..200).collect();
-        let objective = SpanCorruption::default();
+        let objective = SpanCorruptionSpec::default();
         let mut hidden = 0;
         for step in 0..200 {
             let (shown, answer) = objective.cut(&ids, &mut draws(3, Purpose::Corruption, step, 0));
@@ -123,8 +94,8 @@ mod tests {
     #[test]
     fn the_answer_is_asked_for_after_the_text() {
         let document = Document::text(&(0..60).collect::<Vec<_>>());
-        let (view, target) =
-            SpanCorruption::default().corrupt(&vec![document], &mut draws(1, Purpose::Corruption, 0, 0));
+        let objective = ObjectiveSpec::from(SpanCorruptionSpec::default()).build(Loss::default());
+        let (view, target) = objective.corrupt(&vec![document], &mut draws(1, Purpose::Corruption, 0, 0));
         assert_eq!(view.ids[target.rows[0]], 256);
         for (&row, &id) in target.rows.iter().zip(&target.ids) {
             assert!(view.ids.get(row + 1).is_none_or(|&next| next == id));

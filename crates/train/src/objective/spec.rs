@@ -1,10 +1,12 @@
 //! Objectives of language models, as specs name them.
 
+use super::token_loss::token_loss;
 use super::{
-    Document, Masked, MaskedSpec, NextToken, NextTokenSpec, Objective, SpanCorruption, SpanCorruptionSpec, TokenOut,
-    TokenTarget, TokenView,
+    Document, LossReport, MaskedSpec, NextTokenSpec, Objective, SpanCorruptionSpec, TokenOut, TokenTarget, TokenView,
 };
+use crate::draws::Draws;
 use crate::loss::Loss;
+use headwise_spec::Family;
 
 headwise_spec::family! {
     /// What a language model learns to say.
@@ -15,9 +17,39 @@ headwise_spec::family! {
     }
 }
 
-/// An objective of language models.
-pub type TokenObjective =
-    dyn Objective<Batch = Vec<Document>, View = TokenView, Target = TokenTarget, Out = TokenOut> + Send + Sync;
+/// An objective of language models: what is asked, and what a wrong answer costs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TokenObjective {
+    asked: ObjectiveSpec,
+    loss: Loss,
+}
+
+impl Objective for TokenObjective {
+    type Batch = Vec<Document>;
+    type View = TokenView;
+    type Target = TokenTarget;
+    type Out = TokenOut;
+
+    fn name(&self) -> &'static str {
+        self.asked.name()
+    }
+
+    fn corrupt(&self, batch: &Vec<Document>, draws: &mut Draws) -> (TokenView, TokenTarget) {
+        let (mut view, mut target) = (TokenView::default(), TokenTarget::default());
+        for document in batch.iter().filter(|document| !document.ids.is_empty()) {
+            match &self.asked {
+                ObjectiveSpec::NextTokenSpec(spec) => spec.ask(document, &mut view, &mut target),
+                ObjectiveSpec::MaskedSpec(spec) => spec.ask(document, draws, &mut view, &mut target),
+                ObjectiveSpec::SpanCorruptionSpec(spec) => spec.ask(document, draws, &mut view, &mut target),
+            }
+        }
+        (view, target)
+    }
+
+    fn loss(&self, out: TokenOut, target: &TokenTarget) -> LossReport {
+        token_loss(out, target, &self.loss)
+    }
+}
 
 impl Default for ObjectiveSpec {
     fn default() -> Self {
@@ -27,12 +59,8 @@ impl Default for ObjectiveSpec {
 
 impl ObjectiveSpec {
     /// The objective, whose predictions cost what `loss` says.
-    pub fn build(&self, loss: Loss) -> Box<TokenObjective> {
-        match self.clone() {
-            Self::NextTokenSpec(NextTokenSpec {}) => Box::new(NextToken { loss }),
-            Self::MaskedSpec(spec) => Box::new(Masked { spec, loss }),
-            Self::SpanCorruptionSpec(spec) => Box::new(SpanCorruption { spec, loss }),
-        }
+    pub fn build(&self, loss: Loss) -> TokenObjective {
+        TokenObjective { asked: self.clone(), loss }
     }
 
     /// Most tokens that a model sees of a text of `length`.

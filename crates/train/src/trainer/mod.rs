@@ -18,7 +18,7 @@ use crate::data::{Codec, Mixture, Slot};
 use crate::draws::{Purpose, draws};
 use crate::gradients;
 use crate::model::{Trainable, draw};
-use crate::objective::{ObjectiveSpec, TokenObjective, TokenTarget, TokenView};
+use crate::objective::{Objective, ObjectiveSpec, TokenObjective, TokenTarget, TokenView};
 use crate::spec::{Stage, TrainSpec};
 
 pub use error::TrainError;
@@ -35,7 +35,7 @@ pub struct Trainer {
     model: Option<Decoder>,
     average: Option<Decoder>,
     optimiser: ModuleOptimizer,
-    objective: Box<TokenObjective>,
+    objective: TokenObjective,
     state: State,
     folder: PathBuf,
 }

@@ -8,7 +8,8 @@ use burn::tensor::Device;
 use headwise_tasks::median;
 use headwise_train::data::{Codec, Mixture, Slot};
 use headwise_train::draws::{Purpose, draws};
-use headwise_train::objective::{NextToken, Objective};
+use headwise_train::loss::Loss;
+use headwise_train::objective::{Objective, ObjectiveSpec};
 use headwise_train::scores::{Scores, measure};
 use headwise_train::trainer::{StepReport, TrainError, Trainer};
 
@@ -109,6 +110,7 @@ impl Plan {
         let data = Mixture::open(std::slice::from_ref(&contest.task), &Codec::Bytes)?;
         let model = trainer.result().clone().valid();
         let device = Device::flex();
+        let objective = ObjectiveSpec::default().build(Loss::default());
         let at_once = (TOKENS / length).max(1) as u64;
         let (mut sum, mut n) = (Scores::default(), 0);
         for first in (0..self.comparison.test_sequences).step_by(at_once as usize) {
@@ -118,7 +120,7 @@ impl Plan {
                 documents.extend(data.documents(&slot, index, &Codec::Bytes)?);
             }
             let mut draws = draws(!seed, Purpose::Evaluation, 0, first);
-            let (view, target) = NextToken::default().corrupt(&documents, &mut draws);
+            let (view, target) = objective.corrupt(&documents, &mut draws);
             let scores = measure(&model, &view, &target, &device);
             sum.nats += scores.nats;
             sum.right += scores.right;
