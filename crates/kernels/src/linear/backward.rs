@@ -9,22 +9,20 @@
 use std::cell::RefCell;
 
 use super::CHUNK;
-use super::channel_decay::ChannelDecay;
 use super::chunk::{read_rows, read_state};
 use super::decay::ChunkDecay;
 use super::forward::{EPSILON, by_token};
 use super::gradient::{ChunkGradient, add_product, subtract_product};
 use super::inputs::{Decay, Dims, Inputs, Recurrence};
+use super::pass::{self, Pass, Scratch};
 use super::rows::Rows;
-use super::scalar_decay::ScalarDecay;
 use super::stream::{Layout, Place, Stream, Streams};
 use super::work;
 use crate::attention::View4;
 use crate::disjoint::Disjoint;
-use crate::parallel;
 use crate::profile;
 use crate::simd::slices::sums;
-use crate::simd::{Kernel, LANES, Simd, dispatch};
+use crate::simd::{LANES, Simd};
 
 /// What the forward pass computed, and the gradients of the loss with respect to it.
 #[derive(Clone, Copy, Debug)]
@@ -124,13 +122,7 @@ pub fn backward(
         d_decay: Disjoint::new(if blocks > 1 || shared { &mut decays } else { &mut *decay }),
         d_state: Disjoint::new(state),
     };
-    parallel::parts(streams.count(), |part| {
-        let stream = streams.get(part);
-        SCRATCH.with_borrow_mut(|Scratch { room, scalar, channel }| match inputs.decay {
-            Decay::Channel(_) => dispatch(Run { call: &call, stream, room, decay: channel }),
-            _ => dispatch(Run { call: &call, stream, room, decay: scalar }),
-        });
-    });
+    pass::run(&call, &inputs.decay, &streams, &SCRATCH);
     if blocks > 1 {
         sum_pieces(&queries, query);
         sum_pieces(&keys, key);
@@ -160,15 +152,7 @@ fn columns_of_a_part(dims: &Dims, inputs: &Inputs<'_>) -> usize {
 }
 
 thread_local! {
-    static SCRATCH: RefCell<Scratch> = RefCell::default();
-}
-
-/// Working memory of a worker, kept from call to call.
-#[derive(Default)]
-struct Scratch {
-    room: ChunkGradient,
-    scalar: ScalarDecay,
-    channel: ChannelDecay,
+    static SCRATCH: RefCell<Scratch<ChunkGradient>> = RefCell::default();
 }
 
 struct Call<'a> {
@@ -188,21 +172,12 @@ struct Call<'a> {
     d_state: Disjoint<'a, f32>,
 }
 
-/// One stream on one worker.
-struct Run<'a, D> {
-    call: &'a Call<'a>,
-    stream: Stream,
-    room: &'a mut ChunkGradient,
-    decay: &'a mut D,
-}
-
-impl<D: ChunkDecay> Kernel for Run<'_, D> {
-    type Output = ();
+impl Pass for Call<'_> {
+    type Room = ChunkGradient;
 
     #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        let Self { call, stream, room, decay } = self;
-        let Call { spec, dims, inputs, upstream, layout, .. } = call;
+    fn run<S: Simd, D: ChunkDecay>(&self, s: S, stream: Stream, room: &mut ChunkGradient, decay: &mut D) {
+        let Self { spec, dims, inputs, upstream, layout, .. } = self;
         let columns = stream.columns.clone();
         let last = upstream.d_states.map(|states| &states[layout.of_sequence(&stream)..][..dims.state(spec)]);
         read_state(s, &mut room.d_state, last, dims, columns.clone(), spec.normalise);
@@ -217,7 +192,7 @@ impl<D: ChunkDecay> Kernel for Run<'_, D> {
             decay.read(s, &inputs.decay, &place, dims.key_dim);
             decay.meet_state(s, &mut room.chunk);
             decay.weigh(s, &mut room.chunk);
-            call.read_upstream(s, &stream, &place, room);
+            self.read_upstream(s, &stream, &place, room);
             room.through_state(s);
             let ChunkGradient { chunk, d_query, d_key, d_end, .. } = room;
             decay.scale_as_met(s, chunk.tokens, d_query, d_key);
@@ -226,9 +201,9 @@ impl<D: ChunkDecay> Kernel for Run<'_, D> {
             }
             room.through_weights(s, decay);
             room.advance(s);
-            call.write(s, &stream, &place, room);
+            self.write(s, &stream, &place, room);
         }
-        call.write_state(&stream, &room.d_state);
+        self.write_state(&stream, &room.d_state);
     }
 }
 

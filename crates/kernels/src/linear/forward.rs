@@ -6,13 +6,12 @@ use std::cell::RefCell;
 use std::ops::Range;
 
 use super::CHUNK;
-use super::channel_decay::ChannelDecay;
 use super::chunk::{Chunk, read_state};
 use super::decay::ChunkDecay;
-use super::inputs::{Decay, Dims, Inputs, Recurrence};
+use super::inputs::{Dims, Inputs, Recurrence};
+use super::pass::{self, Pass, Scratch};
 use super::product::multiply;
 use super::rows::Rows;
-use super::scalar_decay::ScalarDecay;
 use super::stream::{Layout, Stream, Streams};
 use super::triangle::add_earlier;
 use super::work;
@@ -21,7 +20,7 @@ use crate::disjoint::Disjoint;
 use crate::parallel;
 use crate::product::{Size, Start};
 use crate::profile;
-use crate::simd::{Kernel, LANES, Simd, dispatch};
+use crate::simd::{LANES, Simd};
 
 /// Added to the divisor of normalised outputs.
 pub(super) const EPSILON: f32 = 1e-10;
@@ -57,13 +56,7 @@ pub fn forward(
         states: Disjoint::new(states),
         chunk_states: Disjoint::new(chunk_states.unwrap_or(&mut [])),
     };
-    parallel::parts(streams.count(), |part| {
-        let stream = streams.get(part);
-        SCRATCH.with_borrow_mut(|Scratch { room, scalar, channel }| match inputs.decay {
-            Decay::Channel(_) => dispatch(Run { call: &call, stream, room, decay: channel }),
-            _ => dispatch(Run { call: &call, stream, room, decay: scalar }),
-        });
-    });
+    pass::run(&call, &inputs.decay, &streams, &SCRATCH);
 }
 
 /// All columns, unless there are fewer streams than workers: no element depends on the other columns.
@@ -74,15 +67,7 @@ fn columns_of_a_part(dims: &Dims, inputs: &Inputs<'_>) -> usize {
 }
 
 thread_local! {
-    static SCRATCH: RefCell<Scratch> = RefCell::default();
-}
-
-/// Working memory of a worker, kept from call to call.
-#[derive(Default)]
-struct Scratch {
-    room: Room,
-    scalar: ScalarDecay,
-    channel: ChannelDecay,
+    static SCRATCH: RefCell<Scratch<Room>> = RefCell::default();
 }
 
 #[derive(Default)]
@@ -105,28 +90,19 @@ struct Call<'a> {
     chunk_states: Disjoint<'a, f32>,
 }
 
-/// One stream on one worker.
-struct Run<'a, D> {
-    call: &'a Call<'a>,
-    stream: Stream,
-    room: &'a mut Room,
-    decay: &'a mut D,
-}
-
-impl<D: ChunkDecay> Kernel for Run<'_, D> {
-    type Output = ();
+impl Pass for Call<'_> {
+    type Room = Room;
 
     #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        let Self { call, stream, room, decay } = self;
-        let Call { spec, dims, inputs, layout, .. } = call;
+    fn run<S: Simd, D: ChunkDecay>(&self, s: S, stream: Stream, room: &mut Room, decay: &mut D) {
+        let Self { spec, dims, inputs, layout, .. } = self;
         let Room { chunk, state, out } = room;
         let columns = stream.columns.clone();
         let first = inputs.state.map(|states| &states[layout.of_sequence(&stream)..][..dims.state(spec)]);
         read_state(s, state, first, dims, columns.clone(), spec.normalise);
         for (number, place) in stream.chunks() {
-            if call.saves {
-                call.write_state(&call.chunk_states, layout.of_chunk(&place, number), &columns, state);
+            if self.saves {
+                self.write_state(&self.chunk_states, layout.of_chunk(&place, number), &columns, state);
             }
             chunk.read(s, spec, dims, inputs, &place, columns.clone());
             decay.read(s, &inputs.decay, &place, dims.key_dim);
@@ -137,11 +113,11 @@ impl<D: ChunkDecay> Kernel for Run<'_, D> {
             for (row, token) in place.tokens.clone().enumerate() {
                 let at = ((place.batch * dims.tokens + token) * dims.heads + place.head) * dims.value_dim;
                 // SAFETY: these columns of the row belong to the stream; `forward` has checked that the row exists.
-                let to = unsafe { call.out.range(at + columns.start, columns.len()) };
+                let to = unsafe { self.out.range(at + columns.start, columns.len()) };
                 write_row(s, out.row(row), spec.normalise, to);
             }
         }
-        call.write_state(&call.states, layout.of_sequence(&stream), &columns, state);
+        self.write_state(&self.states, layout.of_sequence(&stream), &columns, state);
     }
 }
 

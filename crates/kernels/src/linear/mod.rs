@@ -19,6 +19,7 @@ mod decay;
 mod forward;
 mod gradient;
 mod inputs;
+mod pass;
 mod product;
 mod rows;
 mod scalar_decay;
