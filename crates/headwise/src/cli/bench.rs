@@ -4,15 +4,14 @@ use std::error::Error;
 
 use clap::Args;
 use headwise::engine::TextModel;
-use headwise::kernels::simd::Level;
 use headwise::lab::bench::{self, BenchReport, Peaks, Plan, Setup};
 use headwise::lab::compare::cache::toy_engine;
-use headwise::lab::rows::{Envelope, Machine};
 use headwise::models::pull;
 use indicatif::ProgressBar;
 
 use super::Outcome;
-use super::compare::{DEFAULT_MODEL, command};
+use super::compare::DEFAULT_MODEL;
+use super::envelope::envelope;
 use super::model::Run;
 use super::output::Output;
 use super::progress::style;
@@ -77,14 +76,12 @@ impl Bench {
         bar.set_message("peaks of this machine");
         let peaks = peaks.or_better(Peaks::measure(engine));
         bar.finish_and_clear();
-        let machine = Machine::detect(engine.threads(), Level::current().name());
-        let envelope = Envelope { version: env!("CARGO_PKG_VERSION").into(), machine, command: command(), rows };
-        let report = BenchReport { envelope, peaks, load };
+        let report = BenchReport { envelope: envelope(engine.threads(), rows), peaks, load };
         if !json.as_ref().is_some_and(Output::is_stdout) {
             print!("{}{}", bench::table(&report), bench::profiles(&report));
         }
         if let Some(json) = json {
-            json.write(&(serde_json::to_string_pretty(&report)? + "\n"))?;
+            json.write_json(&report)?;
         }
         Ok(())
     }

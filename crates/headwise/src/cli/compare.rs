@@ -7,15 +7,14 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use headwise::engine::TextModel;
-use headwise::kernels::simd::Level;
 use headwise::lab::compare::cache::{CacheComparison, Subject, Suite, TOY_NOTE, toy_engine};
-use headwise::lab::report::{self, ReportInput};
-use headwise::lab::rows::{Envelope, Machine};
-use headwise::lab::table;
+use headwise::lab::report::ReportInput;
+use headwise::lab::{self, table};
 
 use super::Outcome;
+use super::envelope::envelope;
 use super::model::Run;
-use super::output::Output;
+use super::output::Report;
 use super::progress::Comparison;
 
 /// The model of a comparison that names none.
@@ -98,11 +97,7 @@ impl Cache {
             text: self.text()?,
             seed: self.seed,
         };
-        let html = Output::open(&self.html)?;
-        let json = self.json.as_deref().map(Output::open).transpose()?;
-        if html.is_stdout() && json.as_ref().is_some_and(Output::is_stdout) {
-            return Err("--html - and --json - cannot both be standard output".into());
-        }
+        let report = Report::open(&self.html, self.json.as_deref())?;
         let mut notes = Vec::new();
         let model = self.model(&mut comparison, &mut notes)?;
         let engine = match model {
@@ -120,31 +115,16 @@ impl Cache {
         let mut progress = Comparison::default();
         let rows = plan.run(&mut progress)?;
         progress.finish();
-        let envelope = Envelope {
-            version: env!("CARGO_PKG_VERSION").into(),
-            machine: Machine::detect(threads, Level::current().name()),
-            command: command(),
-            rows,
-        };
+        let envelope = envelope(threads, rows);
         let date = jiff::Zoned::now().strftime("%Y-%m-%d %H:%M").to_string();
         let title = format!("Cache policies on {}", subject.name());
-        let page = report::html(&ReportInput { title: &title, envelope: &envelope, date: &date, notes: &notes });
-        let summary =
-            format!("{}\n{}\n", table::cache(&envelope.rows, table::DEFAULT_WIDTH), report::answer(&envelope.rows));
-        if html.is_stdout() || json.as_ref().is_some_and(Output::is_stdout) {
-            eprint!("{summary}");
-        } else {
-            print!("{summary}");
-        }
-        if let Some(json) = json {
-            json.write(&(serde_json::to_string_pretty(&envelope)? + "\n"))?;
-        }
-        let written = (!html.is_stdout()).then(|| format!("report: {}", self.html));
-        html.write(&page)?;
-        if let Some(written) = written {
-            eprintln!("{written}");
-        }
-        Ok(())
+        let page = lab::report::html(&ReportInput { title: &title, envelope: &envelope, date: &date, notes: &notes });
+        let summary = format!(
+            "{}\n{}\n",
+            table::cache(&envelope.rows, table::DEFAULT_WIDTH),
+            lab::report::answer(&envelope.rows)
+        );
+        report.write(&summary, &envelope, &page)
     }
 
     /// The model to compare on; none stands for the built-in one, and `notes` then says why.
@@ -175,18 +155,4 @@ impl Cache {
     fn text(&self) -> Result<Option<String>, Box<dyn Error>> {
         self.text.as_deref().map(super::read_text).transpose()
     }
-}
-
-/// The command line to run this again, as a shell takes it.
-pub(super) fn command() -> String {
-    let quoted = |argument: String| {
-        let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=,:@%+".contains(c);
-        if !argument.is_empty() && argument.chars().all(plain) {
-            argument
-        } else {
-            format!("'{}'", argument.replace('\'', r"'\''"))
-        }
-    };
-    let arguments: Vec<String> = std::env::args().skip(1).map(quoted).collect();
-    format!("headwise {}", arguments.join(" "))
 }

@@ -3,16 +3,14 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use headwise::kernels::simd::Level;
 use headwise::lab::inspect::{self, InspectReport, PageInput, inspect};
-use headwise::lab::rows::{Envelope, Machine};
 use headwise::tasks::DEFAULT_TEXT;
 use indicatif::ProgressBar;
 
 use super::Outcome;
-use super::compare::command;
+use super::envelope::envelope;
 use super::model::Run;
-use super::output::Output;
+use super::output::Report;
 use super::progress::style;
 
 /// Where the heads of a model look: attention sinks, entropy and distance, as a report.
@@ -47,12 +45,7 @@ impl Inspect {
         }
         let read = self.text.as_deref().map(super::read_text).transpose()?;
         let text = read.as_deref().unwrap_or(DEFAULT_TEXT);
-        let html = Output::open(&self.html)?;
-        let json = self.json.as_deref().map(Output::open).transpose()?;
-        let json_on_stdout = json.as_ref().is_some_and(Output::is_stdout);
-        if html.is_stdout() && json_on_stdout {
-            return Err("--html - and --json - cannot both be standard output".into());
-        }
+        let output = Report::open(&self.html, self.json.as_deref())?;
         let model = self.run.open(&self.model)?;
         let mut ids = model.encode(text)?;
         ids.truncate(self.tokens);
@@ -61,23 +54,8 @@ impl Inspect {
         let inspection = inspect(&model.engine, &model.name, &ids, |layers| bar.set_position(layers as u64))?;
         bar.finish_and_clear();
         let tokens = inspection.tokens(&ids, TOKENS_LISTED, |id| model.tokenizer.decode(&[id], false));
-        let envelope = Envelope {
-            version: env!("CARGO_PKG_VERSION").into(),
-            machine: Machine::detect(model.engine.threads(), Level::current().name()),
-            command: command(),
-            rows: inspection.heads,
-        };
-        let report = InspectReport { envelope, tokens };
+        let report = InspectReport { envelope: envelope(model.engine.threads(), inspection.heads), tokens };
         let summary = inspect::table(&report.envelope.rows);
-        if html.is_stdout() || json_on_stdout {
-            eprint!("{summary}");
-        } else {
-            print!("{summary}");
-        }
-        if let Some(json) = json {
-            json.write(&(serde_json::to_string_pretty(&report)? + "\n"))?;
-        }
-        let written = (!html.is_stdout()).then(|| format!("report: {}", self.html));
         let page = PageInput {
             title: &format!("Where the heads of {} look", model.name),
             report: &report,
@@ -87,10 +65,6 @@ impl Inspect {
                 .map_or_else(|| "the built-in speech".to_owned(), |path| path.display().to_string()),
             date: &jiff::Zoned::now().strftime("%Y-%m-%d %H:%M").to_string(),
         };
-        html.write(inspect::html(&page))?;
-        if let Some(written) = written {
-            eprintln!("{written}");
-        }
-        Ok(())
+        output.write(&summary, &report, &inspect::html(&page))
     }
 }

@@ -4,6 +4,7 @@ mod apply;
 mod bench;
 mod chat;
 mod compare;
+mod envelope;
 mod generate;
 mod inspect;
 mod list;

@@ -4,6 +4,10 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::PathBuf;
 
+use serde::Serialize;
+
+use super::Outcome;
+
 /// A file to be written, or standard output. The file appears under its name only when it is whole.
 pub struct Output {
     target: Option<Target>,
@@ -36,6 +40,11 @@ impl Output {
         self.target.is_none()
     }
 
+    /// Writes `value` as JSON.
+    pub fn write_json(self, value: &impl Serialize) -> Outcome {
+        Ok(self.write(serde_json::to_string_pretty(value)? + "\n")?)
+    }
+
     /// Writes everything.
     pub fn write(mut self, contents: impl AsRef<[u8]>) -> io::Result<()> {
         match self.target.take() {
@@ -55,6 +64,44 @@ impl Drop for Output {
         if let Some(Target { part, .. }) = &self.target {
             let _ = fs::remove_file(part);
         }
+    }
+}
+
+/// The page and the rows that a command writes, opened before its work begins.
+pub struct Report {
+    page: Output,
+    /// The name of the page's file.
+    name: String,
+    rows: Option<Output>,
+}
+
+impl Report {
+    /// Opens the page `html` and, if wanted, the rows `json`; only one of them can be standard output.
+    pub fn open(html: &str, json: Option<&str>) -> Result<Self, String> {
+        let page = Output::open(html)?;
+        let rows = json.map(Output::open).transpose()?;
+        if page.is_stdout() && rows.as_ref().is_some_and(Output::is_stdout) {
+            return Err("--html - and --json - cannot both be standard output".into());
+        }
+        Ok(Self { page, name: html.to_owned(), rows })
+    }
+
+    /// Prints `summary`, on standard error if standard output is taken, and writes rows and page.
+    pub fn write(self, summary: &str, rows: &impl Serialize, page: &str) -> Outcome {
+        if self.page.is_stdout() || self.rows.as_ref().is_some_and(Output::is_stdout) {
+            eprint!("{summary}");
+        } else {
+            print!("{summary}");
+        }
+        if let Some(json) = self.rows {
+            json.write_json(rows)?;
+        }
+        let written = !self.page.is_stdout();
+        self.page.write(page)?;
+        if written {
+            eprintln!("report: {}", self.name);
+        }
+        Ok(())
     }
 }
 

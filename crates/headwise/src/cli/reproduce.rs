@@ -5,13 +5,12 @@ use std::time::Instant;
 
 use clap::Args;
 use headwise::catalogue;
-use headwise::kernels::{parallel, simd};
+use headwise::kernels::parallel;
 use headwise::lab::experiments::{EXPERIMENTS, Experiment, ExperimentRow, Record, Verdict, find, verdicts};
-use headwise::lab::rows::{Envelope, Machine};
 use jiff::Zoned;
 
 use super::Outcome;
-use super::compare::command;
+use super::envelope::envelope;
 use super::output::Output;
 
 /// Run the claims of published systems at small scale.
@@ -46,20 +45,18 @@ impl Reproduce {
         let chosen = self.chosen()?;
         let output = self.json.as_deref().map(Output::open).transpose()?;
         let pool = rayon::ThreadPoolBuilder::new().num_threads(self.threads).build()?;
-        let machine = Machine::detect(pool.current_num_threads(), simd::Level::current().name());
+        let threads = pool.current_num_threads();
         let seconds: u64 = chosen.iter().map(|experiment| experiment.seconds * self.seeds).sum();
         eprintln!("{} experiments with {} seeds each: about {} min", chosen.len(), self.seeds, seconds.div_ceil(60));
         let mut all = Vec::new();
         for experiment in &chosen {
             let rows = pool.install(|| parallel::team(|| self.run_seeds(experiment)));
-            print_rows(&rows);
+            match &output {
+                Some(output) if output.is_stdout() => eprint!("{}", table(&rows)),
+                _ => print!("{}", table(&rows)),
+            }
             if self.record {
-                let envelope = Envelope {
-                    version: env!("CARGO_PKG_VERSION").into(),
-                    machine: machine.clone(),
-                    command: command(),
-                    rows: rows.clone(),
-                };
+                let envelope = envelope(threads, rows.clone());
                 let date = Zoned::now().date().to_string();
                 let path = Record { date, source: experiment.hash(), envelope }
                     .write(Path::new("results/reproduce"), experiment.id)?;
@@ -68,9 +65,7 @@ impl Reproduce {
             all.extend(rows);
         }
         if let Some(output) = output {
-            let envelope =
-                Envelope { version: env!("CARGO_PKG_VERSION").into(), machine, command: command(), rows: all.clone() };
-            output.write(&(serde_json::to_string_pretty(&envelope)? + "\n"))?;
+            output.write_json(&envelope(threads, all.clone()))?;
         }
         match all.iter().find(|row| row.verdict != Verdict::Holds) {
             Some(row) => Err(format!("{}: {} — {}", row.id, row.verdict.name(), row.claim).into()),
@@ -113,15 +108,16 @@ impl Reproduce {
     }
 }
 
-/// A line for each claim with the numbers of all seeds.
-fn print_rows(rows: &[ExperimentRow]) {
+/// Two lines for each claim, with the numbers of all seeds.
+fn table(rows: &[ExperimentRow]) -> String {
+    let mut text = String::new();
     for claim in rows.chunk_by(|a, b| a.claim == b.claim) {
         let Some(first) = claim.first() else { continue };
         let numbers: Vec<String> = claim.iter().map(|row| number(row.measured)).collect();
         let baselines: Vec<String> = claim.iter().filter_map(|row| row.baseline).map(number).collect();
         let beside = if baselines.is_empty() { String::new() } else { format!("; baseline {}", baselines.join(", ")) };
-        println!(
-            "{:<13} {}: {}\n              {} {} {}{beside}",
+        text += &format!(
+            "{:<13} {}: {}\n              {} {} {}{beside}\n",
             first.verdict.name(),
             first.id,
             first.claim,
@@ -130,6 +126,7 @@ fn print_rows(rows: &[ExperimentRow]) {
             first.threshold
         );
     }
+    text
 }
 
 /// Four digits, whatever the size.

@@ -2,14 +2,12 @@
 
 use clap::Args;
 use headwise::kernels::parallel;
-use headwise::kernels::simd::Level;
 use headwise::lab::compare::mixers::{MixerComparison, PageInput, answer, html, table};
-use headwise::lab::rows::{Envelope, Machine};
 
 use super::super::Outcome;
-use super::super::output::Output;
+use super::super::envelope::envelope;
+use super::super::output::Report;
 use super::super::progress::Comparison;
-use super::command;
 
 /// Token mixers in small decoders of equal size, trained on a task and tested at longer lengths.
 #[derive(Debug, Args)]
@@ -67,38 +65,16 @@ impl Mixers {
             test_sequences: self.test_sequences,
         };
         let plan = comparison.plan()?;
-        let page = Output::open(&self.html)?;
-        let json = self.json.as_deref().map(Output::open).transpose()?;
-        let on_stdout = json.as_ref().is_some_and(Output::is_stdout);
-        if page.is_stdout() && on_stdout {
-            return Err("--html - and --json - cannot both be standard output".into());
-        }
+        let report = Report::open(&self.html, self.json.as_deref())?;
         let pool = rayon::ThreadPoolBuilder::new().num_threads(self.threads).build()?;
         eprintln!("{plan}");
         let mut progress = Comparison::default();
         let rows = pool.install(|| parallel::team(|| plan.run(&mut |moment| progress.at(moment))))?;
         progress.finish();
-        let envelope = Envelope {
-            version: env!("CARGO_PKG_VERSION").into(),
-            machine: Machine::detect(pool.current_num_threads(), Level::current().name()),
-            command: command(),
-            rows,
-        };
+        let envelope = envelope(pool.current_num_threads(), rows);
         let summary = format!("{}\n{}\n", table(&envelope.rows), answer(&envelope.rows));
-        if page.is_stdout() || on_stdout {
-            eprint!("{summary}");
-        } else {
-            print!("{summary}");
-        }
-        if let Some(json) = json {
-            json.write(&(serde_json::to_string_pretty(&envelope)? + "\n"))?;
-        }
-        let written = (!page.is_stdout()).then(|| format!("report: {}", self.html));
         let date = jiff::Zoned::now().strftime("%Y-%m-%d %H:%M").to_string();
-        page.write(html(&PageInput { title: "Token mixers at equal size", envelope: &envelope, date: &date }))?;
-        if let Some(written) = written {
-            eprintln!("{written}");
-        }
-        Ok(())
+        let page = html(&PageInput { title: "Token mixers at equal size", envelope: &envelope, date: &date });
+        report.write(&summary, &envelope, &page)
     }
 }
