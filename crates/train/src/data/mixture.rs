@@ -22,11 +22,6 @@ impl Mixture {
         Ok(Self { sources: specs.iter().map(|spec| spec.open(codec)).collect::<Result<_, _>>()?, pattern })
     }
 
-    /// The sources.
-    pub fn sources(&self) -> &[Source] {
-        &self.sources
-    }
-
     /// Whether the tokens of every source are those of a text.
     pub fn is_text(&self) -> bool {
         self.sources.iter().all(|source| !matches!(source, Source::TokenTask(_)))

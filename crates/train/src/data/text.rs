@@ -43,11 +43,6 @@ impl TextSource {
         }
     }
 
-    /// Tokens in all.
-    pub fn tokens(&self) -> usize {
-        self.tokens.len()
-    }
-
     /// The window of a sequence: in every epoch each window comes once, in an order of its own.
     pub fn documents(&self, slot: &Slot, index: u64) -> Vec<Document> {
         let length = slot.length.min(self.tokens.len() - 1);
@@ -124,15 +119,8 @@ mod tests {
         let documents: Vec<_> = (0..4).flat_map(|index| source.documents(&slot, index)).collect();
         let mut shown: Vec<String> = documents.iter().map(|document| text(&document.ids)).collect();
         shown.sort();
-        // 19 tokens are predicted, in windows of 4; the third reaches from one file into the other.
-        assert_eq!(
-            shown,
-            ["", "01", "2345", "abcd", "efgh", "i"].map(String::from)[..]
-                .to_vec()
-                .into_iter()
-                .filter(|t| shown.contains(t))
-                .collect::<Vec<_>>()
-        );
+        // 16 of the 19 tokens after others, in windows of 4; the third window reaches from one file into the other.
+        assert_eq!(shown, ["01", "2345", "abcd", "efgh", "i"]);
         for document in &documents {
             let (ids, answers) = (text(&document.ids), text(&document.answers));
             assert_eq!(ids.get(1..).unwrap_or_default(), &answers[..answers.len().saturating_sub(1)]);

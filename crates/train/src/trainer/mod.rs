@@ -124,11 +124,6 @@ impl Trainer {
         &self.state
     }
 
-    /// The tokenizer of the run.
-    pub fn codec(&self) -> &Codec {
-        &self.codec
-    }
-
     /// Runs to the end, or until evaluations become no better, or until the observer stops it; the run is saved in all cases.
     pub fn run(&mut self, observer: &mut dyn Observer) -> Result<End, TrainError> {
         let mut saved = self.state.step;
