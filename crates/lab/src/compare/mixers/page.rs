@@ -100,7 +100,10 @@ fn facts(rows: &[MixerRow]) -> Vec<(&'static str, String)> {
 
 /// Every word of the report in one line each.
 const DEFINITIONS: [(&str, &str); 8] = [
-    ("mixer", "What moves information between tokens; everything else in the decoders is the same."),
+    (
+        "mixer",
+        "What moves information between tokens; the decoders differ in nothing else but the width of their channel layers.",
+    ),
     (
         "% right at",
         "Answers whose token was the likeliest, in sequences of so many tokens that were not trained on: the median over the seeds, then the least and the most.",
