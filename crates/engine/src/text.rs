@@ -56,7 +56,7 @@ pub struct TextModel {
 }
 
 impl TextModel {
-    /// Opens a GGUF file, or a Hugging Face directory (`config.json`, safetensors files, `tokenizer.json`).
+    /// Opens a GGUF file, or a directory (`config.json` as of Hugging Face or `headwise.toml`, safetensors files, `tokenizer.json`).
     pub fn open(path: &Path, weights: Weights, threads: usize) -> Result<Self, TextError> {
         if path.is_dir() {
             Self::open_directory(path, weights, threads)
@@ -79,7 +79,7 @@ impl TextModel {
 
     fn open_directory(path: &Path, weights: Weights, threads: usize) -> Result<Self, TextError> {
         // The model first: what is wrong with a directory that is none is said best by its reader.
-        let model = Decoder::from_hf(path, weights, &Device::flex()).map_err(EngineError::from)?;
+        let model = Decoder::open(path, weights, &Device::flex()).map_err(EngineError::from)?;
         // The error names the file itself.
         let tokenizer = Tokenizer::from_file(path)?;
         let template = match ChatTemplate::from_directory(path, &tokenizer) {

@@ -226,3 +226,98 @@ fn every_spec_that_ships_is_read_and_the_small_ones_run() {
     }
     assert!(SMALL.iter().all(|name| names.iter().any(|found| found == name)), "{names:?}");
 }
+
+#[cfg(not(feature = "mpi"))]
+#[test]
+fn processes_that_cannot_talk_do_not_start() {
+    let run = Run::new(SPEC);
+    let output = run.command("out", &[]).env("OMPI_COMM_WORLD_SIZE", "2").output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    says(&error(&output), &["2 processes", "built without MPI", "--features mpi"]);
+}
+
+/// Several processes, which `mpirun` starts.
+#[cfg(feature = "mpi")]
+mod processes {
+    use super::*;
+
+    const STEPS: &str = "steps = 20";
+
+    fn run() -> Run {
+        Run::new(&SPEC.replace("steps = 120", STEPS))
+    }
+
+    impl Run {
+        /// The command in so many processes, each with a thread.
+        fn processes(&self, count: &str, out: &str) -> Command {
+            let alone = self.command(out, &["--threads", "1"]);
+            let mut command = Command::new("mpirun");
+            command.args(["--allow-run-as-root", "--oversubscribe", "-n", count]).arg(alone.get_program());
+            command.args(alone.get_args()).stderr(Stdio::piped()).stdout(Stdio::piped());
+            command
+        }
+    }
+
+    /// The weights in a safetensors file of 32-bit floats.
+    fn weights(file: &[u8]) -> Vec<f32> {
+        let (length, rest) = file.split_first_chunk::<8>().unwrap();
+        let (numbers, _) = rest[u64::from_le_bytes(*length) as usize..].as_chunks::<4>();
+        numbers.iter().map(|&number| f32::from_le_bytes(number)).collect()
+    }
+
+    #[test]
+    fn make_the_model_of_one() {
+        let run = run();
+        let expected = weights(&run.finish("one", &["--threads", "1"]));
+        for count in ["2", "3"] {
+            let output = run.processes(count, count).output().unwrap();
+            assert!(output.status.success(), "{}", error(&output));
+            let found = weights(&fs::read(run.path(count).join("model/model.safetensors")).unwrap());
+            assert_eq!(found.len(), expected.len());
+            let apart = found.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(apart <= 1e-5, "{count} processes: {apart}");
+        }
+        assert!(weights(&run.finish("other", &["--threads", "1"])) == expected);
+    }
+
+    #[test]
+    fn go_on_from_the_checkpoint_of_one() {
+        let run = run();
+        let mut child = run.start("out", &[]);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let output = run.processes("2", "out").output().unwrap();
+        assert!(output.status.success(), "{}", error(&output));
+        says(&error(&output), &["going on after step"]);
+    }
+
+    #[test]
+    fn too_many_are_refused() {
+        let output = run().processes("5", "out").output().unwrap();
+        assert!(!output.status.success());
+        says(&error(&output), &["4 sequences", "5 processes", "raise `sequences` to 5"]);
+    }
+
+    #[test]
+    fn one_that_dies_ends_the_run_with_an_error() {
+        let run = Run::new(&SPEC.replace("steps = 120", "steps = 100000"));
+        let child = run.processes("2", "out").spawn().unwrap();
+        while run.checkpoints("out").is_empty() {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let of_run = |id: &u32| {
+            let line = fs::read(format!("/proc/{id}/cmdline")).unwrap_or_default();
+            let line = String::from_utf8_lossy(&line).into_owned();
+            line.starts_with(env!("CARGO_BIN_EXE_headwise")) && line.contains(&*run.path("out").to_string_lossy())
+        };
+        let ids = fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+        let ranks: Vec<u32> = ids.filter(of_run).collect();
+        assert_eq!(ranks.len(), 2);
+        assert!(Command::new("kill").args(["-9", &ranks[1].to_string()]).status().unwrap().success());
+        let output = child.wait_with_output().unwrap();
+        assert!(!output.status.success());
+        says(&error(&output), &["signal 9"]);
+        assert!(!ranks.iter().any(of_run), "a process goes on alone");
+        assert!(!run.path("out").join("model").exists() && !run.checkpoints("out").is_empty());
+    }
+}

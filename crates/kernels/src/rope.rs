@@ -123,6 +123,15 @@ impl Rope {
         Self { inv_freq: inv_freq.into(), attention_factor, interleaved, turns: Arc::default() }
     }
 
+    /// Whether `other` has the same angles; then its computed sines become those of this one too.
+    pub fn share(&mut self, other: &Self) -> bool {
+        let same = self.inv_freq == other.inv_freq && self.attention_factor == other.attention_factor;
+        if same {
+            self.turns = other.turns.clone();
+        }
+        same
+    }
+
     /// Angles per position, one for each pair of channels.
     pub fn inv_freq(&self) -> &[f32] {
         &self.inv_freq

@@ -191,7 +191,7 @@ fn a_directory_that_lacks_a_file_is_refused() {
     let empty = tempfile::tempdir().unwrap();
     assert_eq!(
         message(empty.path()),
-        "cannot read config.json: No such file or directory (os error 2); a Hugging Face model folder holds config.json, \
+        "cannot read config.json: No such file or directory (os error 2); a model's folder holds config.json or headwise.toml, \
          safetensors files and tokenizer.json"
     );
     let weightless = copy("qwen2");

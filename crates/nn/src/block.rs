@@ -120,3 +120,13 @@ impl Block {
         }
     }
 }
+
+/// Lets layers that rotate queries and keys alike compute the sines of a position once, not each for itself.
+pub fn share_rotations(blocks: &mut [Block]) {
+    for index in 1..blocks.len() {
+        let (before, from) = blocks.split_at_mut(index);
+        if let Mixer::Softmax(mixer) = &mut from[0].mixer {
+            before.iter().rev().filter_map(|block| block.mixer.softmax()).any(|other| mixer.share_rotation(other));
+        }
+    }
+}

@@ -5,6 +5,7 @@ pub mod channel;
 mod embedding;
 mod linear;
 pub mod mixer;
+pub mod named;
 pub mod norm;
 pub mod position;
 

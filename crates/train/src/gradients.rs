@@ -3,7 +3,9 @@
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
-use headwise_ops::host::Host;
+use headwise_ops::host::{self, Host};
+
+use crate::world::World;
 
 /// Adds the gradients of another part of the batch.
 pub fn accumulate<M: Module>(model: &M, sum: Option<GradientsParams>, more: GradientsParams) -> GradientsParams {
@@ -26,6 +28,49 @@ impl ModuleVisitor for Adding {
             None => more,
         };
         self.sum.register(param.id, sum);
+    }
+}
+
+/// The sums of the gradients of all processes, which are then the same everywhere.
+pub fn sum_over<M: Module>(world: World, model: &M, gradients: GradientsParams) -> GradientsParams {
+    if world.size() == 1 {
+        return gradients;
+    }
+    // As one vector: one conversation instead of one for each parameter.
+    let mut flat = Flat { gradients, values: Vec::new() };
+    model.visit(&mut flat);
+    let mut values = flat.values;
+    world.sum(&mut values);
+    let mut split = Split { rest: &values, gradients: GradientsParams::new() };
+    model.visit(&mut split);
+    split.gradients
+}
+
+struct Flat {
+    gradients: GradientsParams,
+    values: Vec<f32>,
+}
+
+impl ModuleVisitor for Flat {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        match self.gradients.remove::<D>(param.id) {
+            Some(gradient) => self.values.extend_from_slice(Host::new(gradient).as_slice()),
+            None => self.values.extend(std::iter::repeat_n(0.0, param.val().shape().num_elements())),
+        }
+    }
+}
+
+struct Split<'a> {
+    rest: &'a [f32],
+    gradients: GradientsParams,
+}
+
+impl ModuleVisitor for Split<'_> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let weight = param.val().inner();
+        let (values, rest) = self.rest.split_at(weight.shape().num_elements());
+        self.rest = rest;
+        self.gradients.register(param.id, host::tensor(values.to_vec(), weight.dims(), &weight.device()));
     }
 }
 

@@ -18,3 +18,4 @@ pub mod schedule;
 pub mod scores;
 pub mod spec;
 pub mod trainer;
+pub mod world;

@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
 use headwise::kernels::parallel;
-use headwise::models::decoder::{ExportError, Precision};
+use headwise::models::decoder::Precision;
 use headwise::train::data::TokenizerSpec;
 use headwise::train::events::Events;
 use headwise::train::spec::TrainSpec;
 use headwise::train::trainer::{End, Evaluation, Observer, StepReport, Trainer};
+use headwise::train::world::{Membership, World};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::Outcome;
@@ -58,20 +59,39 @@ pub struct Train {
 impl Train {
     /// Runs the command.
     pub fn run(self) -> Outcome {
+        let membership = Membership::join()?;
+        let world = membership.world();
+        let outcome = self.train(world);
+        if let (Err(error), true) = (&outcome, world.size() > 1) {
+            // What follows stops all processes, this one too.
+            eprintln!("headwise: process {} of {}: {error}", world.rank(), world.size());
+        }
+        outcome?;
+        membership.leave();
+        Ok(())
+    }
+
+    /// Trains as one of the processes of `world`.
+    fn train(&self, world: World) -> Outcome {
         let spec = TrainSpec::open(&self.spec)?;
         let name = self.spec.file_stem().unwrap_or_default();
         let folder = self.out.clone().unwrap_or_else(|| Path::new("runs").join(name));
         std::fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
         let pool = rayon::ThreadPoolBuilder::new().num_threads(self.threads).build()?;
-        let mut trainer = Trainer::new(spec.clone(), &folder)?;
+        let mut trainer = Trainer::among(world, spec.clone(), &folder)?;
         if self.resume == Resume::Never && !trainer.checkpoints()?.is_empty() {
             let text = "has checkpoints: take another folder with --out, or go on with --resume auto";
             return Err(format!("{} {text}", folder.display()).into());
         }
-        if trainer.resume()? {
+        let resumed = trainer.resume()?;
+        stop_on_interrupt()?;
+        if !world.leads() {
+            pool.install(|| parallel::team(|| trainer.run(&mut Follower)))?;
+            return Ok(());
+        }
+        if resumed {
             eprintln!("going on after step {}", trainer.state().step);
         }
-        stop_on_interrupt()?;
         let mut reporter = Reporter::new(&spec, &folder, trainer.state().step)?;
         let end = pool.install(|| parallel::team(|| trainer.run(&mut reporter)));
         reporter.bar.finish_and_clear();
@@ -84,18 +104,17 @@ impl Train {
                 return Ok(());
             }
         }
+        self.export(&trainer, &spec, &folder)
+    }
+
+    /// Writes the trained model and its tokenizer.
+    fn export(&self, trainer: &Trainer, spec: &TrainSpec, folder: &Path) -> Outcome {
         let precision = match self.precision {
             ExportPrecision::F32 => Precision::F32,
             ExportPrecision::Bf16 => Precision::Bf16,
         };
         let model = folder.join("model");
-        match trainer.result().export(&model, precision) {
-            Err(error @ ExportError::Layer { .. }) => {
-                eprintln!("{error}; the weights are in {}", folder.join("checkpoints").display());
-                return Ok(());
-            }
-            exported => exported?,
-        }
+        trainer.result().export(&model, precision)?;
         match &spec.data.tokenizer {
             TokenizerSpec::Bytes(_) => {}
             TokenizerSpec::Bpe(_) => copy_tokenizer(&folder.join("tokenizer.json"), &model)?,
@@ -130,6 +149,18 @@ fn stop_on_interrupt() -> Outcome {
         eprintln!("\nsaving after this step; interrupt again to leave at once");
     })?;
     Ok(())
+}
+
+/// One of several processes, which leaves the talking to the first.
+struct Follower;
+
+impl Observer for Follower {
+    fn step(&mut self, _: &StepReport) {}
+    fn evaluation(&mut self, _: &Evaluation) {}
+    fn checkpoint(&mut self, _: &Path) {}
+    fn stop(&self) -> bool {
+        STOP.load(Ordering::Relaxed)
+    }
 }
 
 /// Shows progress, and writes every step and evaluation as a line of JSON and as events for TensorBoard.

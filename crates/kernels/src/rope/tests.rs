@@ -145,3 +145,13 @@ fn all_levels_agree_with_scalar() {
         assert_close(&run(level), &expected, 3e-7, level.name());
     }
 }
+
+#[test]
+fn equal_rotations_share_their_sines() {
+    let (first, mut second, mut other) = (rope(8, false), rope(8, true), rope(6, false));
+    assert!(second.share(&first) && !other.share(&first));
+    let mut x = vec![1.0; 8];
+    first.rotate(&mut x, HeadLayout { row_stride: 8, heads: 1, head_dim: 8 }, &[900]);
+    assert!(Arc::ptr_eq(&first.turns(901), &second.turns(901)), "computed twice");
+    assert!(!Arc::ptr_eq(&first.turns(901), &other.turns(901)));
+}

@@ -78,7 +78,7 @@ fn read_upstream(path: &Path, outputs: &[TensorSpec]) -> Result<Arrays, Componen
     for (index, spec) in outputs.iter().enumerate() {
         let name = gradient_name(spec);
         if file.contains(&name) {
-            upstream.insert(spec.name.to_owned(), arrays::array(file.tensor(&name)?, spec.element_type)?);
+            upstream.insert(spec.name.to_string(), arrays::array(file.tensor(&name)?, spec.element_type)?);
         } else if index == 0 {
             return Err(ComponentError::Missing { path: path.to_owned(), name, wanted: spec.to_string() });
         }
@@ -124,7 +124,7 @@ fn draw(parameters: &[TensorSpec], lengths: &Lengths, seed: u64) -> Result<Array
         let scale_of_norm = shape.len() == 1 && spec.name.ends_with("weight");
         let (middle, half) = if scale_of_norm { (1.0, 0.5) } else { (0.0, 1.0 / inputs.sqrt()) };
         let values = (0..shape.iter().product()).map(|_| (middle + half * uniform()) as f32).collect();
-        drawn.insert(spec.name.to_owned(), Array { shape, values: Values::Float(values) });
+        drawn.insert(spec.name.to_string(), Array { shape, values: Values::Float(values) });
     }
     Ok(drawn)
 }

@@ -43,18 +43,18 @@ pub(super) fn read(
     let file = Checkpoint::open(path)?;
     let known = |name: &str| wanted.iter().any(|spec| spec.name == name) || ignored.iter().any(|other| other == name);
     if let Some(name) = file.names().find(|name| !known(name)) {
-        let valid = wanted.iter().map(|spec| spec.name.to_owned()).chain(ignored.iter().cloned()).collect();
+        let valid = wanted.iter().map(|spec| spec.name.to_string()).chain(ignored.iter().cloned()).collect();
         return Err(ComponentError::UnknownTensor { path: path.to_owned(), name: name.to_owned(), valid });
     }
     let mut arrays = Arrays::new();
     for spec in wanted {
-        if file.contains(spec.name) {
-            let view = file.tensor(spec.name)?;
+        if file.contains(&spec.name) {
+            let view = file.tensor(&spec.name)?;
             lengths.settle(spec, &view.shape)?;
-            arrays.insert(spec.name.to_owned(), array(view, spec.element_type)?);
+            arrays.insert(spec.name.to_string(), array(view, spec.element_type)?);
         } else if !spec.optional {
             let wanted = spec.to_string();
-            return Err(ComponentError::Missing { path: path.to_owned(), name: spec.name.to_owned(), wanted });
+            return Err(ComponentError::Missing { path: path.to_owned(), name: spec.name.to_string(), wanted });
         }
     }
     Ok(arrays)

@@ -1,5 +1,6 @@
 //! What a component takes and gives: names, shapes and types, with lengths that the inputs settle.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::{self, Display, Formatter};
 
@@ -62,7 +63,7 @@ impl ElementType {
 #[derive(Clone, Debug, PartialEq)]
 pub struct TensorSpec {
     /// Its name in files.
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     /// Its dimensions, outermost first.
     pub shape: Vec<Length>,
     /// The type of its elements.
@@ -75,8 +76,8 @@ pub struct TensorSpec {
 
 impl TensorSpec {
     /// A tensor of floats that has to be there.
-    pub fn float(name: &'static str, shape: impl Into<Vec<Length>>) -> Self {
-        let shape = shape.into();
+    pub fn float(name: impl Into<Cow<'static, str>>, shape: impl Into<Vec<Length>>) -> Self {
+        let (name, shape) = (name.into(), shape.into());
         Self { name, shape, element_type: ElementType::F32, optional: false, broadcasts: false }
     }
 
@@ -192,6 +193,6 @@ impl Lengths {
         let lengths: Vec<String> = spec.shape.iter().map(settled).collect();
         let broadcasts = if spec.broadcasts { ", any of them 1 instead" } else { "" };
         let wanted = format!("[{}], every length at least 1{broadcasts}", lengths.join(", "));
-        ComponentError::WrongShape { name: spec.name.to_owned(), found: found.to_vec(), wanted }
+        ComponentError::WrongShape { name: spec.name.to_string(), found: found.to_vec(), wanted }
     }
 }

@@ -1,11 +1,9 @@
-//! Token mixers with their projections: family `mixer`.
+//! Token mixers with their projections: family `mixer`. What a mixer's weights are is read off the module itself, so every mixer is here
+//! as soon as it is in its family.
 
-use burn::module::{Param, ParamId};
-use burn::tensor::Tensor;
-use headwise_nn::Linear;
-use headwise_nn::mixer::{HeadNorms, MixContext, MixerSpec, Segment, Softmax, SoftmaxSpec};
-use headwise_nn::norm::RmsNorm;
-use headwise_spec::Family;
+use burn::tensor::{Device, Tensor};
+use headwise_nn::mixer::{MixContext, Mixer, MixerSpec, Segment};
+use headwise_nn::named;
 
 use super::ComponentError;
 use super::arrays::{Flat, Tensors};
@@ -14,87 +12,75 @@ use super::interface::{Interface, Length, TensorSpec};
 /// Added to the mean square in norms of heads.
 const EPSILON: f64 = 1e-6;
 
+/// Models that a mixer is tried in; every mixer with parameters that make sense fits into two of them.
+const DIMS: std::ops::Range<usize> = 1..4096;
+
 /// Checks the parameters.
 pub(super) fn check(mixer: &MixerSpec) -> Result<(), ComponentError> {
-    softmax(mixer)?.check_alone().map_err(|text| ComponentError::Parameter(format!("`softmax`: {text}")))
+    samples(mixer).map(drop)
+}
+
+/// Two numbers of channels that a model with the mixer can have.
+fn samples(mixer: &MixerSpec) -> Result<[usize; 2], ComponentError> {
+    // Even ones, so that half of them is whole.
+    let mut fitting = DIMS.map(|half| 2 * half).filter(|&dim| mixer.check(dim).is_ok());
+    match (fitting.next(), fitting.next()) {
+        (Some(first), Some(second)) => Ok([first, second]),
+        _ => {
+            let reason = mixer.check(2 * DIMS.end).err().unwrap_or_else(|| "it fits no model".into());
+            Err(ComponentError::Parameter(format!("`{}`: {reason}", headwise_spec::Family::name(mixer))))
+        }
+    }
 }
 
 /// What it takes and gives.
 pub(super) fn interface(mixer: &MixerSpec) -> Interface {
-    softmax(mixer).map(softmax_interface).unwrap_or_default()
+    let tokens = |name| TensorSpec::symbolic(name, ["batch", "tokens", "dim"]);
+    let Ok(dims) = samples(mixer) else { return Interface::default() };
+    let [first, second] = dims.map(|dim| named::read(&Mixer::random(mixer, dim, EPSILON, &Device::flex())));
+    let parameters = first.into_iter().zip(second).map(|(first, second)| {
+        let lengths = first.shape.iter().zip(&second.shape).map(|(&first, &second)| length([first, second], dims));
+        TensorSpec::float(first.name, lengths.collect::<Vec<_>>())
+    });
+    Interface { inputs: vec![tokens("x")], parameters: parameters.collect(), outputs: vec![tokens("output")] }
+}
+
+/// What a length depends on that is `lengths` in models of `dims` channels: on nothing, or it is a share of them.
+fn length(lengths: [usize; 2], dims: [usize; 2]) -> Length {
+    if lengths[0] == lengths[1] {
+        return Length::Known(lengths[0]);
+    }
+    assert_eq!(lengths[0] * dims[1], lengths[1] * dims[0], "a length is fixed, or a share of the model's channels");
+    let divisor = gcd(lengths[0], dims[0]);
+    match (lengths[0] / divisor, dims[0] / divisor) {
+        (1, 1) => Length::Symbol("dim"),
+        (times, parts) => Length::Share { symbol: "dim", times, parts },
+    }
+}
+
+fn gcd(a: usize, b: usize) -> usize {
+    if b == 0 { a } else { gcd(b, a % b) }
 }
 
 /// Computes the outputs.
 pub(super) fn run(mixer: &MixerSpec, tensors: &Tensors) -> Result<Vec<(&'static str, Flat)>, ComponentError> {
-    run_softmax(softmax(mixer)?, tensors)
-}
-
-/// The only mixer that runs alone so far.
-fn softmax(mixer: &MixerSpec) -> Result<&SoftmaxSpec, ComponentError> {
-    let reason =
-        || ComponentError::Parameter(format!("`{}` cannot be run alone yet: only `softmax` can", mixer.name()));
-    mixer.softmax().ok_or_else(reason)
-}
-
-fn kv_heads(spec: &SoftmaxSpec) -> usize {
-    spec.kv_heads.unwrap_or(spec.heads)
-}
-
-/// The width of `times` heads.
-fn width(spec: &SoftmaxSpec, times: usize) -> Length {
-    match spec.head_dim {
-        Some(head_dim) => Length::Known(times * head_dim),
-        None if times == spec.heads => Length::Symbol("dim"),
-        // `run` checks that all heads divide `dim`.
-        None if spec.heads.is_multiple_of(times) => {
-            Length::Share { symbol: "dim", times: 1, parts: spec.heads / times }
-        }
-        None => Length::Share { symbol: "dim", times, parts: spec.heads },
-    }
-}
-
-fn softmax_interface(spec: &SoftmaxSpec) -> Interface {
-    let dim = Length::Symbol("dim");
-    let (queries, keys, head) = (width(spec, spec.heads), width(spec, kv_heads(spec)), width(spec, 1));
-    let mut parameters = vec![
-        TensorSpec::float("query.weight", [queries, dim]),
-        TensorSpec::float("key.weight", [keys, dim]),
-        TensorSpec::float("value.weight", [keys, dim]),
-        TensorSpec::float("output.weight", [dim, queries]),
-    ];
-    if spec.bias {
-        let biases = [("query.bias", queries), ("key.bias", keys), ("value.bias", keys)];
-        parameters.extend(biases.map(|(name, width)| TensorSpec::float(name, [width])));
-    }
-    if spec.qk_norm {
-        parameters.extend(["query_norm.weight", "key_norm.weight"].map(|name| TensorSpec::float(name, [head])));
-    }
-    let tokens = |name| TensorSpec::symbolic(name, ["batch", "tokens", "dim"]);
-    Interface { inputs: vec![tokens("x")], parameters, outputs: vec![tokens("output")] }
-}
-
-fn run_softmax(spec: &SoftmaxSpec, tensors: &Tensors) -> Result<Vec<(&'static str, Flat)>, ComponentError> {
     let x: Tensor<3> = tensors.float("x");
     let [_, tokens, dim] = x.dims();
-    let projections = ["query", "key", "value", "output"].map(|name| linear(tensors, name));
-    let norm = |name: &str| RmsNorm { weight: parameter(tensors.float(name)), epsilon: EPSILON };
-    let norms = spec.qk_norm.then(|| HeadNorms { query: norm("query_norm.weight"), key: norm("key_norm.weight") });
+    mixer.check(dim).map_err(ComponentError::Lengths)?;
+    let mixer = named::fill(Mixer::random(mixer, dim, EPSILON, tensors.device()), &mut Given(tensors))?;
     let positions: Vec<i32> = (0..tokens as i32).collect();
     let segments = [Segment { sequence: 0, rows: 0..tokens }];
     let mut context = MixContext { positions: &positions, segments: &segments, layer: 0, cache: None };
-    spec.check(dim).map_err(ComponentError::Lengths)?;
-    let mixed = Softmax::new(spec.clone(), dim, projections, norms).forward(x, &mut context);
-    Ok(vec![("output", Flat::new(mixed))])
+    Ok(vec![("output", Flat::new(mixer.forward(x, &mut context)))])
 }
 
-/// The projection called `name`; files hold its weight as `[outputs, inputs]`, the layer `[inputs, outputs]`.
-fn linear(tensors: &Tensors, name: &str) -> Linear {
-    let weight: Tensor<2> = tensors.float(&format!("{name}.weight"));
-    let bias: Option<Tensor<1>> = tensors.find(&format!("{name}.bias"));
-    Linear::Float(burn::nn::Linear { weight: parameter(weight.transpose()), bias: bias.map(parameter) })
-}
+/// The weights that were given, whose shapes are those of the interface.
+struct Given<'a>(&'a Tensors);
 
-/// `value` as a parameter that leaves the way of gradients to the tensor it was made of.
-fn parameter<const D: usize>(value: Tensor<D>) -> Param<Tensor<D>> {
-    Param::initialized(ParamId::new(), value)
+impl named::Source for Given<'_> {
+    type Error = ComponentError;
+
+    fn weight<const D: usize>(&mut self, name: &str, _: [usize; D]) -> Result<Tensor<D>, ComponentError> {
+        Ok(self.0.float(name))
+    }
 }

@@ -29,9 +29,9 @@ pub enum LoadError {
     /// The safetensors files cannot be read.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
-    /// There is no `config.json`, or it cannot be read.
+    /// There is no description of the model, or it cannot be read.
     #[error(
-        "cannot read {}: {source}; a Hugging Face model folder holds config.json, safetensors files and tokenizer.json",
+        "cannot read {}: {source}; a model's folder holds config.json or headwise.toml, safetensors files and tokenizer.json",
         path.display()
     )]
     ConfigFile {
@@ -40,6 +40,9 @@ pub enum LoadError {
         /// What the operating system said.
         source: std::io::Error,
     },
+    /// `headwise.toml` describes no decoder.
+    #[error("headwise.toml describes no model: {0}")]
+    Description(String),
     /// `config.json` is no JSON object.
     #[error("config.json is not a JSON object: {0}")]
     ConfigSyntax(serde_json::Error),

@@ -2,14 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use burn::tensor::Tensor;
 use half::bf16;
+use headwise_nn::Embedding;
 use headwise_nn::block::Norms;
-use headwise_nn::channel::{Channel, ChannelSpec, Gate};
-use headwise_nn::mixer::{Heads, Mixer, MixerSpec};
-use headwise_nn::norm::{Norm, NormSpec};
-use headwise_nn::{Embedding, Linear};
-use headwise_ops::host::{Host, contiguous};
+use headwise_nn::channel::{ChannelSpec, Gate};
+use headwise_nn::mixer::{Heads, MixerSpec};
+use headwise_nn::named::{self, Named};
+use headwise_nn::norm::NormSpec;
 use safetensors::tensor::TensorView;
 use serde_json::json;
 
@@ -42,24 +41,11 @@ pub enum ExportError {
     /// Weights that are packed for inference.
     #[error("packed weights cannot be written: load the model with trainable weights")]
     Packed,
-    /// A layer that the format has no names for.
-    #[error("layer {layer} cannot be written: the format holds `softmax` with `gated` channels and norms before them")]
-    Layer {
-        /// Index of the layer.
-        layer: usize,
-    },
-}
-
-/// A tensor with its name and shape.
-struct Named {
-    name: String,
-    shape: Vec<usize>,
-    values: Vec<f32>,
 }
 
 impl Decoder {
     /// Writes `model.safetensors` and `headwise.toml` into `folder`, and the `config.json` of the Llama architecture if the
-    /// model is one.
+    /// model is one: then its weights have the names of that architecture, else those of [`named`].
     pub fn export(&self, folder: &Path, precision: Precision) -> Result<(), ExportError> {
         let failed = |path: &Path, reason: String| ExportError::Write { path: path.to_owned(), reason };
         std::fs::create_dir_all(folder).map_err(|error| failed(folder, error.to_string()))?;
@@ -67,7 +53,9 @@ impl Decoder {
             let path = folder.join(name);
             std::fs::write(&path, text).map_err(|error| failed(&path, error.to_string()))
         };
-        let tensors = self.named()?;
+        let spec = self.spec().resolved();
+        let config = spec.llama();
+        let tensors = self.weights(config.is_some())?;
         let bytes: Vec<Vec<u8>> = tensors.iter().map(|tensor| encode(&tensor.values, precision)).collect();
         let dtype = match precision {
             Precision::F32 => Dtype::F32,
@@ -81,64 +69,46 @@ impl Decoder {
         let metadata = [("format".to_owned(), "pt".to_owned())].into();
         safetensors::serialize_to_file(views, Some(metadata), &path)
             .map_err(|error| failed(&path, error.to_string()))?;
-        let spec = self.spec().resolved();
         write("headwise.toml", toml::to_string(&spec).expect("a spec is plain data"))?;
-        match spec.llama() {
+        match config {
             Some(config) => write("config.json", format!("{config:#}\n")),
             None => Ok(()),
         }
     }
 
-    /// All weights under the names of the Llama architecture.
-    fn named(&self) -> Result<Vec<Named>, ExportError> {
-        let mut tensors = Vec::new();
-        let mut push = |name: &str, shape: Vec<usize>, values: Vec<f32>| {
-            tensors.push(Named { name: format!("{name}.weight"), shape, values });
-        };
-        let Embedding::Float(table) = &self.embedding else { return Err(ExportError::Packed) };
-        let table = table.weight.val();
-        push(NAMES.embedding, table.dims().to_vec(), values(table));
-        for (layer, block) in self.blocks.iter().enumerate() {
-            let name = |template: &str| template.replace("{}", &layer.to_string());
-            let Mixer::Softmax(mixer) = &block.mixer else { return Err(ExportError::Layer { layer }) };
-            let (Some(Norm::Rms(mixer_norm)), Some(Norm::Rms(channel_norm)), Some(Channel::Gated(channel)), None) =
-                (&block.mixer_norms.before, &block.channel_norms.before, &block.channel, &mixer.norms)
-            else {
-                return Err(ExportError::Layer { layer });
-            };
-            for (template, norm) in [(NAMES.mixer_before, mixer_norm), (NAMES.channel_before, channel_norm)] {
-                let weight = norm.weight.val();
-                push(&name(template), weight.dims().to_vec(), values(weight));
-            }
-            let linears = [
-                (NAMES.query, &mixer.query),
-                (NAMES.key, &mixer.key),
-                (NAMES.value, &mixer.value),
-                (NAMES.output, &mixer.output),
-                (NAMES.gate, &channel.gate),
-                (NAMES.up, &channel.up),
-                (NAMES.down, &channel.down),
-            ];
-            for (template, linear) in linears {
-                let Linear::Float(linear) = linear else { return Err(ExportError::Packed) };
-                if linear.bias.is_some() {
-                    return Err(ExportError::Layer { layer });
-                }
-                let weight = linear.weight.val().transpose();
-                push(&name(template), weight.dims().to_vec(), values(weight));
-            }
+    /// All weights: under their own names, or those of the Llama architecture.
+    fn weights(&self, llama: bool) -> Result<Vec<Named>, ExportError> {
+        if matches!(self.embedding, Embedding::Packed(_)) {
+            return Err(ExportError::Packed);
         }
-        if let Some(Norm::Rms(norm)) = &self.norm {
-            let weight = norm.weight.val();
-            push(NAMES.norm, weight.dims().to_vec(), values(weight));
+        let mut weights = named::read(self);
+        if llama {
+            weights.iter_mut().for_each(|weight| weight.name = in_llama(&weight.name));
         }
-        if let Some(head) = &self.head {
-            let Linear::Float(head) = head else { return Err(ExportError::Packed) };
-            let weight = head.weight.val().transpose();
-            push(NAMES.head, weight.dims().to_vec(), values(weight));
-        }
-        Ok(tensors)
+        Ok(weights)
     }
+}
+
+/// What the Llama architecture calls the weight `name` of a model that it has.
+fn in_llama(name: &str) -> String {
+    let path = name.strip_suffix(".weight").unwrap_or(name);
+    let (layer, path) = path.strip_prefix("blocks.").and_then(|path| path.split_once('.')).unwrap_or(("", path));
+    let template = match path {
+        "embedding" => NAMES.embedding,
+        "norm" => NAMES.norm,
+        "head" => NAMES.head,
+        "mixer_norms.before" => NAMES.mixer_before,
+        "channel_norms.before" => NAMES.channel_before,
+        "mixer.query" => NAMES.query,
+        "mixer.key" => NAMES.key,
+        "mixer.value" => NAMES.value,
+        "mixer.output" => NAMES.output,
+        "channel.gate" => NAMES.gate,
+        "channel.up" => NAMES.up,
+        "channel.down" => NAMES.down,
+        other => unreachable!("a model of the Llama architecture has no `{other}`"),
+    };
+    format!("{}.weight", template.replace("{}", layer))
 }
 
 impl DecoderSpec {
@@ -183,10 +153,6 @@ impl DecoderSpec {
     }
 }
 
-fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
-    Host::new(contiguous(tensor)).as_slice().to_vec()
-}
-
 fn encode(values: &[f32], precision: Precision) -> Vec<u8> {
     match precision {
         Precision::F32 => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
@@ -198,7 +164,12 @@ fn encode(values: &[f32], precision: Precision) -> Vec<u8> {
 mod tests {
     use super::super::Weights;
     use super::*;
-    use burn::tensor::Device;
+    use burn::tensor::{Device, Tensor};
+    use headwise_ops::host::Host;
+
+    fn values(tensor: Tensor<2>) -> Vec<f32> {
+        Host::new(tensor).as_slice().to_vec()
+    }
 
     #[test]
     fn a_written_model_says_the_same() {
@@ -234,5 +205,51 @@ mod tests {
         let read = Decoder::from_hf(folder.path(), Weights::F32, &device).unwrap();
         let halved = values(read.forward(&ids, &device));
         assert!(expected.iter().zip(&halved).all(|(a, b)| (a - b).abs() < 0.05));
+    }
+
+    #[test]
+    fn a_model_of_any_mixer_is_written_and_read() {
+        let text = r#"
+            vocabulary = 32
+            dim = 16
+            context = 64
+            epsilon = 1e-5
+            [[layers]]
+            mixer = "gla(heads=2)"
+            channel = "gated(hidden=24)"
+            [[layers]]
+            mixer = "softmax(heads=4, position=alibi, bias=true, qk_norm=true)"
+            channel = "mlp(hidden=24)"
+            norms = "sandwich"
+            [[layers]]
+            mixer = "retention(heads=2)"
+            "#;
+        let device = Device::flex();
+        let model = Decoder::random(toml::from_str(text).unwrap(), &device).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        model.export(folder.path(), Precision::F32).unwrap();
+        assert!(!folder.path().join("config.json").exists());
+        let expected = values(model.forward(&[1, 5, 3, 30, 7], &device));
+        for weights in [Weights::Trainable, Weights::F32, Weights::Stored] {
+            let read = Decoder::open(folder.path(), weights, &device).unwrap();
+            assert_eq!(*read.spec(), model.spec().resolved());
+            let found = values(read.forward(&[1, 5, 3, 30, 7], &device));
+            assert!(expected.iter().zip(&found).all(|(a, b)| (a - b).abs() < 1e-5), "{weights:?}");
+        }
+
+        let path = folder.path().join("headwise.toml");
+        let described = std::fs::read_to_string(&path).unwrap();
+        let error = |text: String| {
+            std::fs::write(&path, text).unwrap();
+            Decoder::open(folder.path(), Weights::F32, &device).unwrap_err().to_string()
+        };
+        let wrong = error(described.replace("dim = 16", "dim = 32"));
+        assert!(wrong.contains("embedding.weight") && wrong.contains("[32, 16]"), "{wrong}");
+        let more = error(described.replace("qk_norm = true", "qk_norm = false"));
+        assert!(more.contains("does not use") && more.contains("blocks.1.mixer.norms.query.weight"), "{more}");
+        assert!(error("dim = ".into()).contains("headwise.toml"));
+        std::fs::remove_file(&path).unwrap();
+        let none = Decoder::open(folder.path(), Weights::F32, &device).unwrap_err().to_string();
+        assert!(none.contains("config.json") && none.contains("headwise.toml"), "{none}");
     }
 }

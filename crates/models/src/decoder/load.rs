@@ -3,7 +3,7 @@
 use burn::module::Param;
 use burn::tensor::{Device, Tensor};
 use headwise_kernels::matrix::PackedMatrix;
-use headwise_nn::block::{Around, Block, BlockSpec, Norms};
+use headwise_nn::block::{Around, Block, BlockSpec, Norms, share_rotations};
 use headwise_nn::channel::{Channel, ChannelSpec, Gated, Mlp};
 use headwise_nn::mixer::{HeadNorms, Heads, Mixer, Softmax, SoftmaxSpec};
 use headwise_nn::norm::{LayerNorm, Norm, NormSpec, RmsNorm};
@@ -72,8 +72,9 @@ impl<S: Source> Loader<'_, S> {
         spec.check()?;
         let (names, dim) = (self.names, spec.dim);
         let embedding = self.embedding(names.embedding, [spec.vocabulary, dim])?;
-        let blocks =
+        let mut blocks =
             (0..spec.layers.len()).map(|layer| self.block(&spec, layer)).collect::<Result<Vec<_>, LoadError>>()?;
+        share_rotations(&mut blocks);
         let norm = spec.final_norm.then(|| self.norm(spec.norm(), names.norm, dim, spec.epsilon)).transpose()?;
         let head = (!spec.tied).then(|| self.linear(names.head, [spec.vocabulary, dim], false, None)).transpose()?;
         Ok(Decoder { embedding, blocks, norm, head, spec })

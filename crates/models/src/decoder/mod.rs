@@ -2,6 +2,7 @@
 
 mod error;
 mod export;
+mod folder;
 mod from_gguf;
 mod from_hf;
 mod induction;
@@ -10,7 +11,7 @@ mod spec;
 
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use headwise_nn::block::Block;
+use headwise_nn::block::{Block, share_rotations};
 use headwise_nn::mixer::{MixContext, Segment};
 use headwise_nn::norm::Norm;
 use headwise_nn::{Embedding, Linear};
@@ -41,9 +42,12 @@ impl Decoder {
     pub fn random(spec: DecoderSpec, device: &Device) -> Result<Self, SpecError> {
         spec.check()?;
         let (dim, epsilon) = (spec.dim, spec.epsilon);
+        let mut blocks: Vec<Block> =
+            spec.layers.iter().map(|layer| Block::random(layer, dim, epsilon, device)).collect();
+        share_rotations(&mut blocks);
         Ok(Self {
             embedding: Embedding::random(spec.vocabulary, dim, device),
-            blocks: spec.layers.iter().map(|layer| Block::random(layer, dim, epsilon, device)).collect(),
+            blocks,
             norm: spec.final_norm.then(|| Norm::new(spec.norm(), dim, epsilon, device)),
             head: (!spec.tied).then(|| Linear::random(dim, spec.vocabulary, false, device)),
             spec,

@@ -182,6 +182,14 @@ impl Softmax {
         &self.spec
     }
 
+    /// Whether `other` rotates alike; then both compute their sines once.
+    pub fn share_rotation(&mut self, other: &Self) -> bool {
+        match (&mut self.rope, &other.rope) {
+            (Some(rope), Some(other)) => rope.share(other),
+            _ => false,
+        }
+    }
+
     /// Mixes `x` `[batch, tokens, dim]`; returns the same shape. With a cache, `batch` is 1 and tokens are rows.
     pub fn forward(&self, x: Tensor<3>, ctx: &mut MixContext<'_>) -> Tensor<3> {
         let [query, key, value] = Linear::forward_each([&self.query, &self.key, &self.value], x);

@@ -89,6 +89,9 @@ pub struct ModelSpec {
     /// The output head is the embedding.
     #[serde(default)]
     pub tied: bool,
+    /// Token vectors are multiplied by this: at the start they have a standard deviation of 0.02, far less than what layers add.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub embedding_scale: Option<f32>,
     /// The layers, first to last.
     pub layers: Vec<LayerSpec>,
 }
@@ -135,7 +138,7 @@ impl ModelSpec {
             dim: self.dim,
             context: self.context,
             epsilon: self.epsilon,
-            embedding_scale: None,
+            embedding_scale: self.embedding_scale,
             tied: self.tied,
             final_norm: true,
             final_softcap: None,
@@ -160,7 +163,7 @@ fn default_tokenizer() -> TokenizerSpec {
 }
 
 /// A part of a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Stage {
     /// Steps of the optimiser.
@@ -172,6 +175,9 @@ pub struct Stage {
     /// Into so many parts the sequences of a step are cut, to save memory; their gradients are added.
     #[serde(default = "one")]
     pub parts: usize,
+    /// What this part learns from; none takes the sources of `data`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sources: Option<Vec<SourceSpec>>,
 }
 
 /// How a model is measured during a run.
@@ -233,7 +239,9 @@ impl TrainSpec {
             place(&mut file.path);
         }
         let evaluation = spec.evaluation.iter_mut().flat_map(|evaluation| &mut evaluation.sources);
-        spec.data.sources.iter_mut().chain(evaluation).filter_map(SourceSpec::path).for_each(place);
+        let staged = spec.stages.iter_mut().filter_map(|stage| stage.sources.as_mut()).flatten();
+        let sources = spec.data.sources.iter_mut().chain(staged).chain(evaluation);
+        sources.filter_map(SourceSpec::path).for_each(place);
         Ok(spec)
     }
 
@@ -251,11 +259,11 @@ impl TrainSpec {
     }
 
     /// The stage of a step, and how many steps of it came before.
-    pub fn stage(&self, step: u64) -> Option<(usize, Stage, u64)> {
+    pub fn stage(&self, step: u64) -> Option<(usize, &Stage, u64)> {
         let mut before = 0;
         for (index, stage) in self.stages.iter().enumerate() {
             if step < before + stage.steps {
-                return Some((index, *stage, step - before));
+                return Some((index, stage, step - before));
             }
             before += stage.steps;
         }
@@ -269,7 +277,7 @@ impl TrainSpec {
             return value("stages", "there is no step: give at least one stage with `steps` above 0".into());
         }
         for stage in &self.stages {
-            let Stage { sequences, length, parts, .. } = *stage;
+            let &Stage { sequences, length, parts, .. } = stage;
             if sequences == 0 || length == 0 || parts == 0 {
                 return value(
                     "stages",

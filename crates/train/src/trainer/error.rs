@@ -26,6 +26,19 @@ pub enum TrainError {
         /// Tokens of the model.
         vocabulary: usize,
     },
+    /// Fewer sequences than processes and parts.
+    #[error(
+        "`stages`: {sequences} sequences of a step cannot be shared by {processes} processes with {parts} parts each: raise \
+         `sequences` to {} or more, or start fewer processes", parts * processes
+    )]
+    Shares {
+        /// Sequences of a step.
+        sequences: u64,
+        /// Parts of a step in each process.
+        parts: usize,
+        /// Processes.
+        processes: usize,
+    },
     /// The model cannot learn the objective.
     #[error("`objective`: {0}")]
     Objective(String),

@@ -2,24 +2,25 @@
 
 mod error;
 mod report;
+mod saving;
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use burn::module::Module;
 use burn::optim::{GradientsParams, ModuleOptimizer};
-use burn::store::ModuleRecord;
-use burn::tensor::{Bytes, Device};
+use burn::tensor::Device;
 use headwise_models::decoder::Decoder;
 
 use crate::average::average;
-use crate::checkpoint::{self, CheckpointError, Kind, State};
+use crate::checkpoint::{self, State};
 use crate::data::{Codec, Mixture, Slot};
 use crate::draws::{Purpose, draws};
 use crate::gradients;
 use crate::model::{Trainable, draw};
 use crate::objective::{Objective, ObjectiveSpec, TokenObjective, TokenTarget, TokenView};
 use crate::spec::{Stage, TrainSpec};
+use crate::world::World;
 
 pub use error::TrainError;
 pub use report::{End, Evaluation, Observer, StepReport};
@@ -30,6 +31,8 @@ pub struct Trainer {
     hash: String,
     codec: Codec,
     data: Mixture,
+    /// What a stage learns from, where that is not `data`.
+    staged: Vec<Option<Mixture>>,
     held_out: Option<Mixture>,
     device: Device,
     model: Option<Decoder>,
@@ -38,13 +41,22 @@ pub struct Trainer {
     objective: TokenObjective,
     state: State,
     folder: PathBuf,
+    world: World,
 }
 
 impl Trainer {
     /// A run at its beginning; checkpoints go into `folder`.
     pub fn new(spec: TrainSpec, folder: &Path) -> Result<Self, TrainError> {
-        let codec = Codec::of(&spec.data.tokenizer, &spec.data.sources, folder)?;
+        Self::among(World::ALONE, spec, folder)
+    }
+
+    /// The same, shared by the processes of `world`; all have the same `folder`.
+    pub fn among(world: World, spec: TrainSpec, folder: &Path) -> Result<Self, TrainError> {
+        check_shares(world, &spec)?;
+        let codec = world.leader_first(|| Codec::of(&spec.data.tokenizer, &spec.data.sources, folder))?;
         let data = Mixture::open(&spec.data.sources, &codec)?;
+        let of_stage = |stage: &Stage| stage.sources.as_ref().map(|sources| Mixture::open(sources, &codec)).transpose();
+        let staged = spec.stages.iter().map(of_stage).collect::<Result<_, _>>()?;
         let held_out = spec.evaluation.as_ref().map(|evaluation| Mixture::open(&evaluation.sources, &codec));
         let device = Device::flex().autodiff();
         spec.objective.check_decoder().map_err(TrainError::Objective)?;
@@ -57,6 +69,7 @@ impl Trainer {
             hash: hash.clone(),
             codec,
             data,
+            staged,
             held_out: held_out.transpose()?,
             average: spec.average.map(|_| model.clone().no_grad()),
             model: Some(model),
@@ -66,47 +79,8 @@ impl Trainer {
             folder: folder.join("checkpoints"),
             device,
             spec,
+            world,
         })
-    }
-
-    /// The checkpoints in the run's folder, oldest first.
-    pub fn checkpoints(&self) -> Result<Vec<PathBuf>, TrainError> {
-        Ok(checkpoint::list(&self.folder, Kind::Last)?)
-    }
-
-    /// Goes on from the last checkpoint in the run's folder, if there is one; tells whether.
-    pub fn resume(&mut self) -> Result<bool, TrainError> {
-        match self.checkpoints()?.pop() {
-            Some(path) => self.restore(&path).map(|()| true),
-            None => Ok(false),
-        }
-    }
-
-    /// Goes on from the checkpoint at `path`.
-    fn restore(&mut self, path: &Path) -> Result<(), TrainError> {
-        let (state, mut parts) = checkpoint::load(path)?;
-        if state.spec != self.hash {
-            return Err(CheckpointError::OtherSpec { path: path.to_owned() }.into());
-        }
-        let damaged = |name: &str, reason: String| CheckpointError::Damaged { path: path.join(name), reason };
-        let mut take = |name: &str| parts.remove(name).ok_or_else(|| damaged(name, "it is missing".into()));
-        let load = |model: Decoder, name: &str, bytes: Vec<u8>| {
-            let record = ModuleRecord::from_bytes(Bytes::from_bytes_vec(bytes));
-            let loaded = record
-                .map_err(|error| error.to_string())
-                .and_then(|record| model.try_load_record(record).map_err(|error| error.to_string()));
-            loaded.map_err(|reason| damaged(name, reason))
-        };
-        let model = load(self.model().clone(), MODEL, take(MODEL)?)?;
-        let average = match &self.average {
-            Some(average) => Some(load(average.clone(), AVERAGE, take(AVERAGE)?)?),
-            None => None,
-        };
-        let bytes = Bytes::from_bytes_vec(take(OPTIMISER)?);
-        let optimiser = self.spec.optimiser.build(&model).from_bytes(bytes);
-        self.optimiser = optimiser.map_err(|error| damaged(OPTIMISER, error.to_string()))?;
-        (self.model, self.average, self.state) = (Some(model), average, state);
-        Ok(())
     }
 
     /// The model as it is now.
@@ -127,7 +101,7 @@ impl Trainer {
     /// Runs to the end, or until evaluations become no better, or until the observer stops it; the run is saved in all cases.
     pub fn run(&mut self, observer: &mut dyn Observer) -> Result<End, TrainError> {
         let mut saved = self.state.step;
-        while self.state.step < self.spec.steps() && !self.is_out_of_patience() && !observer.stop() {
+        while self.state.step < self.spec.steps() && !self.is_out_of_patience() && !self.world.any(observer.stop()) {
             let report = self.step()?;
             observer.step(&report);
             let evaluate = self.spec.evaluation.as_ref().is_some_and(|evaluation| self.is_due(evaluation.every));
@@ -164,48 +138,30 @@ impl Trainer {
         self.patience().is_some_and(|patience| self.state.waiting >= patience)
     }
 
-    /// Compares an evaluation with the best so far; the best is saved if the run may go back to it.
-    fn note(&mut self, evaluation: &Evaluation) -> Result<(), TrainError> {
-        if self.state.best.is_some_and(|(loss, _)| evaluation.loss >= loss || evaluation.loss.is_nan()) {
-            self.state.waiting += 1;
-            return Ok(());
-        }
-        self.state.best = Some((evaluation.loss, self.state.step));
-        self.state.waiting = 0;
-        if self.patience().is_some() {
-            checkpoint::save(&self.folder, Kind::Best, &self.state, &self.parts_to_save()?, 1)?;
-        }
-        Ok(())
-    }
-
-    /// Goes back to the best evaluation.
-    fn go_back(&mut self) -> Result<(), TrainError> {
-        let (_, step) = self.state.best.expect("patience is lost by evaluations that are worse than the best");
-        self.restore(&Kind::Best.path(&self.folder, step))
-    }
-
     /// One step of the optimiser.
     pub fn step(&mut self) -> Result<StepReport, TrainError> {
         let started = Instant::now();
         let step = self.state.step;
         let (index, stage, before) = self.spec.stage(step).expect("a step of the run");
-        let parts = self.parts(index as u64, stage, before)?;
+        let parts = self.parts(index, stage, before)?;
         // Losses are means over the whole step, however it is cut into parts.
-        let count: f64 = parts.iter().map(|(_, target)| target.count()).sum();
+        let [count] = self.world.total([parts.iter().map(|(_, target)| target.count()).sum()]);
         if count == 0.0 {
             return Err(TrainError::NothingToPredict { step: step + 1 });
         }
-        let (mut loss, mut tokens, mut sum) = (0.0, 0, None);
+        let (mut loss, mut tokens, mut sum) = (0.0, 0.0, None);
         for (view, target) in &parts {
             let out = self.model().look(view, &self.device);
             let report = self.objective.loss(out, target);
             let share = report.sum / count;
             loss += f64::from(share.clone().into_scalar::<f32>());
-            tokens += view.ids.len() as u64;
+            tokens += view.ids.len() as f64;
             let more = GradientsParams::from_grads(share.backward(), self.model());
             sum = Some(gradients::accumulate(self.model(), sum, more));
         }
-        let mut found = sum.expect("a step has a part");
+        let mut found = gradients::sum_over(self.world, self.model(), sum.expect("a step has a part"));
+        let [loss, tokens] = self.world.total([loss, tokens]);
+        let tokens = tokens as u64;
         let norm = gradients::global_norm(self.model(), &found);
         if !(loss.is_finite() && norm.is_finite()) {
             let parameter = gradients::first_not_finite(self.model(), &found).unwrap_or_else(|| "none".into());
@@ -225,19 +181,18 @@ impl Trainer {
         Ok(StepReport { step: self.state.step, loss, norm, learning_rate, tokens, time: started.elapsed() })
     }
 
-    /// What is shown and asked in a step of a stage, in parts.
-    fn parts(
-        &self,
-        stage: u64,
-        Stage { sequences, length, parts, .. }: Stage,
-        before: u64,
-    ) -> Result<Vec<(TokenView, TokenTarget)>, TrainError> {
+    /// What is shown and asked in a step of a stage, in parts: this process's share.
+    fn parts(&self, index: usize, stage: &Stage, before: u64) -> Result<Vec<(TokenView, TokenTarget)>, TrainError> {
+        let &Stage { sequences, length, parts, .. } = stage;
+        let (data, stage) = (self.staged[index].as_ref().unwrap_or(&self.data), index as u64);
+        let shares = (parts * self.world.size()) as u64;
         let part = |part: u64| {
-            let range = sequences * part / parts as u64..sequences * (part + 1) / parts as u64;
+            let share = (parts * self.world.rank()) as u64 + part;
+            let range = sequences * share / shares..sequences * (share + 1) / shares;
             let (mut view, mut target) = (TokenView::default(), TokenTarget::default());
             for index in range {
                 let slot = Slot { seed: self.spec.seed, stage, step: self.state.step, index, length };
-                let documents = self.data.documents(&slot, before * sequences + index, &self.codec)?;
+                let documents = data.documents(&slot, before * sequences + index, &self.codec)?;
                 // Numbers of its own for every sequence, so that it does not matter how a step is cut into parts.
                 let mut draws = draws(self.spec.seed, Purpose::Corruption, self.state.step, index);
                 let (shown, asked) = self.objective.corrupt(&documents, &mut draws);
@@ -265,7 +220,7 @@ impl Trainer {
         let model = self.result().clone().valid();
         let device = self.device.clone().inner();
         let (mut nats, mut count, mut right, mut bytes) = (0.0, 0.0, 0.0, 0.0);
-        for index in 0..spec.sequences {
+        for index in (self.world.rank() as u64..spec.sequences).step_by(self.world.size()) {
             let slot = Slot { seed: self.spec.seed ^ Purpose::Evaluation as u64, stage: 0, step: 0, index, length };
             let documents = data.documents(&slot, index, &self.codec)?;
             let (view, target) = self.objective.corrupt(&documents, &mut draws(0, Purpose::Evaluation, 0, index));
@@ -280,6 +235,7 @@ impl Trainer {
             let of = |(&id, &weight): (&u32, &f32)| f64::from(weight) * self.codec.bytes(id) as f64;
             bytes += target.ids.iter().zip(&target.weights).map(of).sum::<f64>();
         }
+        let [nats, count, right, bytes] = self.world.total([nats, count, right, bytes]);
         if count == 0.0 {
             return Err(TrainError::NothingHeldOut);
         }
@@ -291,34 +247,14 @@ impl Trainer {
         let bits_per_byte = (predicts_text && bytes > 0.0).then(|| nats / std::f64::consts::LN_2 / bytes);
         Ok(Some(Evaluation { step: self.state.step, loss, accuracy: right / count, bits_per_byte }))
     }
-
-    /// Writes a checkpoint; gives its path.
-    pub fn save(&self) -> Result<PathBuf, TrainError> {
-        let parts = self.parts_to_save()?;
-        Ok(checkpoint::save(&self.folder, Kind::Last, &self.state, &parts, self.spec.checkpoints.keep)?)
-    }
-
-    /// The files of a checkpoint; an error if weights are broken, so that they never take the place of good ones.
-    fn parts_to_save(&self) -> Result<Vec<(&'static str, Vec<u8>)>, TrainError> {
-        if let Some(parameter) = gradients::first_not_finite(self.model(), &GradientsParams::new()) {
-            return Err(TrainError::Weights { step: self.state.step, parameter });
-        }
-        let record = |what: &'static str, model: &Decoder| {
-            let bytes = model.clone().into_record().into_bytes();
-            bytes.map(|bytes| bytes.to_vec()).map_err(|error| TrainError::Record { what, reason: error.to_string() })
-        };
-        let optimiser = self.optimiser.into_bytes().map_err(|error| TrainError::Record {
-            what: "save the state of the optimiser",
-            reason: error.to_string(),
-        })?;
-        let mut parts = vec![(MODEL, record("save the weights", self.model())?), (OPTIMISER, optimiser.to_vec())];
-        if let Some(average) = &self.average {
-            parts.push((AVERAGE, record("save the average of the weights", average)?));
-        }
-        Ok(parts)
-    }
 }
 
-const MODEL: &str = "model.bpk";
-const AVERAGE: &str = "average.bpk";
-const OPTIMISER: &str = "optimiser.bpk";
+/// Whether the sequences of every step can be shared out.
+fn check_shares(world: World, spec: &TrainSpec) -> Result<(), TrainError> {
+    let processes = world.size();
+    let too_few = |stage: &&Stage| stage.sequences < (stage.parts * processes) as u64;
+    spec.stages
+        .iter()
+        .find(too_few)
+        .map_or(Ok(()), |&Stage { sequences, parts, .. }| Err(TrainError::Shares { sequences, parts, processes }))
+}

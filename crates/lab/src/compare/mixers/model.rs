@@ -36,6 +36,7 @@ impl Frame {
             context: self.context,
             epsilon: 1e-6,
             tied: false,
+            embedding_scale: None,
             layers: vec![LayerSpec {
                 repeat: self.layers,
                 mixer: mixer.clone(),

@@ -211,7 +211,7 @@ impl Plan {
             average: None,
             model: contest.frame.model(&subject.mixer, subject.hidden),
             data: DataSpec { tokenizer: headwise_train::data::Bytes {}.into(), sources: vec![contest.task.clone()] },
-            stages: vec![Stage { steps, sequences: SEQUENCES, length, parts: 1 }],
+            stages: vec![Stage { steps, sequences: SEQUENCES, length, parts: 1, sources: None }],
             evaluation: None,
             checkpoints: CheckpointSpec::default(),
         }

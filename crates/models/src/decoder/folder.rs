@@ -1,0 +1,116 @@
+//! A [`Decoder`] from a folder: a Hugging Face model, or one that [`Decoder::export`] wrote.
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use burn::tensor::{Device, Tensor};
+use half::bf16;
+use headwise_kernels::matrix::PackedMatrix;
+use headwise_nn::channel::{Channel, Gated, Mlp};
+use headwise_nn::mixer::{Mixer, Softmax};
+use headwise_nn::{Embedding, Linear, named};
+use headwise_ops::host::{self, Host, contiguous};
+
+use super::{Decoder, DecoderSpec, LoadError, Precision, Weights};
+use crate::safetensors::{Checkpoint, Dtype};
+
+impl Decoder {
+    /// Loads the model in `directory`, its weights in the form `weights`: with a `config.json` it is a Hugging Face model, else one with
+    /// a `headwise.toml`, which may have any mixers.
+    pub fn open(directory: &Path, weights: Weights, device: &Device) -> Result<Self, LoadError> {
+        let path = directory.join("headwise.toml");
+        if directory.join("config.json").exists() || !path.exists() {
+            return Self::from_hf(directory, weights, device);
+        }
+        let description =
+            std::fs::read_to_string(&path).map_err(|source| LoadError::ConfigFile { path: path.clone(), source })?;
+        Self::from_description(&description, &Checkpoint::open(directory)?, weights, device)
+    }
+
+    /// Builds a model from the text of a `headwise.toml` and its weights, in the form `weights`.
+    pub fn from_description(
+        description: &str,
+        checkpoint: &Checkpoint,
+        weights: Weights,
+        device: &Device,
+    ) -> Result<Self, LoadError> {
+        let spec: DecoderSpec =
+            toml::from_str(description).map_err(|error| LoadError::Description(error.to_string()))?;
+        let mut tensors = Tensors { checkpoint, device, used: HashSet::new() };
+        let mut model = named::fill(Self::random(spec, device)?, &mut tensors)?;
+        LoadError::check_unused("headwise.toml", checkpoint.names().filter(|name| !tensors.used.contains(*name)))?;
+        let halves = checkpoint.names().all(|name| checkpoint.tensor(name).is_ok_and(|t| t.dtype == Dtype::BF16));
+        match weights {
+            Weights::Trainable => {}
+            Weights::Stored if halves => model.pack(Precision::Bf16),
+            Weights::Stored | Weights::F32 => model.pack(Precision::F32),
+        }
+        Ok(model)
+    }
+
+    /// Brings the weights of attention, channel layers, embedding and head into the layout of the inference kernels.
+    fn pack(&mut self, precision: Precision) {
+        for block in &mut self.blocks {
+            if let Mixer::Softmax(mixer) = &mut block.mixer {
+                let Softmax { query, key, value, output, .. } = mixer;
+                [query, key, value, output].into_iter().for_each(|linear| pack(linear, precision));
+            }
+            match &mut block.channel {
+                Some(Channel::Gated(Gated { gate, up, down, .. })) => {
+                    [gate, up, down].into_iter().for_each(|linear| pack(linear, precision));
+                }
+                Some(Channel::Mlp(Mlp { up, down, .. })) => {
+                    [up, down].into_iter().for_each(|linear| pack(linear, precision));
+                }
+                None => {}
+            }
+        }
+        self.head.iter_mut().for_each(|head| pack(head, precision));
+        if let Embedding::Float(table) = &self.embedding {
+            self.embedding = Embedding::packed(matrix(table.weight.val(), precision));
+        }
+    }
+}
+
+/// Packs a layer of parameters.
+fn pack(linear: &mut Linear, precision: Precision) {
+    if let Linear::Float(float) = linear {
+        let bias = float.bias.as_ref().map(|bias| Host::new(bias.val()).as_slice().to_vec());
+        *linear = Linear::packed(matrix(float.weight.val().transpose(), precision), bias);
+    }
+}
+
+/// The matrix `weight` `[outputs, inputs]` packed.
+fn matrix(weight: Tensor<2>, precision: Precision) -> PackedMatrix {
+    let [outputs, inputs] = weight.dims();
+    let host = Host::new(contiguous(weight));
+    match precision {
+        Precision::F32 => PackedMatrix::from_f32(host.as_slice(), outputs, inputs),
+        Precision::Bf16 => {
+            let bits: Vec<u16> = host.as_slice().iter().map(|&value| bf16::from_f32(value).to_bits()).collect();
+            PackedMatrix::from_bf16_bits(&bits, outputs, inputs)
+        }
+    }
+}
+
+/// The tensors of a checkpoint, and which of them were asked for.
+struct Tensors<'a> {
+    checkpoint: &'a Checkpoint,
+    device: &'a Device,
+    used: HashSet<String>,
+}
+
+impl named::Source for Tensors<'_> {
+    type Error = LoadError;
+
+    fn weight<const D: usize>(&mut self, name: &str, shape: [usize; D]) -> Result<Tensor<D>, LoadError> {
+        if !self.checkpoint.contains(name) {
+            return Err(LoadError::missing(name));
+        }
+        let tensor = self.checkpoint.tensor(name)?;
+        LoadError::check_shape(name, &tensor.shape, &shape)?;
+        self.used.insert(name.to_owned());
+        let weight = host::tensor(tensor.to_f32()?, shape, self.device);
+        Ok(if self.device.is_autodiff() { weight.require_grad() } else { weight })
+    }
+}
