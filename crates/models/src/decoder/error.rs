@@ -40,6 +40,12 @@ pub enum LoadError {
         /// What the operating system said.
         source: std::io::Error,
     },
+    /// The folder of an encoder.
+    #[error("{} describes an encoder, which sees both sides of every token: it cannot write, and only decoders are read", path.display())]
+    Encoder {
+        /// The description.
+        path: PathBuf,
+    },
     /// `config.json` is no JSON object.
     #[error("config.json is not a JSON object: {0}")]
     ConfigSyntax(serde_json::Error),

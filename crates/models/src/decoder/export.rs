@@ -200,24 +200,23 @@ mod tests {
     use super::*;
     use burn::tensor::Device;
 
+    const SMALL: &str = r#"
+        vocabulary = 32
+        dim = 16
+        context = 64
+        epsilon = 1e-5
+        tied = true
+        [[layers]]
+        mixer = "softmax(heads=4, kv_heads=2)"
+        channel = "gated(hidden=24)"
+        [[layers]]
+        mixer = "softmax(heads=4, kv_heads=2)"
+        channel = "gated(hidden=24)"
+        "#;
+
     #[test]
     fn a_written_model_says_the_same() {
-        let spec: DecoderSpec = toml::from_str(
-            r#"
-            vocabulary = 32
-            dim = 16
-            context = 64
-            epsilon = 1e-5
-            tied = true
-            [[layers]]
-            mixer = "softmax(heads=4, kv_heads=2)"
-            channel = "gated(hidden=24)"
-            [[layers]]
-            mixer = "softmax(heads=4, kv_heads=2)"
-            channel = "gated(hidden=24)"
-            "#,
-        )
-        .unwrap();
+        let spec: DecoderSpec = toml::from_str(SMALL).unwrap();
         let device = Device::flex();
         let model = Decoder::random(spec.clone(), &device).unwrap();
         let folder = tempfile::tempdir().unwrap();
@@ -234,5 +233,33 @@ mod tests {
         let read = Decoder::from_hf(folder.path(), Weights::F32, &device).unwrap();
         let halved = values(read.forward(&ids, &device));
         assert!(expected.iter().zip(&halved).all(|(a, b)| (a - b).abs() < 0.05));
+    }
+
+    #[test]
+    fn an_encoder_is_written_as_one_and_not_read_as_a_decoder() {
+        let text = format!("family = \"encoder\"\n{}", SMALL.replace("heads=4,", "heads=4, causal=false,"));
+        let spec: DecoderSpec = toml::from_str(&text).unwrap();
+        let device = Device::flex();
+        let folder = tempfile::tempdir().unwrap();
+        Decoder::random(spec.clone(), &device).unwrap().export(folder.path(), Precision::F32).unwrap();
+        let written = std::fs::read_to_string(folder.path().join("headwise.toml")).unwrap();
+        assert!(written.contains("family = \"encoder\""), "{written}");
+        assert_eq!(toml::from_str::<DecoderSpec>(&written).unwrap(), spec.resolved());
+        let error = Decoder::from_hf(folder.path(), Weights::Stored, &device).unwrap_err().to_string();
+        assert!(error.contains("headwise.toml describes an encoder"), "{error}");
+    }
+
+    #[test]
+    fn a_family_s_layers_see_the_same() {
+        let check = |text: String| toml::from_str::<DecoderSpec>(&text).unwrap().check();
+        let encoder = |mixer: &str| {
+            check(format!("family = \"encoder\"\n{}", SMALL.replace("softmax(heads=4, kv_heads=2)", mixer)))
+        };
+        assert_eq!(encoder("softmax(causal=false)"), Ok(()));
+        assert!(encoder("softmax").unwrap_err().to_string().contains("layer 0 is causal"));
+        assert!(encoder("gla").unwrap_err().to_string().contains("sees one side only"));
+        assert_eq!(check(SMALL.into()), Ok(()));
+        let decoder = check(SMALL.replace("heads=4,", "heads=4, causal=false,"));
+        assert!(decoder.unwrap_err().to_string().contains("layer 0 is not causal"));
     }
 }

@@ -7,13 +7,13 @@ mod rotation;
 
 use std::cell::RefCell;
 use std::collections::HashSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 use headwise_kernels::matrix::PackedMatrix;
 
 use super::load::{Loader, Names, Source, Weights, halves};
-use super::{Decoder, DecoderSpec, LoadError};
+use super::{Decoder, DecoderSpec, LoadError, ModelFamily};
 use crate::safetensors::{Checkpoint, Dtype, TensorView};
 use architecture::Architecture;
 
@@ -57,7 +57,10 @@ impl Decoder {
     /// `weights`.
     pub fn from_hf(directory: &Path, weights: Weights, device: &Device) -> Result<Self, LoadError> {
         let path = directory.join("config.json");
-        let config = std::fs::read_to_string(&path).map_err(|source| LoadError::ConfigFile { path, source })?;
+        let config = std::fs::read_to_string(&path).map_err(|source| match encoder(directory) {
+            Some(path) => LoadError::Encoder { path },
+            None => LoadError::ConfigFile { path, source },
+        })?;
         let (architecture, spec) = config::read(&config)?;
         let checkpoint = Checkpoint::open(directory)?;
         let tied = spec.tied;
@@ -74,6 +77,13 @@ impl Decoder {
         source.check_unused(architecture, tied)?;
         Ok(decoder)
     }
+}
+
+/// The description of an encoder that was exported into `directory`, for which there is no `config.json`.
+fn encoder(directory: &Path) -> Option<PathBuf> {
+    let path = directory.join("headwise.toml");
+    let spec: DecoderSpec = toml::from_str(&std::fs::read_to_string(&path).ok()?).ok()?;
+    (spec.family == ModelFamily::Encoder).then_some(path)
 }
 
 /// The tensors of a checkpoint, and which of them were asked for.

@@ -4,7 +4,7 @@ mod error;
 
 use std::path::Path;
 
-use headwise_models::decoder::DecoderSpec;
+use headwise_models::decoder::{DecoderSpec, ModelFamily};
 use headwise_nn::block::{BlockSpec, Norms};
 use headwise_nn::channel::ChannelSpec;
 use headwise_nn::mixer::MixerSpec;
@@ -76,7 +76,10 @@ fn default_schedule() -> Schedule {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelSpec {
-    /// Tokens known; none takes those of the tokenizer.
+    /// Which tokens its layers see: all of a `decoder` are causal, none of an `encoder`.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub family: ModelFamily,
+    /// Tokens known; none takes as many as tokenizer, sources and objective have.
     #[serde(default)]
     pub vocabulary: Option<usize>,
     /// Channels of the residual stream.
@@ -131,6 +134,7 @@ impl ModelSpec {
             norm: layer.norm,
         };
         DecoderSpec {
+            family: self.family,
             vocabulary: self.vocabulary.unwrap_or(vocabulary),
             dim: self.dim,
             context: self.context,
@@ -373,6 +377,6 @@ mod tests {
     #[test]
     fn keys_left_alone_do_not_change_the_hash() {
         let text = toml::to_string(&TrainSpec::parse(SMALL).unwrap()).unwrap();
-        assert!(!text.contains("objective") && !text.contains("loss"), "{text}");
+        assert!(!text.contains("objective") && !text.contains("loss") && !text.contains("family"), "{text}");
     }
 }
