@@ -184,6 +184,25 @@ fn bad_specs_and_folders_are_refused() {
     says(&run.refused("text.txt", &[]), &["text.txt"]);
 }
 
+/// A run that reads tokens is the run that reads the text.
+#[test]
+fn tokens_train_the_model_of_their_text() {
+    let run = Run::new(SPEC);
+    let tokenize = Command::new(env!("CARGO_BIN_EXE_headwise"))
+        .arg("tokenize")
+        .args([run.path("text.txt"), "--out".into(), run.path("tokens")])
+        .output()
+        .unwrap();
+    assert!(tokenize.status.success(), "{}", error(&tokenize));
+    says(&String::from_utf8_lossy(&tokenize.stdout), &["tokens of 1 texts"]);
+    let expected = run.finish("text", &[]);
+    let spec = SPEC.replace("type = \"text\", path = \"text.txt\"", "type = \"tokens\", path = \"tokens\"");
+    fs::write(run.path("spec.toml"), spec).unwrap();
+    assert!(run.finish("out", &[]) == expected, "other weights");
+    fs::write(run.path("tokens"), "these are my notes").unwrap();
+    says(&run.refused("none", &[]), &["tokens cannot be read as tokens", "does not begin"]);
+}
+
 #[test]
 fn checkpoints_that_cannot_be_used_are_kept() {
     let run = Run::new(SPEC);

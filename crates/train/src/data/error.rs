@@ -38,6 +38,14 @@ pub enum DataError {
         /// The byte.
         at: usize,
     },
+    /// A file of tokens that cannot be used.
+    #[error("{} cannot be read as tokens: {problem}", path.display())]
+    TokenFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// The tokenizer cannot be read, or cannot encode a text.
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),

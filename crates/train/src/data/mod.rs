@@ -17,6 +17,7 @@ mod permutation;
 mod recall;
 mod task;
 mod text;
+mod token_file;
 mod windows;
 
 use std::fmt::Debug;
@@ -34,6 +35,7 @@ pub use recall::{
     CopyingSpec, InductionSpec, KeyValueRecallSpec, MultiQueryRecallSpec, PhoneBookSpec, SelectiveCopyingSpec,
 };
 pub use text::Text;
+pub use token_file::{Tokens, Written, write_tokens};
 
 use crate::objective::Document;
 
@@ -41,6 +43,7 @@ headwise_spec::family! {
     /// A source of documents.
     pub enum SourceSpec: "source" {
         text => Text,
+        tokens => Tokens,
         needle => Needle,
         multi_query_recall => MultiQueryRecallSpec,
         key_value_recall => KeyValueRecallSpec,
@@ -63,6 +66,7 @@ macro_rules! of_method {
     ($source:expr, $method:ident => $value:expr) => {
         match $source {
             SourceSpec::Text($method) => $value,
+            SourceSpec::Tokens($method) => $value,
             SourceSpec::Needle($method) => $value,
             SourceSpec::MultiQueryRecallSpec($method) => $value,
             SourceSpec::KeyValueRecallSpec($method) => $value,
@@ -175,7 +179,7 @@ mod tests {
     #[test]
     fn tasks_ask_within_their_length_and_vocabulary() {
         let tasks = tasks();
-        assert_eq!(tasks.len(), SourceSpec::names().len() - 2, "all but texts and needles");
+        assert_eq!(tasks.len(), SourceSpec::names().len() - 3, "all but texts, tokens and needles");
         for task in tasks {
             let (name, vocabulary) = (task.name(), task.vocabulary().unwrap());
             for index in 0..3 {
