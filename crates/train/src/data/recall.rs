@@ -182,9 +182,9 @@ mod tests {
 
     #[test]
     fn a_book_has_as_many_lines_as_fit() {
-        let task = PhoneBookSpec::default().task(280).unwrap();
+        let task = PhoneBookSpec::default().task(270).unwrap();
         assert_eq!((task.entries, task.queries), (9, 1));
-        let error = PhoneBookSpec::default().task(55).unwrap_err().to_string();
-        assert!(error.contains("55 tokens") && error.contains("take 56"), "{error}");
+        let error = PhoneBookSpec::default().task(53).unwrap_err().to_string();
+        assert!(error.contains("53 tokens") && error.contains("take 54"), "{error}");
     }
 }

@@ -100,14 +100,13 @@ fn what_cannot_be_written_leaves_nothing() {
     let path = |name: &str| folder.path().join(name);
     std::fs::write(path("broken"), [b'a', 0xff]).unwrap();
     std::fs::write(path("short"), "a").unwrap();
-    for (input, out, part) in [
-        ("broken", "out", "byte 1"),
-        ("short", "out", "less than two tokens"),
-        ("texts", "texts", "texts"),
-        ("none", "out", "none"),
-    ] {
-        let error = write_tokens(&[path(input)], &Codec::Bytes, &path(out), &mut |_| {}).unwrap_err().to_string();
+    let refused = |input: &str, out: &str| {
+        write_tokens(&[path(input)], &Codec::Bytes, &path(out), &mut |_| {}).unwrap_err().to_string()
+    };
+    for (input, part) in [("broken", "byte 1"), ("short", "less than two tokens"), ("none", "none")] {
+        let error = refused(input, "out");
         assert!(error.contains(part), "{error}");
         assert!(!path("out").exists() && !path("out.part").exists());
     }
+    assert!(refused("texts", "texts").contains("directory") && path("texts").is_dir());
 }
