@@ -4,7 +4,7 @@ use std::path::Path;
 
 use burn::tensor::Device;
 use headwise_kernels::{parallel, profile};
-use headwise_models::decoder::{Decoder, DecoderSpec, LoadError, Weights};
+use headwise_models::decoder::{Decoder, DecoderSpec, LoadError, ModelFamily, Weights};
 use headwise_models::gguf::Gguf;
 use headwise_nn::block::BlockSpec;
 use headwise_nn::mixer::SoftmaxSpec;
@@ -57,6 +57,11 @@ pub enum EngineError {
         /// Its mixer.
         mixer: &'static str,
     },
+    /// A model that sees later tokens.
+    #[error(
+        "the model is an encoder, which sees both sides of every token: the engine writes and reads text from left to right, with decoders"
+    )]
+    Encoder,
     /// Threads could not be started.
     #[error("cannot start {threads} threads: {reason}")]
     Threads {
@@ -79,6 +84,9 @@ pub struct Engine {
 impl Engine {
     /// An engine for `model` on `threads` threads (0: all processors).
     pub fn new(model: Decoder, threads: usize) -> Result<Self, EngineError> {
+        if model.spec().family == ModelFamily::Encoder {
+            return Err(EngineError::Encoder);
+        }
         let other = model
             .spec()
             .layers

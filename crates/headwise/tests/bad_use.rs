@@ -86,6 +86,23 @@ fn texts_that_cannot_be_read() {
 }
 
 #[test]
+fn texts_that_make_no_tokens() {
+    let model = Model::new();
+    let tokenize = |more: &[&str]| refused(&[&["tokenize", "--out", "tokens"], more].concat());
+    let broken = model.file("broken.txt", b"fine so far \xff\xfe not here");
+    says(&tokenize(&[broken.to_str().unwrap()]), &["broken.txt", "not UTF-8", "byte 12"]);
+    let short = model.file("short.txt", b"a");
+    says(&tokenize(&[short.to_str().unwrap()]), &["less than two tokens"]);
+    let missing = model.folder().join("missing.txt");
+    says(&tokenize(&[missing.to_str().unwrap()]), &["missing.txt", "No such file"]);
+    says(&tokenize(&["--tokenizer", missing.to_str().unwrap(), short.to_str().unwrap()]), &["missing.txt"]);
+    says(&tokenize(&[]), &["PATHS"]);
+    let text = model.file("text.txt", b"enough");
+    let nowhere = ["tokenize", "--out", "nowhere/tokens", text.to_str().unwrap()];
+    says(&refused(&nowhere), &["nowhere/tokens", "No such file"]);
+}
+
+#[test]
 fn texts_longer_than_the_context() {
     let model = Model::new();
     let long = "a".repeat(150);

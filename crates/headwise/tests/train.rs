@@ -172,7 +172,7 @@ fn bad_specs_and_folders_are_refused() {
     says(&written("text.txt", "missing.txt"), &["missing.txt", "No such file"]);
     says(&written("length = 48", "length = 65"), &["length=65", "context of 64"]);
     says(&written("dim = 32", "vocabulary = 64\ndim = 32"), &["token 1", "vocabulary of 64"]);
-    says(&written("clip = 1.0", "objective = \"masked\""), &["causal = false", "next_token"]);
+    says(&written("clip = 1.0", "objective = \"masked\""), &["model.family", "causal = false", "next_token"]);
     fs::write(run.path("empty.txt"), "").unwrap();
     says(&written("text.txt", "empty.txt"), &["empty.txt", "nothing to predict"]);
     let rate = "optimiser = \"adamw(learning_rate=1e30)\"\nschedule = \"constant(warmup=0)\"";
@@ -182,6 +182,25 @@ fn bad_specs_and_folders_are_refused() {
     // The output folder is a file.
     fs::write(run.path("spec.toml"), SPEC).unwrap();
     says(&run.refused("text.txt", &[]), &["text.txt"]);
+}
+
+/// A run that reads tokens is the run that reads the text.
+#[test]
+fn tokens_train_the_model_of_their_text() {
+    let run = Run::new(SPEC);
+    let tokenize = Command::new(env!("CARGO_BIN_EXE_headwise"))
+        .arg("tokenize")
+        .args([run.path("text.txt"), "--out".into(), run.path("tokens")])
+        .output()
+        .unwrap();
+    assert!(tokenize.status.success(), "{}", error(&tokenize));
+    says(&String::from_utf8_lossy(&tokenize.stdout), &["tokens of 1 texts"]);
+    let expected = run.finish("text", &[]);
+    let spec = SPEC.replace("type = \"text\", path = \"text.txt\"", "type = \"tokens\", path = \"tokens\"");
+    fs::write(run.path("spec.toml"), spec).unwrap();
+    assert!(run.finish("out", &[]) == expected, "other weights");
+    fs::write(run.path("tokens"), "these are my notes").unwrap();
+    says(&run.refused("none", &[]), &["tokens cannot be read as tokens", "does not begin"]);
 }
 
 #[test]
@@ -205,7 +224,7 @@ fn checkpoints_that_cannot_be_used_are_kept() {
 }
 
 /// The specs that ship, `embedded` apart, which needs texts that do not.
-const SMALL: [&str; 3] = ["bytes", "recall", "recall-gla"];
+const SMALL: [&str; 4] = ["bytes", "masked", "recall", "recall-gla"];
 
 #[test]
 fn every_spec_that_ships_is_read_and_the_small_ones_run() {

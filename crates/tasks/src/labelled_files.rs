@@ -80,27 +80,47 @@ pub fn read_text_folders(
     Ok(samples)
 }
 
+/// Two documents and whether they belong together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DocumentPair {
+    /// Their bytes.
+    pub documents: [Vec<u8>; 2],
+    /// The class, 0 or 1.
+    pub label: usize,
+}
+
+impl DocumentPair {
+    /// The first `length` bytes of each document as tokens, padded with 0.
+    pub fn sample(&self, length: usize) -> LabelledSample {
+        let padded = self.documents.each_ref().map(|document| {
+            let mut tokens = byte_tokens(document, length);
+            tokens.resize(length, 0);
+            tokens
+        });
+        LabelledSample { tokens: padded.concat(), label: self.label }
+    }
+}
+
 /// Reads pairs of documents from a file with the columns class, document, document, parted by tabs.
 ///
 /// The class is 0 or 1. The benchmark's own files, with two more columns for names after the class, are read as well.
-/// The first `length` bytes of each document become tokens, padded with 0.
-pub fn read_pairs(path: impl AsRef<Path>, length: usize) -> Result<Vec<LabelledSample>, FileError> {
+pub fn read_pairs(path: impl AsRef<Path>) -> Result<Vec<DocumentPair>, FileError> {
     let path = path.as_ref();
     let bytes = read(path)?;
     let lines = bytes.split(|&byte| byte == b'\n').enumerate();
     let lines = lines.map(|(number, line)| (number + 1, line.strip_suffix(b"\r").unwrap_or(line)));
-    let samples = lines.filter(|(_, line)| !line.is_empty()).map(|(line, text)| {
-        pair(text, length).map_err(|problem| FileError::Line { path: path.to_owned(), line, problem })
-    });
-    let samples: Vec<LabelledSample> = samples.collect::<Result<_, _>>()?;
-    match samples.is_empty() {
+    let pairs = lines
+        .filter(|(_, line)| !line.is_empty())
+        .map(|(line, text)| pair(text).map_err(|problem| FileError::Line { path: path.to_owned(), line, problem }));
+    let pairs: Vec<DocumentPair> = pairs.collect::<Result<_, _>>()?;
+    match pairs.is_empty() {
         true => Err(FileError::Empty { path: path.to_owned(), what: "pair of documents" }),
-        false => Ok(samples),
+        false => Ok(pairs),
     }
 }
 
-/// The sample of a line, or what is wrong with the line.
-fn pair(line: &[u8], length: usize) -> Result<LabelledSample, String> {
+/// The pair of a line, or what is wrong with the line.
+fn pair(line: &[u8]) -> Result<DocumentPair, String> {
     let columns: Vec<&[u8]> = line.split(|&byte| byte == b'\t').collect();
     let (class, documents) = match columns[..] {
         [class, first, second] | [class, _, _, first, second] => (class, [first, second]),
@@ -111,12 +131,7 @@ fn pair(line: &[u8], length: usize) -> Result<LabelledSample, String> {
         b"1" | b"1.0" => 1,
         other => return Err(format!("class `{}`, but it must be 0 or 1", String::from_utf8_lossy(other))),
     };
-    let padded = documents.map(|document| {
-        let mut tokens = byte_tokens(document, length);
-        tokens.resize(length, 0);
-        tokens
-    });
-    Ok(LabelledSample { tokens: padded.concat(), label })
+    Ok(DocumentPair { documents: documents.map(<[u8]>::to_vec), label })
 }
 
 /// Reads the pictures of a CIFAR-10 file in binary form, e.g. `data_batch_1.bin`, as 1024 grey values each.
@@ -178,16 +193,17 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         let read = |text: &str| {
             fs::write(file.path(), text).unwrap();
-            read_pairs(file.path(), 3)
+            read_pairs(file.path())
         };
-        let samples = read("1\tab\tabcd\r\n0.0\tP1\tP2\t\tz\n\n").unwrap();
+        let pairs = read("1\tab\tabcd\r\n0.0\tP1\tP2\t\tz\n\n").unwrap();
+        let samples: Vec<LabelledSample> = pairs.iter().map(|pair| pair.sample(3)).collect();
         assert_eq!(samples[0], LabelledSample { tokens: vec![98, 99, 0, 98, 99, 100], label: 1 });
         assert_eq!(samples[1], LabelledSample { tokens: vec![0, 0, 0, 123, 0, 0], label: 0 });
         let error = |text: &str| read(text).unwrap_err().to_string();
         assert!(error("1\ta\tb\n1\ta\n").ends_with("line 2: 2 columns, but it must be class, document, document"));
         assert!(error("2\ta\tb\n").ends_with("line 1: class `2`, but it must be 0 or 1"));
         assert!(error("\n").ends_with("holds no pair of documents"));
-        assert!(read_pairs("/no/such/file", 3).unwrap_err().to_string().starts_with("cannot read /no/such/file"));
+        assert!(read_pairs("/no/such/file").unwrap_err().to_string().starts_with("cannot read /no/such/file"));
     }
 
     #[test]

@@ -24,6 +24,11 @@ pub struct PhoneBook {
     pub queries: usize,
 }
 
+impl PhoneBook {
+    /// No line has more bytes than this: two words of eight letters, what parts them and the number, and its end.
+    pub const LONGEST_LINE: usize = (8 + 1 + 8) + 2 + DIGITS + 1;
+}
+
 impl Default for PhoneBook {
     /// 16 lines, two names asked for.
     fn default() -> Self {
@@ -84,6 +89,13 @@ impl TokenTask for PhoneBook {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::words::{ADJECTIVES, NOUNS};
+
+    #[test]
+    fn no_line_is_longer_than_the_longest() {
+        let [adjective, noun] = [ADJECTIVES, NOUNS].map(|words| words.map(str::len).into_iter().max().unwrap());
+        assert_eq!(format!("{0:-<adjective$}-{0:-<noun$}: {1}\n", "", 1234567).len(), PhoneBook::LONGEST_LINE);
+    }
 
     #[test]
     fn the_text_is_a_book_and_then_some_of_its_lines() {

@@ -5,6 +5,7 @@ mod runs;
 use std::fs;
 use std::path::Path;
 
+use headwise_models::decoder::ModelFamily;
 use headwise_train::checkpoint::{Kind, list};
 use headwise_train::spec::TrainSpec;
 use headwise_train::trainer::{End, TrainError, Trainer};
@@ -106,7 +107,12 @@ fn what_cannot_be_learnt_is_refused() {
         error.unwrap_err().to_string()
     };
     let masked = refused("objective = \"masked\"", &|_| {});
-    assert!(masked.contains("causal = false") && masked.contains("encoders cannot be trained yet"), "{masked}");
+    assert!(masked.contains("`model.family`") && masked.contains("causal = false"), "{masked}");
+    let encoder = refused("", &|spec| spec.model.family = ModelFamily::Encoder);
+    assert!(encoder.contains("`next_token` asks for"), "{encoder}");
+    let layer =
+        refused("objective = \"masked(mask=32, vocabulary=32)\"", &|spec| spec.model.family = ModelFamily::Encoder);
+    assert!(layer.contains("layer 0 is causal"), "{layer}");
     let sentinel = refused("objective = \"span_corruption(sentinels=2)\"", &|_| {});
     assert!(sentinel.contains("token 256") && sentinel.contains("`model.vocabulary`"), "{sentinel}");
     let vocabulary = refused("", &|spec| spec.model.vocabulary = Some(8));

@@ -1,7 +1,7 @@
 //! What every objective of language models promises: see `headwise_train::objective`.
 
 use burn::tensor::{Device, Tensor};
-use headwise_models::decoder::Decoder;
+use headwise_models::decoder::{Decoder, ModelFamily};
 use headwise_spec::Family;
 use headwise_train::draws::{Purpose, draws};
 use headwise_train::loss::Loss;
@@ -14,22 +14,39 @@ const TEXT: u32 = 32;
 
 /// Every objective, with its own tokens above those of texts.
 fn objectives() -> Vec<TokenObjective> {
+    specs().iter().map(|spec| spec.build(Loss::default())).collect()
+}
+
+fn specs() -> [ObjectiveSpec; 3] {
     let texts = ["next_token", "masked(mask=32, vocabulary=32)", "span_corruption(sentinel=33, sentinels=4, end=32)"];
     let specs =
         texts.map(|text| headwise_spec::from_text::<ObjectiveSpec>(text).unwrap_or_else(|error| panic!("{error}")));
     assert_eq!(specs.clone().map(|spec| spec.name()).to_vec(), ObjectiveSpec::names());
-    specs.iter().map(|spec| spec.build(Loss::default())).collect()
+    specs
 }
 
-fn model() -> (Decoder, Device) {
-    let spec: ModelSpec = toml::from_str(
+/// Every objective with a model that can learn it.
+fn learners() -> Vec<(TokenObjective, Decoder, Device)> {
+    let learner = |spec: ObjectiveSpec| {
+        let can = |family: &ModelFamily| spec.check_family(*family).is_ok();
+        let family = [ModelFamily::Decoder, ModelFamily::Encoder].into_iter().find(can).unwrap();
+        let (model, device) = model(family);
+        (spec.build(Loss::default()), model, device)
+    };
+    specs().map(learner).into()
+}
+
+/// A model of `family`.
+fn model(family: ModelFamily) -> (Decoder, Device) {
+    let causal = family == ModelFamily::Decoder;
+    let text = format!(
         r#"
         dim = 8
         context = 64
-        layers = [{ repeat = 2, mixer = "softmax(heads=2)", channel = "gated(hidden=12)" }]
-        "#,
-    )
-    .unwrap();
+        layers = [{{ repeat = 2, mixer = "softmax(heads=2, causal={causal})", channel = "gated(hidden=12)" }}]
+        "#
+    );
+    let spec = ModelSpec { family, ..toml::from_str(&text).unwrap() };
     let device = Device::flex().autodiff();
     (draw(spec.decoder(37), 7, &device).unwrap(), device)
 }
@@ -98,8 +115,7 @@ fn corruption_is_pure_and_never_leaks() {
 
 #[test]
 fn packed_texts_cost_what_they_cost_alone() {
-    let (model, device) = model();
-    for objective in objectives() {
+    for (objective, model, device) in learners() {
         let alone: Vec<_> = batch()
             .iter()
             .enumerate()
@@ -119,8 +135,7 @@ fn packed_texts_cost_what_they_cost_alone() {
 
 #[test]
 fn nothing_asked_costs_nothing() {
-    let (model, device) = model();
-    for objective in objectives() {
+    for (objective, model, device) in learners() {
         let (view, _) = corrupt(&objective, &batch(), 0);
         let report = objective.loss(model.look(&view, &device), &TokenTarget::default());
         assert_eq!((report.sum.clone().into_scalar::<f32>(), report.count), (0.0, 0.0));
@@ -130,6 +145,25 @@ fn nothing_asked_costs_nothing() {
         // Empty texts ask nothing either.
         let (view, target) = corrupt(&objective, &[Document::default()], 0);
         assert!(view.ids.is_empty() && target.rows.is_empty());
+    }
+}
+
+/// An encoder learns from what stands after the place that is asked, a decoder from what stands before.
+#[test]
+fn families_see_what_they_say() {
+    for (family, sees) in [(ModelFamily::Decoder, false), (ModelFamily::Encoder, true)] {
+        let (model, device) = model(family);
+        let view = |last: u32| {
+            let mut view = TokenView::default();
+            view.push(&[1, 2, 3, last]);
+            view.push(&[1, 2, 3, 4]);
+            view
+        };
+        let rows =
+            |last: u32| -> Vec<f32> { model.look(&view(last), &device).hidden.into_data().try_into_vec().unwrap() };
+        let (one, other) = (rows(5), rows(6));
+        assert_eq!(one[..3 * 8] != other[..3 * 8], sees, "{family:?}");
+        assert_eq!(one[4 * 8..], other[4 * 8..], "{family:?}: texts see each other");
     }
 }
 

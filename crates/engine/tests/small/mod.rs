@@ -6,7 +6,7 @@ use burn::tensor::Device;
 use headwise_engine::cache::CachePolicy;
 use headwise_engine::{Chunk, Engine, Logits, Sequence, Wanted};
 use headwise_kernels::matrix::PackedMatrix;
-use headwise_models::decoder::{Decoder, DecoderSpec};
+use headwise_models::decoder::{Decoder, DecoderSpec, ModelFamily};
 use headwise_nn::block::{BlockSpec, Norms};
 use headwise_nn::channel::{Channel, ChannelSpec, Gate, GatedSpec};
 use headwise_nn::mixer::{Mixer, MixerSpec, SoftmaxSpec};
@@ -73,6 +73,7 @@ pub fn decoder(windows: [Option<usize>; LAYERS]) -> Decoder {
         norm: NormSpec::Rms,
     };
     let spec = DecoderSpec {
+        family: ModelFamily::Decoder,
         vocabulary: VOCABULARY,
         dim: DIM,
         context: CONTEXT,

@@ -14,6 +14,7 @@ mod perplexity;
 mod progress;
 mod pull;
 mod reproduce;
+mod tokenize;
 mod train;
 
 use std::error::Error;
@@ -52,6 +53,8 @@ enum Command {
     Inspect(inspect::Inspect),
     /// Train a model as a TOML file describes
     Train(train::Train),
+    /// Make a file of tokens of texts, for training
+    Tokenize(tokenize::Tokenize),
     /// Run the claims of published systems at small scale
     Reproduce(reproduce::Reproduce),
     /// The inputs, parameters and outputs of one component
@@ -75,6 +78,7 @@ impl Cli {
             Command::Perplexity(command) => command.run(),
             Command::Inspect(command) => command.run(),
             Command::Train(command) => command.run(),
+            Command::Tokenize(command) => command.run(),
             Command::Reproduce(command) => command.run(),
             Command::Params(command) => command.run(),
             Command::Apply(command) => command.run(),

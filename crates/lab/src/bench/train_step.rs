@@ -7,7 +7,7 @@
 use burn::module::Module;
 use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::tensor::{Device, Tensor, TensorData};
-use headwise_models::decoder::{Decoder, DecoderSpec};
+use headwise_models::decoder::{Decoder, DecoderSpec, ModelFamily};
 use headwise_nn::block::{Block, BlockSpec, Norms};
 use headwise_nn::channel::{Activation, ChannelSpec, MlpSpec};
 use headwise_nn::mixer::{MixContext, MixerSpec, Segment, SoftmaxSpec};
@@ -83,6 +83,7 @@ pub(super) fn train_step(run: &Run<'_>) -> Vec<BenchRow> {
 pub(super) fn decoder_step(run: &Run<'_>) -> Vec<BenchRow> {
     let [batch, tokens, dim, layers] = run.shape.sides();
     let spec = DecoderSpec {
+        family: ModelFamily::Decoder,
         vocabulary: VOCABULARY,
         dim,
         context: tokens,

@@ -5,7 +5,7 @@ use std::time::Instant;
 use burn::tensor::{Device, Tensor, TensorData};
 use headwise_engine::Engine;
 use headwise_engine::cache::CachePolicy;
-use headwise_models::decoder::{Decoder, DecoderSpec};
+use headwise_models::decoder::{Decoder, DecoderSpec, ModelFamily};
 use headwise_nn::block::{BlockSpec, Norms};
 use headwise_nn::mixer::{MixContext, Retention, RetentionSpec, Segment, SoftmaxSpec};
 use headwise_nn::norm::NormSpec;
@@ -190,6 +190,7 @@ fn cache_growth(seed: u64) -> [f64; 2] {
         norm: NormSpec::Rms,
     };
     let spec = DecoderSpec {
+        family: ModelFamily::Decoder,
         vocabulary: 16,
         dim: DIM,
         context: LATE + 2 * AROUND,

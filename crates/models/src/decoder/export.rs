@@ -162,7 +162,7 @@ fn encode(values: &[f32], precision: Precision) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Weights;
+    use super::super::{ModelFamily, Weights};
     use super::*;
     use burn::tensor::{Device, Tensor};
     use headwise_ops::host::Host;
@@ -171,24 +171,23 @@ mod tests {
         Host::new(tensor).as_slice().to_vec()
     }
 
+    const SMALL: &str = r#"
+        vocabulary = 32
+        dim = 16
+        context = 64
+        epsilon = 1e-5
+        tied = true
+        [[layers]]
+        mixer = "softmax(heads=4, kv_heads=2)"
+        channel = "gated(hidden=24)"
+        [[layers]]
+        mixer = "softmax(heads=4, kv_heads=2)"
+        channel = "gated(hidden=24)"
+        "#;
+
     #[test]
     fn a_written_model_says_the_same() {
-        let spec: DecoderSpec = toml::from_str(
-            r#"
-            vocabulary = 32
-            dim = 16
-            context = 64
-            epsilon = 1e-5
-            tied = true
-            [[layers]]
-            mixer = "softmax(heads=4, kv_heads=2)"
-            channel = "gated(hidden=24)"
-            [[layers]]
-            mixer = "softmax(heads=4, kv_heads=2)"
-            channel = "gated(hidden=24)"
-            "#,
-        )
-        .unwrap();
+        let spec: DecoderSpec = toml::from_str(SMALL).unwrap();
         let device = Device::flex();
         let model = Decoder::random(spec.clone(), &device).unwrap();
         let folder = tempfile::tempdir().unwrap();
@@ -251,5 +250,33 @@ mod tests {
         std::fs::remove_file(&path).unwrap();
         let none = Decoder::open(folder.path(), Weights::F32, &device).unwrap_err().to_string();
         assert!(none.contains("config.json") && none.contains("headwise.toml"), "{none}");
+    }
+
+    #[test]
+    fn an_encoder_is_written_and_read_as_one() {
+        let text = format!("family = \"encoder\"\n{}", SMALL.replace("heads=4,", "heads=4, causal=false,"));
+        let spec: DecoderSpec = toml::from_str(&text).unwrap();
+        let device = Device::flex();
+        let folder = tempfile::tempdir().unwrap();
+        Decoder::random(spec.clone(), &device).unwrap().export(folder.path(), Precision::F32).unwrap();
+        let written = std::fs::read_to_string(folder.path().join("headwise.toml")).unwrap();
+        assert!(written.contains("family = \"encoder\""), "{written}");
+        assert_eq!(toml::from_str::<DecoderSpec>(&written).unwrap(), spec.resolved());
+        let read = Decoder::open(folder.path(), Weights::Trainable, &device).unwrap();
+        assert_eq!(read.spec().family, ModelFamily::Encoder);
+    }
+
+    #[test]
+    fn a_family_s_layers_see_the_same() {
+        let check = |text: String| toml::from_str::<DecoderSpec>(&text).unwrap().check();
+        let encoder = |mixer: &str| {
+            check(format!("family = \"encoder\"\n{}", SMALL.replace("softmax(heads=4, kv_heads=2)", mixer)))
+        };
+        assert_eq!(encoder("softmax(causal=false)"), Ok(()));
+        assert!(encoder("softmax").unwrap_err().to_string().contains("layer 0 is causal"));
+        assert!(encoder("gla").unwrap_err().to_string().contains("sees one side only"));
+        assert_eq!(check(SMALL.into()), Ok(()));
+        let decoder = check(SMALL.replace("heads=4,", "heads=4, causal=false,"));
+        assert!(decoder.unwrap_err().to_string().contains("layer 0 is not causal"));
     }
 }

@@ -10,7 +10,7 @@ use headwise_nn::norm::NormSpec;
 use headwise_nn::position::{Divisors, Linear, RopeScaling, RopeSpec};
 
 use super::load::{Loader, Names, Weights};
-use super::{Decoder, DecoderSpec, LoadError};
+use super::{Decoder, DecoderSpec, LoadError, ModelFamily};
 use crate::gguf::{Gguf, Metadata};
 use tensors::{ROPE_DIVISORS, Tensors};
 
@@ -76,6 +76,7 @@ impl DecoderSpec {
         let embedding = gguf.tensor("token_embd.weight").ok_or_else(|| LoadError::missing("token_embd.weight"))?;
         let dim = reader.usize("embedding_length")?;
         let spec = Self {
+            family: ModelFamily::Decoder,
             // The shape is checked in full when the tensor is read.
             vocabulary: embedding.shape.first().copied().unwrap_or_default(),
             dim,

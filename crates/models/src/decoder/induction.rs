@@ -19,7 +19,7 @@ use headwise_nn::position::{Nope, PositionSpec, RopeSpec};
 use rand::{RngExt, SeedableRng};
 
 use super::load::{Loader, Names, Source, Weights};
-use super::{Decoder, DecoderSpec, LoadError};
+use super::{Decoder, DecoderSpec, LoadError, ModelFamily};
 
 /// Channels of a token's code, and of a head.
 const CODE: usize = 128;
@@ -111,6 +111,7 @@ impl Induction {
             norm: NormSpec::Rms,
         };
         let spec = DecoderSpec {
+            family: ModelFamily::Decoder,
             vocabulary: VOCABULARY,
             dim: DIM,
             context: 1 << 20,

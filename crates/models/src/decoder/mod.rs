@@ -1,4 +1,5 @@
-//! Decoder language models: one description, one module, for training and inference.
+//! Language models: one description, one module, for training and inference. An encoder is a [`Decoder`] of another family, whose layers
+//! see both sides.
 
 mod error;
 mod export;
@@ -20,9 +21,9 @@ pub use error::LoadError;
 pub use export::{ExportError, Precision};
 pub use induction::Induction;
 pub use load::Weights;
-pub use spec::{DecoderSpec, SpecError};
+pub use spec::{DecoderSpec, ModelFamily, SpecError};
 
-/// A decoder language model.
+/// A decoder language model, or an encoder: [`DecoderSpec::family`] says which.
 #[derive(Module, Debug)]
 pub struct Decoder {
     /// Token vectors; also the output head when `head` is none.

@@ -1,4 +1,4 @@
-//! The only description of a decoder: what its layers are, not where its weights come from.
+//! The only description of a language model, decoder or encoder: what its layers are, not where its weights come from.
 
 use headwise_nn::block::BlockSpec;
 use headwise_nn::mixer::{Heads, MixerSpec, SoftmaxSpec};
@@ -7,10 +7,45 @@ use headwise_nn::position::{Divisors, Linear, Llama3, RopeScaling, RopeSpec};
 use headwise_spec::Family;
 use serde::{Deserialize, Serialize};
 
-/// A decoder language model.
+/// Which tokens the layers of a model see.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ModelFamily {
+    /// Earlier ones: it writes text.
+    #[default]
+    Decoder,
+    /// All of them: it fills gaps.
+    Encoder,
+}
+
+impl ModelFamily {
+    fn is_decoder(&self) -> bool {
+        *self == Self::Decoder
+    }
+
+    /// Whether a layer sees what those of the family see.
+    fn check(self, layer: usize, mixer: &MixerSpec) -> Result<(), SpecError> {
+        let causal = mixer.softmax().map(|spec| spec.causal);
+        match (self, causal) {
+            (Self::Decoder, Some(false)) => Err(SpecError::NotCausal { layer }),
+            (Self::Encoder, Some(true)) => Err(SpecError::Causal { layer }),
+            (Self::Encoder, None) => {
+                let reason = "its state is built from left to right, so it sees one side only: an encoder takes \
+                              `softmax(causal=false)`";
+                Err(SpecError::Mixer { layer, mixer: mixer.name(), reason: reason.into() })
+            }
+            (Self::Decoder, Some(true) | None) | (Self::Encoder, Some(false)) => Ok(()),
+        }
+    }
+}
+
+/// A decoder language model; an encoder is the same but for what its layers see.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DecoderSpec {
+    /// Which tokens its layers see.
+    #[serde(default, skip_serializing_if = "ModelFamily::is_decoder")]
+    pub family: ModelFamily,
     /// Number of tokens known.
     pub vocabulary: usize,
     /// Channels of the residual stream.
@@ -51,6 +86,12 @@ pub enum SpecError {
     /// A layer whose tokens see later ones.
     #[error("layer {layer} is not causal: a decoder writes text from left to right, so leave `causal` at true")]
     NotCausal {
+        /// Index of the layer.
+        layer: usize,
+    },
+    /// A layer of an encoder whose tokens do not see later ones.
+    #[error("layer {layer} is causal: an encoder sees both sides of every token, so set `causal` to false")]
+    Causal {
         /// Index of the layer.
         layer: usize,
     },
@@ -141,7 +182,10 @@ impl DecoderSpec {
         number("epsilon", Some(self.epsilon))?;
         number("embedding_scale", self.embedding_scale.map(f64::from))?;
         number("final_softcap", self.final_softcap.map(f64::from))?;
-        self.layers.iter().enumerate().try_for_each(|(layer, block)| check_block(layer, block, self.dim))
+        self.layers.iter().enumerate().try_for_each(|(layer, block)| {
+            check_block(layer, block, self.dim)?;
+            self.family.check(layer, &block.mixer)
+        })
     }
 
     /// The norm before the output head: that of the last layer.
@@ -178,9 +222,6 @@ fn check_softmax(layer: usize, spec: &SoftmaxSpec, dim: usize) -> Result<(), Spe
     sizes(&[("kv_heads", kv_heads), ("head_dim", head_dim)])?;
     if heads % kv_heads != 0 {
         return Err(SpecError::Heads { layer, heads, kv_heads });
-    }
-    if !spec.causal {
-        return Err(SpecError::NotCausal { layer });
     }
     number("scale", spec.scale.map(f64::from))?;
     number("softcap", spec.softcap.map(f64::from))?;

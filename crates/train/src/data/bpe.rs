@@ -11,7 +11,7 @@ use tokenizers::{
     AddedToken, DecoderWrapper, ModelWrapper, PostProcessorWrapper, SplitDelimiterBehavior, TokenizerBuilder,
 };
 
-use super::{Codec, DataError, NeedleSource, Slot, SourceSpec, text};
+use super::{DataError, SourceSpec};
 
 headwise_spec::method! {
     /// A byte-level BPE vocabulary learnt from the sources before the run, and kept in its folder.
@@ -32,35 +32,10 @@ pub(super) const CONFIG: &str = "{\n  \"eos_token\": \"<|endoftext|>\"\n}\n";
 /// Words with the space before them, single digits, runs of signs, runs of spaces.
 const PATTERN: &str = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
 
-/// Texts of a source of made-up documents that a vocabulary learns from.
-const SAMPLES: u64 = 200;
-/// Their length in bytes.
-const SAMPLE_LENGTH: usize = 4000;
-
 /// The text of a `tokenizer.json` learnt from all texts of `sources`.
 pub(super) fn learn(spec: &Bpe, sources: &[SourceSpec]) -> Result<String, DataError> {
-    let mut texts = Vec::new();
-    for source in sources {
-        match source {
-            SourceSpec::Text(files) => {
-                for path in text::files(files)? {
-                    texts.push(text::read(&path)?);
-                }
-            }
-            SourceSpec::Needle(needle) => {
-                let needles = NeedleSource::open(needle, &Codec::Bytes)?;
-                for index in 0..SAMPLES {
-                    let slot = Slot { seed: 0, stage: 0, step: 0, index, length: SAMPLE_LENGTH };
-                    for document in needles.documents(&slot, &Codec::Bytes)? {
-                        let bytes: Vec<u8> = document.ids.iter().map(|&id| id as u8).collect();
-                        texts.push(String::from_utf8_lossy(&bytes).into_owned());
-                    }
-                }
-            }
-            _ => {}
-        }
-    }
-    train_bpe(texts.iter().map(String::as_str), spec.vocabulary)
+    let texts: Vec<Vec<String>> = sources.iter().map(SourceSpec::texts).collect::<Result<_, _>>()?;
+    train_bpe(texts.iter().flatten().map(String::as_str), spec.vocabulary)
 }
 
 /// The text of a `tokenizer.json` with `vocabulary` tokens, learnt from `texts`; the last of them ends a text.

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use headwise_models::tokenizer::{AddBos, Encode, Tokenizer};
+use sha2::{Digest, Sha256};
 
 use super::{Bpe, DataError, SourceSpec, bpe};
 
@@ -34,7 +35,12 @@ pub enum Codec {
     /// Every byte is a token.
     Bytes,
     /// A trained vocabulary.
-    Tokenizer(Box<Tokenizer>),
+    Tokenizer {
+        /// What encodes.
+        tokenizer: Box<Tokenizer>,
+        /// See [`Codec::hash`].
+        hash: [u8; 32],
+    },
 }
 
 impl Codec {
@@ -59,24 +65,43 @@ impl Codec {
 
     /// Reads the `tokenizer.json` at `path`, or in the folder `path`.
     pub fn open(path: &Path) -> Result<Self, DataError> {
-        Ok(Self::Tokenizer(Box::new(Tokenizer::from_file(path)?)))
+        let tokenizer = Box::new(Tokenizer::from_file(path)?);
+        let path = if path.is_dir() { path.join("tokenizer.json") } else { path.to_owned() };
+        let text = std::fs::read(&path).map_err(|source| DataError::Io { path, source })?;
+        let hash = Sha256::new().chain_update(text).chain_update(format!("{:?}", tokenizer.eos_id())).finalize().into();
+        Ok(Self::Tokenizer { tokenizer, hash })
+    }
+
+    /// A SHA-256 that is another for tokenizers that make other tokens of texts: of the file, and of the token that ends a text.
+    pub fn hash(&self) -> [u8; 32] {
+        match self {
+            Self::Bytes => Sha256::digest("bytes").into(),
+            Self::Tokenizer { hash, .. } => *hash,
+        }
     }
 
     /// The tokens of `text`, without any that mark its ends.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, DataError> {
         match self {
             Self::Bytes => Ok(text.bytes().map(u32::from).collect()),
-            Self::Tokenizer(tokenizer) => {
+            Self::Tokenizer { tokenizer, .. } => {
                 Ok(tokenizer.encode(text, Encode { add_bos: AddBos::Never, parse_special: false })?)
             }
         }
+    }
+
+    /// The tokens of a whole text, with the one that ends it.
+    pub fn encode_whole(&self, text: &str) -> Result<Vec<u32>, DataError> {
+        let mut tokens = self.encode(text)?;
+        tokens.extend(self.end());
+        Ok(tokens)
     }
 
     /// Tokens that there are: every id is below.
     pub fn vocabulary(&self) -> usize {
         match self {
             Self::Bytes => 256,
-            Self::Tokenizer(tokenizer) => tokenizer.vocab_size(),
+            Self::Tokenizer { tokenizer, .. } => tokenizer.vocab_size(),
         }
     }
 
@@ -84,7 +109,17 @@ impl Codec {
     pub fn end(&self) -> Option<u32> {
         match self {
             Self::Bytes => None,
-            Self::Tokenizer(tokenizer) => tokenizer.eos_id(),
+            Self::Tokenizer { tokenizer, .. } => tokenizer.eos_id(),
+        }
+    }
+
+    /// The token that stands for a hidden one, if there is one.
+    pub fn mask(&self) -> Option<u32> {
+        match self {
+            Self::Bytes => None,
+            Self::Tokenizer { tokenizer, .. } => {
+                ["[MASK]", "<mask>"].into_iter().find_map(|text| tokenizer.token_id(text))
+            }
         }
     }
 
@@ -92,7 +127,7 @@ impl Codec {
     pub fn bytes(&self, id: u32) -> usize {
         match self {
             Self::Bytes => 1,
-            Self::Tokenizer(tokenizer) => tokenizer.token_bytes(id).map_or(0, |bytes| bytes.len()),
+            Self::Tokenizer { tokenizer, .. } => tokenizer.token_bytes(id).map_or(0, |bytes| bytes.len()),
         }
     }
 }

@@ -9,7 +9,8 @@ const PATTERN: usize = 120;
 /// Sources, mixed.
 #[derive(Debug)]
 pub struct Mixture {
-    sources: Vec<Source>,
+    sources: Vec<Box<dyn Source>>,
+    is_text: bool,
     /// Which source every sequence of a pattern comes from.
     pattern: Vec<usize>,
 }
@@ -19,12 +20,13 @@ impl Mixture {
     pub fn open(specs: &[SourceSpec], codec: &Codec) -> Result<Self, DataError> {
         let weights: Vec<f64> = specs.iter().map(SourceSpec::weight).collect();
         let pattern = pattern(&weights)?;
-        Ok(Self { sources: specs.iter().map(|spec| spec.open(codec)).collect::<Result<_, _>>()?, pattern })
+        let is_text = specs.iter().all(|spec| spec.vocabulary().is_none());
+        Ok(Self { sources: specs.iter().map(|spec| spec.open(codec)).collect::<Result<_, _>>()?, is_text, pattern })
     }
 
     /// Whether the tokens of every source are those of a text.
     pub fn is_text(&self) -> bool {
-        self.sources.iter().all(|source| !matches!(source, Source::TokenTask(_)))
+        self.is_text
     }
 
     /// The documents of a sequence, which is number `number` of its stage.

@@ -2,26 +2,40 @@
 //!
 //! The documents of a step depend on nothing but the specs, the seed and the number of the step, so a run that goes on
 //! after a stop sees what it would have seen.
+//!
+//! A source is a spec that opens a [`Source`]. To add one, copy a struct of `recall.rs` (a task of tokens) or `classify.rs` (a
+//! task of classes) and name it in [`SourceSpec`] and in the list below it.
 
 mod bpe;
+mod classify;
 mod codec;
+mod error;
+mod formal;
 mod mixture;
 mod needle;
 mod permutation;
 mod recall;
+mod task;
 mod text;
+mod token_file;
+mod windows;
 
-use std::path::PathBuf;
-
-use headwise_models::tokenizer::TokenizerError;
-use headwise_tasks::TaskError;
+use std::fmt::Debug;
 
 pub use bpe::Bpe;
+pub use classify::{
+    ByteRetrievalSpec, ByteSentimentSpec, ListOpsSpec, PathfinderSize, PathfinderSpec, ShapeImagesSpec,
+};
 pub use codec::{Bytes, Codec, TokenizerFile, TokenizerSpec};
+pub use error::DataError;
+pub use formal::{DyckSpec, MarkovSpec};
 pub use mixture::Mixture;
-pub use needle::{Needle, NeedleSource};
-pub use recall::{CopyingSpec, InductionSpec, MultiQueryRecallSpec, SelectiveCopyingSpec};
-pub use text::{Text, TextSource};
+pub use needle::Needle;
+pub use recall::{
+    CopyingSpec, InductionSpec, KeyValueRecallSpec, MultiQueryRecallSpec, PhoneBookSpec, SelectiveCopyingSpec,
+};
+pub use text::Text;
+pub use token_file::{Tokens, Written, write_tokens};
 
 use crate::objective::Document;
 
@@ -29,55 +43,100 @@ headwise_spec::family! {
     /// A source of documents.
     pub enum SourceSpec: "source" {
         text => Text,
+        tokens => Tokens,
         needle => Needle,
         multi_query_recall => MultiQueryRecallSpec,
+        key_value_recall => KeyValueRecallSpec,
         induction => InductionSpec,
         copying => CopyingSpec,
         selective_copying => SelectiveCopyingSpec,
+        phone_book => PhoneBookSpec,
+        dyck => DyckSpec,
+        markov => MarkovSpec,
+        list_ops => ListOpsSpec,
+        byte_sentiment => ByteSentimentSpec,
+        byte_retrieval => ByteRetrievalSpec,
+        shape_images => ShapeImagesSpec,
+        pathfinder => PathfinderSpec,
     }
+}
+
+/// The value of an expression of the source's method, whichever it is.
+macro_rules! of_method {
+    ($source:expr, $method:ident => $value:expr) => {
+        match $source {
+            SourceSpec::Text($method) => $value,
+            SourceSpec::Tokens($method) => $value,
+            SourceSpec::Needle($method) => $value,
+            SourceSpec::MultiQueryRecallSpec($method) => $value,
+            SourceSpec::KeyValueRecallSpec($method) => $value,
+            SourceSpec::InductionSpec($method) => $value,
+            SourceSpec::CopyingSpec($method) => $value,
+            SourceSpec::SelectiveCopyingSpec($method) => $value,
+            SourceSpec::PhoneBookSpec($method) => $value,
+            SourceSpec::DyckSpec($method) => $value,
+            SourceSpec::MarkovSpec($method) => $value,
+            SourceSpec::ListOpsSpec($method) => $value,
+            SourceSpec::ByteSentimentSpec($method) => $value,
+            SourceSpec::ByteRetrievalSpec($method) => $value,
+            SourceSpec::ShapeImagesSpec($method) => $value,
+            SourceSpec::PathfinderSpec($method) => $value,
+        }
+    };
+}
+
+/// What the method of a source says beyond its weight.
+trait SourceMethod {
+    /// The tokens of a task, classes included: every id and every answer is below. None where tokens are those of a text.
+    fn vocabulary(&self) -> Option<u32> {
+        None
+    }
+
+    /// The path of the files that it reads.
+    fn path(&mut self) -> Option<&mut String> {
+        None
+    }
+
+    /// What a vocabulary is learnt from.
+    fn texts(&self) -> Result<Vec<String>, DataError> {
+        Ok(Vec::new())
+    }
+
+    /// Reads what it needs.
+    fn open(&self, codec: &Codec) -> Result<Box<dyn Source>, DataError>;
+}
+
+/// An open source.
+pub trait Source: Debug + Send + Sync {
+    /// The documents of a slot that is the `index`-th of this source in its stage.
+    fn documents(&self, slot: &Slot, index: u64, codec: &Codec) -> Result<Vec<Document>, DataError>;
 }
 
 impl SourceSpec {
     /// Share of the sequences, compared with the other sources.
     pub fn weight(&self) -> f64 {
-        match self {
-            Self::Text(spec) => spec.weight,
-            Self::Needle(spec) => spec.weight,
-            Self::MultiQueryRecallSpec(spec) => spec.weight,
-            Self::InductionSpec(spec) => spec.weight,
-            Self::CopyingSpec(spec) => spec.weight,
-            Self::SelectiveCopyingSpec(spec) => spec.weight,
-        }
+        of_method!(self, method => method.weight)
+    }
+
+    /// The tokens of a task, classes included: every id and every answer is below. None where tokens are those of a text.
+    pub fn vocabulary(&self) -> Option<u32> {
+        of_method!(self, method => method.vocabulary())
     }
 
     /// The path of the files that the source reads.
-    pub(crate) fn path(&mut self) -> Option<&mut String> {
-        match self {
-            Self::Text(spec) => Some(&mut spec.path),
-            Self::Needle(spec) => spec.path.as_mut(),
-            _ => None,
-        }
+    pub fn path(&mut self) -> Option<&mut String> {
+        of_method!(self, method => method.path())
+    }
+
+    /// What a vocabulary is learnt from.
+    fn texts(&self) -> Result<Vec<String>, DataError> {
+        of_method!(self, method => method.texts())
     }
 
     /// Reads what the source needs.
-    pub fn open(&self, codec: &Codec) -> Result<Source, DataError> {
-        Ok(match self {
-            Self::Text(spec) => Source::Text(TextSource::open(spec, codec)?),
-            Self::Needle(spec) => Source::Needle(NeedleSource::open(spec, codec)?),
-            task => Source::TokenTask(task.clone()),
-        })
+    pub fn open(&self, codec: &Codec) -> Result<Box<dyn Source>, DataError> {
+        of_method!(self, method => method.open(codec))
     }
-}
-
-/// An open source.
-#[derive(Debug)]
-pub enum Source {
-    /// See [`Text`].
-    Text(TextSource),
-    /// See [`Needle`].
-    Needle(NeedleSource),
-    /// A token task, made as it is needed.
-    TokenTask(SourceSpec),
 }
 
 /// A sequence to be filled with documents.
@@ -95,76 +154,51 @@ pub struct Slot {
     pub length: usize,
 }
 
-impl Source {
-    /// The documents of a slot that is the `index`-th of this source in its stage.
-    pub fn documents(&self, slot: &Slot, index: u64, codec: &Codec) -> Result<Vec<Document>, DataError> {
-        match self {
-            Self::Text(source) => Ok(source.documents(slot, index)),
-            Self::Needle(source) => source.documents(slot, codec),
-            Self::TokenTask(task) => {
-                let document = match task {
-                    SourceSpec::MultiQueryRecallSpec(spec) => recall::document(&spec.task(slot.length), slot),
-                    SourceSpec::InductionSpec(spec) => recall::document(&spec.task(slot.length), slot),
-                    SourceSpec::CopyingSpec(spec) => recall::document(&spec.task(slot.length), slot),
-                    SourceSpec::SelectiveCopyingSpec(spec) => recall::document(&spec.task(slot.length), slot),
-                    SourceSpec::Text(_) | SourceSpec::Needle(_) => unreachable!("opened as sources of their own"),
-                };
-                document.map(|document| vec![document])
-            }
-        }
-    }
-}
-
-/// Why there is nothing to learn from.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum DataError {
-    /// A file or folder cannot be read.
-    #[error("{}: {source}", path.display())]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// A folder without files.
-    #[error("{}: no file is left to read: check `path`, `only` and `exclude`", path.display())]
-    NoFiles {
-        /// The folder.
-        path: PathBuf,
-    },
-    /// Files without text.
-    #[error("{}: less than two tokens of text: there is nothing to predict", path.display())]
-    Empty {
-        /// The file or folder.
-        path: PathBuf,
-    },
-    /// A file that is no text.
-    #[error("{} is not UTF-8: byte {at} cannot be read as text", path.display())]
-    NotText {
-        /// The file.
-        path: PathBuf,
-        /// The byte.
-        at: usize,
-    },
-    /// The tokenizer cannot be read, or cannot encode a text.
-    #[error(transparent)]
-    Tokenizer(#[from] TokenizerError),
-    /// A task has no sample of the wanted length.
-    #[error(transparent)]
-    Task(TaskError),
-    /// No source, or weights that say nothing.
-    #[error("{0}")]
-    Mixture(String),
-    /// A tokenizer could not be trained.
-    #[error("cannot train a tokenizer: {0}")]
-    Bpe(String),
-}
-
 #[cfg(test)]
 mod tests {
+    use headwise_spec::Family;
+
+    use super::*;
+
     #[test]
     fn the_family_keeps_its_promises() {
-        headwise_spec::check_family::<super::SourceSpec>();
+        headwise_spec::check_family::<SourceSpec>();
+    }
+
+    /// Every task that there is, with its defaults.
+    fn tasks() -> Vec<SourceSpec> {
+        let all = SourceSpec::names().into_iter().map(|name| headwise_spec::from_text::<SourceSpec>(name).unwrap());
+        all.filter(|source| source.vocabulary().is_some()).collect()
+    }
+
+    fn documents(source: &SourceSpec, length: usize, index: u64) -> Result<Vec<Document>, DataError> {
+        let slot = Slot { seed: 7, stage: 0, step: 3, index, length };
+        source.open(&Codec::Bytes)?.documents(&slot, index, &Codec::Bytes)
+    }
+
+    #[test]
+    fn tasks_ask_within_their_length_and_vocabulary() {
+        let tasks = tasks();
+        assert_eq!(tasks.len(), SourceSpec::names().len() - 3, "all but texts, tokens and needles");
+        for task in tasks {
+            let (name, vocabulary) = (task.name(), task.vocabulary().unwrap());
+            for index in 0..3 {
+                let [document] = documents(&task, 1100, index).unwrap().try_into().unwrap();
+                assert_eq!([document.answers.len(), document.weights.len()], [document.ids.len(); 2], "{name}");
+                assert!((1..=1100).contains(&document.ids.len()), "{name}: {}", document.ids.len());
+                assert!(document.weights.iter().sum::<f32>() >= 1.0, "{name} asks nothing");
+                assert!(document.ids.iter().chain(&document.answers).all(|&id| id < vocabulary), "{name}");
+                assert_eq!(documents(&task, 1100, index).unwrap(), [document], "{name}");
+            }
+            assert_ne!(documents(&task, 1100, 0).unwrap(), documents(&task, 1100, 1).unwrap(), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_length_that_is_too_short_is_named() {
+        for task in tasks() {
+            let error = documents(&task, 1, 0).unwrap_err().to_string();
+            assert!(error.contains("at 1 tokens") && error.contains(task.name()), "{error}");
+        }
     }
 }

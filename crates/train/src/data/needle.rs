@@ -5,7 +5,7 @@ use rand::RngExt;
 use rand::seq::index;
 
 use super::text::{self, Text};
-use super::{Codec, DataError, Slot};
+use super::{Codec, DataError, Slot, Source, SourceMethod};
 use crate::draws::{Draws, Purpose, draws};
 use crate::objective::Document;
 
@@ -27,9 +27,37 @@ headwise_spec::method! {
     }
 }
 
+impl SourceMethod for Needle {
+    fn path(&mut self) -> Option<&mut String> {
+        self.path.as_mut()
+    }
+
+    fn texts(&self) -> Result<Vec<String>, DataError> {
+        let source = NeedleSource::open(self, &Codec::Bytes)?;
+        let mut texts = Vec::new();
+        for index in 0..TEXTS {
+            let slot = Slot { seed: 0, stage: 0, step: 0, index, length: TEXT_LENGTH };
+            for document in source.documents(&slot, index, &Codec::Bytes)? {
+                let bytes: Vec<u8> = document.ids.iter().map(|&id| id as u8).collect();
+                texts.push(String::from_utf8_lossy(&bytes).into_owned());
+            }
+        }
+        Ok(texts)
+    }
+
+    fn open(&self, codec: &Codec) -> Result<Box<dyn Source>, DataError> {
+        Ok(Box::new(NeedleSource::open(self, codec)?))
+    }
+}
+
+/// Texts that a vocabulary learns from.
+const TEXTS: u64 = 200;
+/// Their length in bytes.
+const TEXT_LENGTH: usize = 4000;
+
 /// Makes haystacks.
 #[derive(Debug)]
-pub struct NeedleSource {
+struct NeedleSource {
     spec: Needle,
     prose: String,
     /// Tokens of a byte of prose, measured.
@@ -41,7 +69,7 @@ const SAMPLE: usize = 1 << 16;
 
 impl NeedleSource {
     /// Reads the prose and checks the names of the tasks.
-    pub fn open(spec: &Needle, codec: &Codec) -> Result<Self, DataError> {
+    fn open(spec: &Needle, codec: &Codec) -> Result<Self, DataError> {
         spec.tasks.iter().try_for_each(|name| find(name).map(drop))?;
         if spec.tasks.is_empty() {
             return Err(DataError::Mixture("`needle` has no task: name at least one under `tasks`".into()));
@@ -59,7 +87,7 @@ impl NeedleSource {
     }
 
     /// The text of a sequence, of at most its length.
-    pub fn documents(&self, slot: &Slot, codec: &Codec) -> Result<Vec<Document>, DataError> {
+    fn text(&self, slot: &Slot, codec: &Codec) -> Result<Document, DataError> {
         let mut random = draws(slot.seed, Purpose::Document, slot.step, slot.index);
         let first = random.random_range(0..self.spec.tasks.len());
         let seed = random.random();
@@ -86,7 +114,7 @@ impl NeedleSource {
             };
             let document = self.document(&sample.context, &chosen, slot.length, codec)?;
             match document {
-                Some(document) => return Ok(vec![document]),
+                Some(document) => return Ok(document),
                 None => density *= 1.1,
             }
         }
@@ -144,6 +172,12 @@ impl NeedleSource {
     }
 }
 
+impl Source for NeedleSource {
+    fn documents(&self, slot: &Slot, _: u64, codec: &Codec) -> Result<Vec<Document>, DataError> {
+        Ok(vec![self.text(slot, codec)?])
+    }
+}
+
 /// A question for each needle of `context`, in the words of the tasks with one answer, and the answer.
 fn questions(context: &str) -> Vec<(String, String)> {
     const START: &str = "One of the special magic ";
@@ -155,12 +189,6 @@ fn questions(context: &str) -> Vec<(String, String)> {
         Some((format!("\nWhat is {about}? T{} is", &about[1..]), value.to_owned()))
     };
     context.split(START).skip(1).filter_map(needle).collect()
-}
-
-impl From<TaskError> for DataError {
-    fn from(error: TaskError) -> Self {
-        Self::Task(error)
-    }
 }
 
 #[cfg(test)]
@@ -175,7 +203,7 @@ mod tests {
             let source = NeedleSource::open(&spec, &Codec::Bytes).unwrap();
             for index in 0..5 {
                 let slot = Slot { seed: 1, stage: 0, step: 2, index, length: 2000 };
-                let [document] = source.documents(&slot, &Codec::Bytes).unwrap().try_into().unwrap();
+                let document = source.text(&slot, &Codec::Bytes).unwrap();
                 assert!(document.ids.len() <= 2000 && document.ids.len() > 1200, "{}", document.ids.len());
                 let text = String::from_utf8(document.ids.iter().map(|&id| id as u8).collect()).unwrap();
                 let asked = text.split("\nWhat ").skip(1).count();

@@ -1,11 +1,8 @@
 //! Sequences of token ids in which some tokens follow from earlier ones: the token tasks, as sources.
 
-use headwise_tasks::{Copying, Induction, MultiQueryRecall, SelectiveCopying, TokenTask};
-use rand::RngExt;
+use headwise_tasks::{Copying, Induction, KeyValueRecall, MultiQueryRecall, PhoneBook, SelectiveCopying, TaskError};
 
-use super::{DataError, Slot};
-use crate::draws::{Purpose, draws};
-use crate::objective::Document;
+use super::task::TokenTaskSpec;
 
 headwise_spec::method! {
     /// Multi-query associative recall: key-value pairs, then keys whose values are asked for.
@@ -16,6 +13,18 @@ headwise_spec::method! {
         pub pairs: usize = 16,
         /// Keys asked for; none asks for all.
         pub queries: Option<usize> = None,
+        /// Tokens that there are: one filler, then as many keys as values.
+        pub vocabulary: u32 = 129,
+        /// Share of the sequences, compared with the other sources.
+        pub weight: f64 = 1.0,
+    }
+}
+
+headwise_spec::method! {
+    /// Key-value pairs scattered among fillers, then one of the keys: which value was it?
+    pub struct KeyValueRecallSpec {
+        /// Pairs that are not asked for.
+        pub distractors: usize = 15,
         /// Tokens that there are: one filler, then as many keys as values.
         pub vocabulary: u32 = 129,
         /// Share of the sequences, compared with the other sources.
@@ -59,69 +68,123 @@ headwise_spec::method! {
     }
 }
 
-impl MultiQueryRecallSpec {
-    pub(super) fn task(&self, length: usize) -> MultiQueryRecall {
+headwise_spec::method! {
+    /// Lines of names with their numbers, then some of the names again, whose numbers are asked for; tokens are bytes.
+    ///
+    /// Jelassi et al. 2024, arXiv:2402.01032.
+    pub struct PhoneBookSpec {
+        /// Lines of the book; none takes as many as are sure to fit.
+        pub entries: Option<usize> = None,
+        /// Names asked for.
+        pub queries: usize = 1,
+        /// Share of the sequences, compared with the other sources.
+        pub weight: f64 = 1.0,
+    }
+}
+
+impl TokenTaskSpec for MultiQueryRecallSpec {
+    type Task = MultiQueryRecall;
+
+    fn vocabulary(&self) -> u32 {
+        self.vocabulary
+    }
+
+    fn task(&self, length: usize) -> Result<MultiQueryRecall, TaskError> {
         let queries = self.queries.unwrap_or(self.pairs);
-        MultiQueryRecall { vocabulary: 0..self.vocabulary, pairs: self.pairs, queries, length }
+        Ok(MultiQueryRecall { vocabulary: 0..self.vocabulary, pairs: self.pairs, queries, length })
     }
 }
 
-impl InductionSpec {
-    pub(super) fn task(&self, length: usize) -> Induction {
-        Induction { vocabulary: 0..self.vocabulary, length, position: None }
+impl TokenTaskSpec for KeyValueRecallSpec {
+    type Task = KeyValueRecall;
+
+    fn vocabulary(&self) -> u32 {
+        self.vocabulary
+    }
+
+    fn task(&self, length: usize) -> Result<KeyValueRecall, TaskError> {
+        Ok(KeyValueRecall { vocabulary: 0..self.vocabulary, length, distractors: self.distractors, depth: None })
     }
 }
 
-impl CopyingSpec {
-    pub(super) fn task(&self, length: usize) -> Copying {
-        Copying { vocabulary: 0..self.vocabulary, items: length / 2 }
+impl TokenTaskSpec for InductionSpec {
+    type Task = Induction;
+
+    fn vocabulary(&self) -> u32 {
+        self.vocabulary
+    }
+
+    fn task(&self, length: usize) -> Result<Induction, TaskError> {
+        Ok(Induction { vocabulary: 0..self.vocabulary, length, position: None })
     }
 }
 
-impl SelectiveCopyingSpec {
-    pub(super) fn task(&self, length: usize) -> SelectiveCopying {
-        let length = length.saturating_sub(self.items + 1);
-        SelectiveCopying { vocabulary: 0..self.vocabulary, items: self.items, length }
+impl TokenTaskSpec for CopyingSpec {
+    type Task = Copying;
+
+    fn vocabulary(&self) -> u32 {
+        self.vocabulary
+    }
+
+    fn task(&self, length: usize) -> Result<Copying, TaskError> {
+        Ok(Copying { vocabulary: 0..self.vocabulary, items: length / 2 })
     }
 }
 
-/// A sequence of `task`, asked for where the task asks.
-pub(super) fn document(task: &impl TokenTask, slot: &Slot) -> Result<Document, DataError> {
-    let sample = task.sample(draws(slot.seed, Purpose::Document, slot.step, slot.index).random())?;
-    let count = sample.tokens.len();
-    let mut document = Document { ids: sample.tokens, answers: vec![0; count], weights: vec![0.0; count] };
-    for query in sample.queries {
-        document.answers[query.position] = query.answer;
-        document.weights[query.position] = 1.0;
+impl TokenTaskSpec for SelectiveCopyingSpec {
+    type Task = SelectiveCopying;
+
+    fn vocabulary(&self) -> u32 {
+        self.vocabulary
     }
-    Ok(document)
+
+    fn task(&self, length: usize) -> Result<SelectiveCopying, TaskError> {
+        let length = length.saturating_sub(self.items.saturating_add(1));
+        Ok(SelectiveCopying { vocabulary: 0..self.vocabulary, items: self.items, length })
+    }
+}
+
+impl TokenTaskSpec for PhoneBookSpec {
+    type Task = PhoneBook;
+
+    /// The bytes.
+    fn vocabulary(&self) -> u32 {
+        256
+    }
+
+    fn task(&self, length: usize) -> Result<PhoneBook, TaskError> {
+        // A name that is asked for is a line of the book and one after it.
+        let needed = self.queries.saturating_mul(2 * PhoneBook::LONGEST_LINE);
+        let entries = match self.entries {
+            Some(entries) => entries,
+            None if length < needed => return Err(TaskError::TooShort { task: "phone_book", length, needed }),
+            None => length / PhoneBook::LONGEST_LINE - self.queries,
+        };
+        Ok(PhoneBook { entries, queries: self.queries })
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::task::tests::asks_what_is_solved;
     use super::*;
 
     #[test]
     fn answers_are_the_solver_s() {
-        let slot = Slot { seed: 4, stage: 0, step: 9, index: 2, length: 64 };
-        let task = MultiQueryRecallSpec::default().task(64);
-        let document = document(&task, &slot).unwrap();
-        assert_eq!(document.ids.len(), 64);
-        let asked: Vec<u32> = document
-            .answers
-            .iter()
-            .zip(&document.weights)
-            .filter(|(_, weight)| **weight > 0.0)
-            .map(|(&id, _)| id)
-            .collect();
-        assert_eq!(asked, task.solve(&document.ids));
-        assert_eq!(asked.len(), 16);
+        asks_what_is_solved(&MultiQueryRecallSpec::default(), 64);
+        asks_what_is_solved(&KeyValueRecallSpec::default(), 64);
+        asks_what_is_solved(&InductionSpec::default(), 64);
+        asks_what_is_solved(&CopyingSpec::default(), 64);
+        asks_what_is_solved(&SelectiveCopyingSpec::default(), 64);
+        asks_what_is_solved(&PhoneBookSpec { queries: 2, ..PhoneBookSpec::default() }, 200);
+        asks_what_is_solved(&PhoneBookSpec { entries: Some(3), ..PhoneBookSpec::default() }, 200);
     }
 
     #[test]
-    fn a_length_that_is_too_short_is_an_error() {
-        let slot = Slot { seed: 4, stage: 0, step: 9, index: 2, length: 8 };
-        assert!(document(&MultiQueryRecallSpec::default().task(8), &slot).is_err());
-        assert!(document(&SelectiveCopyingSpec::default().task(8), &slot).is_err());
+    fn a_book_has_as_many_lines_as_fit() {
+        let task = PhoneBookSpec::default().task(270).unwrap();
+        assert_eq!((task.entries, task.queries), (9, 1));
+        let error = PhoneBookSpec::default().task(53).unwrap_err().to_string();
+        assert!(error.contains("53 tokens") && error.contains("take 54"), "{error}");
     }
 }

@@ -1,10 +1,9 @@
-//! Running text from a file or a folder, cut into windows.
+//! Running text from a file or a folder, made tokens of when it is opened.
 
 use std::path::{Path, PathBuf};
 
-use super::permutation::Permutation;
-use super::{Codec, DataError, Slot};
-use crate::objective::Document;
+use super::windows::Windows;
+use super::{Codec, DataError, Source, SourceMethod};
 
 headwise_spec::method! {
     /// Running text: a file, or all files of a folder, in windows that start anywhere and stop at the end of a file.
@@ -20,47 +19,22 @@ headwise_spec::method! {
     }
 }
 
-/// The tokens of a text.
-#[derive(Debug)]
-pub struct TextSource {
-    tokens: Vec<u32>,
-    /// Where every file starts, and the end.
-    starts: Vec<usize>,
-}
-
-impl TextSource {
-    /// Reads the files that `spec` names.
-    pub fn open(spec: &Text, codec: &Codec) -> Result<Self, DataError> {
-        let mut source = Self { tokens: Vec::new(), starts: vec![0] };
-        for path in files(spec)? {
-            source.tokens.extend(codec.encode(&read(&path)?)?);
-            source.tokens.extend(codec.end());
-            source.starts.push(source.tokens.len());
-        }
-        match source.tokens.len() {
-            0 | 1 => Err(DataError::Empty { path: spec.path.clone().into() }),
-            _ => Ok(source),
-        }
+impl SourceMethod for Text {
+    fn path(&mut self) -> Option<&mut String> {
+        Some(&mut self.path)
     }
 
-    /// The window of a sequence: in every epoch each window comes once, in an order of its own.
-    pub fn documents(&self, slot: &Slot, index: u64) -> Vec<Document> {
-        let length = slot.length.min(self.tokens.len() - 1);
-        let windows = ((self.tokens.len() - 1) / length) as u64;
-        let (epoch, place) = (index / windows, index % windows);
-        let window = Permutation::new(windows, slot.seed, slot.stage, epoch).at(place);
-        // Every epoch cuts elsewhere.
-        let spare = self.tokens.len() - 1 - windows as usize * length;
-        let shift = (epoch as usize * 7919) % (spare + 1);
-        let start = shift + window as usize * length;
-        self.split(start, start + length + 1)
+    fn texts(&self) -> Result<Vec<String>, DataError> {
+        files(self)?.iter().map(|path| read(path)).collect()
     }
 
-    /// The tokens of a range, cut where files begin.
-    fn split(&self, start: usize, end: usize) -> Vec<Document> {
-        let inner = self.starts.iter().copied().filter(|&cut| start < cut && cut < end);
-        let cuts: Vec<usize> = std::iter::once(start).chain(inner).chain([end]).collect();
-        cuts.windows(2).map(|cut| Document::text(&self.tokens[cut[0]..cut[1]])).collect()
+    fn open(&self, codec: &Codec) -> Result<Box<dyn Source>, DataError> {
+        let (mut tokens, mut starts) = (Vec::new(), Vec::new());
+        for path in files(self)? {
+            starts.push(tokens.len());
+            tokens.extend(codec.encode_whole(&read(&path)?)?);
+        }
+        Ok(Box::new(Windows::new(tokens, starts, Path::new(&self.path))?))
     }
 }
 
@@ -102,10 +76,11 @@ pub(super) fn read(path: &Path) -> Result<String, DataError> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Slot;
     use super::*;
 
-    fn source(folder: &Path, spec: Text) -> Result<TextSource, DataError> {
-        TextSource::open(&Text { path: folder.display().to_string(), ..spec }, &Codec::Bytes)
+    fn source(folder: &Path, spec: Text) -> Result<Box<dyn Source>, DataError> {
+        Text { path: folder.display().to_string(), ..spec }.open(&Codec::Bytes)
     }
 
     #[test]
@@ -116,7 +91,8 @@ mod tests {
         let source = source(folder.path(), Text::default()).unwrap();
         let slot = Slot { seed: 3, stage: 0, step: 0, index: 0, length: 4 };
         let text = |ids: &[u32]| ids.iter().map(|&id| char::from(id as u8)).collect::<String>();
-        let documents: Vec<_> = (0..4).flat_map(|index| source.documents(&slot, index)).collect();
+        let documents: Vec<_> =
+            (0..4).flat_map(|index| source.documents(&slot, index, &Codec::Bytes).unwrap()).collect();
         let mut shown: Vec<String> = documents.iter().map(|document| text(&document.ids)).collect();
         shown.sort();
         // 16 of the 19 tokens after others, in windows of 4; the third window reaches from one file into the other.

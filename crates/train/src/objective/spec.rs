@@ -6,6 +6,7 @@ use super::{
 };
 use crate::draws::Draws;
 use crate::loss::Loss;
+use headwise_models::decoder::ModelFamily;
 use headwise_spec::Family;
 
 headwise_spec::family! {
@@ -58,7 +59,15 @@ impl Default for ObjectiveSpec {
 }
 
 impl ObjectiveSpec {
-    /// The objective, whose predictions cost what `loss` says.
+    /// The same with what it leaves to the texts: their tokens are below `vocabulary`, and `mask` stands for one that is hidden.
+    pub fn resolved(&self, vocabulary: usize, mask: Option<u32>) -> Self {
+        match self {
+            Self::MaskedSpec(spec) => spec.resolved(vocabulary, mask).into(),
+            other => other.clone(),
+        }
+    }
+
+    /// The objective, [resolved](Self::resolved), whose predictions cost what `loss` says.
     pub fn build(&self, loss: Loss) -> TokenObjective {
         TokenObjective { asked: self.clone(), loss }
     }
@@ -72,15 +81,19 @@ impl ObjectiveSpec {
         }
     }
 
-    /// Whether a decoder can learn it; else what is missing.
-    pub fn check_decoder(&self) -> Result<(), String> {
-        match self {
-            Self::MaskedSpec(_) => {
+    /// Whether a model of `family` can learn it; else what is wrong.
+    pub fn check_family(&self, family: ModelFamily) -> Result<(), String> {
+        match (self, family) {
+            (Self::MaskedSpec(_), ModelFamily::Decoder) => {
                 Err("`masked` asks for tokens between those that are shown, so the model must see both \
-                sides (layers with `causal = false`); a decoder sees one, and encoders cannot be trained yet: take \
-                `next_token` or `span_corruption`"
+                sides: set `model.family` to \"encoder\" and `causal = false` in its layers; a decoder learns `next_token` or \
+                `span_corruption`"
                     .into())
             }
+            (Self::NextTokenSpec(_) | Self::SpanCorruptionSpec(_), ModelFamily::Encoder) => Err(format!(
+                "`{}` asks for the token after each, which an encoder sees: take `masked`, or a decoder",
+                self.name()
+            )),
             _ => Ok(()),
         }
     }
@@ -93,7 +106,9 @@ impl ObjectiveSpec {
         };
         match self {
             Self::NextTokenSpec(_) => Ok(()),
-            Self::MaskedSpec(MaskedSpec { vocabulary: 0, .. }) => Err("vocabulary=0: it must be at least 1".into()),
+            Self::MaskedSpec(MaskedSpec { vocabulary: Some(0), .. }) => {
+                Err("vocabulary=0: it must be at least 1".into())
+            }
             Self::MaskedSpec(spec) => share(spec.share),
             Self::SpanCorruptionSpec(SpanCorruptionSpec { sentinels: 0, .. }) => {
                 Err("sentinels=0: it must be at least 1".into())
@@ -105,25 +120,35 @@ impl ObjectiveSpec {
         }
     }
 
+    /// The tokens that a model must know for it: all that it brings are below.
+    pub fn vocabulary(&self) -> usize {
+        self.brought().map(|(_, last)| last as usize + 1).max().unwrap_or(0)
+    }
+
+    /// The greatest tokens that it brings, and what they are.
+    fn brought(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let brought = match self {
+            Self::NextTokenSpec(_) => [None, None],
+            Self::MaskedSpec(spec) => {
+                let random = spec.vocabulary.map(|count| u64::from(count).saturating_sub(1));
+                [spec.mask.map(|mask| ("mask", mask.into())), random.map(|id| ("the last random token", id))]
+            }
+            Self::SpanCorruptionSpec(spec) => {
+                let last = (u64::from(spec.sentinel) + u64::from(spec.sentinels)).saturating_sub(1);
+                [Some(("end", spec.end.into())), Some(("the last sentinel", last))]
+            }
+        };
+        brought.into_iter().flatten()
+    }
+
     /// Whether a model of so many tokens knows all that the objective brings; else which it does not.
     pub fn check_vocabulary(&self, vocabulary: usize) -> Result<(), String> {
-        let below = |name: &str, id: u64| match id < vocabulary as u64 {
-            true => Ok(()),
-            false => Err(format!(
+        match self.brought().find(|&(_, id)| id >= vocabulary as u64) {
+            None => Ok(()),
+            Some((name, id)) => Err(format!(
                 "{name} is token {id}, the model has a vocabulary of {vocabulary}: set `model.vocabulary` to at least {}",
                 id + 1
             )),
-        };
-        match self {
-            Self::NextTokenSpec(_) => Ok(()),
-            Self::MaskedSpec(spec) => {
-                below("mask", spec.mask.into())?;
-                below("the last random token", u64::from(spec.vocabulary).saturating_sub(1))
-            }
-            Self::SpanCorruptionSpec(spec) => {
-                below("end", spec.end.into())?;
-                below("the last sentinel", (u64::from(spec.sentinel) + u64::from(spec.sentinels)).saturating_sub(1))
-            }
         }
     }
 }
@@ -154,12 +179,24 @@ mod tests {
             let error = read(text).check().unwrap_err();
             assert!(error.contains(part), "{error}");
         }
-        assert!(read("masked").check_vocabulary(256).unwrap_err().contains("mask is token 256"));
-        assert_eq!(read("masked").check_vocabulary(257), Ok(()));
+        let masked = read("masked").resolved(256, None);
+        assert!(masked.check_vocabulary(256).unwrap_err().contains("mask is token 256"));
+        assert_eq!((masked.vocabulary(), masked.check_vocabulary(257)), (257, Ok(())));
+        assert_eq!(read("masked").resolved(300, Some(7)).vocabulary(), 300);
         let error = read("span_corruption").check_vocabulary(288).unwrap_err();
         assert!(error.contains("last sentinel is token 288") && error.contains("at least 289"), "{error}");
-        assert_eq!(read("span_corruption").check_vocabulary(289), Ok(()));
-        assert!(read("masked").check_decoder().unwrap_err().contains("encoders cannot be trained yet"));
+        assert_eq!(
+            (read("span_corruption").vocabulary(), read("span_corruption").check_vocabulary(289)),
+            (289, Ok(()))
+        );
+        for (text, right, wrong) in [
+            ("masked", ModelFamily::Encoder, ModelFamily::Decoder),
+            ("next_token", ModelFamily::Decoder, ModelFamily::Encoder),
+            ("span_corruption", ModelFamily::Decoder, ModelFamily::Encoder),
+        ] {
+            assert_eq!(read(text).check_family(right), Ok(()));
+            assert!(read(text).check_family(wrong).unwrap_err().starts_with(&format!("`{text}` asks for")));
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@ mod error;
 
 use std::path::Path;
 
-use headwise_models::decoder::DecoderSpec;
+use headwise_models::decoder::{DecoderSpec, ModelFamily};
 use headwise_nn::block::{BlockSpec, Norms};
 use headwise_nn::channel::ChannelSpec;
 use headwise_nn::mixer::MixerSpec;
@@ -76,7 +76,10 @@ fn default_schedule() -> Schedule {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelSpec {
-    /// Tokens known; none takes those of the tokenizer.
+    /// Which tokens its layers see: all of a `decoder` are causal, none of an `encoder`.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub family: ModelFamily,
+    /// Tokens known; none takes as many as tokenizer, sources and objective have.
     #[serde(default)]
     pub vocabulary: Option<usize>,
     /// Channels of the residual stream.
@@ -134,6 +137,7 @@ impl ModelSpec {
             norm: layer.norm,
         };
         DecoderSpec {
+            family: self.family,
             vocabulary: self.vocabulary.unwrap_or(vocabulary),
             dim: self.dim,
             context: self.context,
@@ -251,6 +255,11 @@ impl TrainSpec {
             .map_err(|error| SpecError::Toml { path: "spec".into(), reason: with_nearest(&error.to_string()) })?;
         spec.check()?;
         Ok(spec)
+    }
+
+    /// All sources that the model learns from.
+    pub fn sources(&self) -> impl Iterator<Item = &SourceSpec> {
+        self.data.sources.iter().chain(self.stages.iter().filter_map(|stage| stage.sources.as_ref()).flatten())
     }
 
     /// Steps of all stages.
@@ -381,6 +390,6 @@ mod tests {
     #[test]
     fn keys_left_alone_do_not_change_the_hash() {
         let text = toml::to_string(&TrainSpec::parse(SMALL).unwrap()).unwrap();
-        assert!(!text.contains("objective") && !text.contains("loss"), "{text}");
+        assert!(!text.contains("objective") && !text.contains("loss") && !text.contains("family"), "{text}");
     }
 }

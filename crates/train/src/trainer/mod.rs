@@ -14,7 +14,7 @@ use headwise_models::decoder::Decoder;
 
 use crate::average::average;
 use crate::checkpoint::{self, State};
-use crate::data::{Codec, Mixture, Slot};
+use crate::data::{Codec, Mixture, Slot, SourceSpec};
 use crate::draws::{Purpose, draws};
 use crate::gradients;
 use crate::model::{Trainable, draw};
@@ -59,9 +59,12 @@ impl Trainer {
         let staged = spec.stages.iter().map(of_stage).collect::<Result<_, _>>()?;
         let held_out = spec.evaluation.as_ref().map(|evaluation| Mixture::open(&evaluation.sources, &codec));
         let device = Device::flex().autodiff();
-        spec.objective.check_decoder().map_err(TrainError::Objective)?;
-        let described = spec.model.decoder(codec.vocabulary());
-        spec.objective.check_vocabulary(described.vocabulary).map_err(TrainError::Objective)?;
+        let texts = spec.sources().filter_map(SourceSpec::vocabulary).map(|count| count as usize);
+        let texts = texts.max().unwrap_or(0).max(codec.vocabulary());
+        let objective = spec.objective.resolved(texts, codec.mask());
+        objective.check_family(spec.model.family).map_err(TrainError::Objective)?;
+        let described = spec.model.decoder(texts.max(objective.vocabulary()));
+        objective.check_vocabulary(described.vocabulary).map_err(TrainError::Objective)?;
         let model = draw(described, spec.seed, &device)?;
         let optimiser = spec.optimiser.build(&model);
         let hash = checkpoint::hash(toml::to_string(&spec).expect("a spec is plain data").as_bytes());
@@ -74,7 +77,7 @@ impl Trainer {
             average: spec.average.map(|_| model.clone().no_grad()),
             model: Some(model),
             optimiser,
-            objective: spec.objective.build(spec.loss.clone()),
+            objective: objective.build(spec.loss.clone()),
             state: State { spec: hash, ..State::default() },
             folder: folder.join("checkpoints"),
             device,

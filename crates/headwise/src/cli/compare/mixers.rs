@@ -15,7 +15,8 @@ pub(super) struct Mixers {
     /// A mixer to compare, for example `gla(heads=2)`; may be given many times; softmax and the linear ones if not given
     #[arg(long)]
     mixer: Vec<String>,
-    /// A task: multi_query_recall (if none is given), copying, selective_copying or induction; may be given many times
+    /// A task: multi_query_recall (if none is given), key_value_recall, induction, copying, selective_copying, phone_book, dyck,
+    /// list_ops, byte_sentiment, byte_retrieval, shape_images or pathfinder; may be given many times
     #[arg(long)]
     task: Vec<String>,
     /// Tokens of a sequence in training

@@ -55,13 +55,19 @@ pub enum MixersError {
         /// The tasks there are.
         valid: String,
     },
+    /// A task that reads files, whose sequences could be both learnt and tested.
+    #[error(
+        "--task {task} would be tested on the files that it learns from: give it without `path`, or see `headwise train`"
+    )]
+    Files {
+        /// The task as it was given.
+        task: String,
+    },
     /// A task has no sequences of a length.
-    #[error("{task} at {length} tokens: {source}")]
+    #[error("{task} {source}")]
     Length {
         /// The task.
         task: String,
-        /// The length.
-        length: usize,
         /// Why.
         source: DataError,
     },

@@ -1,4 +1,4 @@
-//! Token mixers side by side: small decoders of equal size, trained on a task of recall and tested at longer lengths.
+//! Token mixers side by side: small decoders of equal size, trained on a task with right answers and tested at longer lengths.
 //!
 //! A [`MixerComparison`] says what is wanted. [`MixerComparison::plan`] checks all of it before anything runs;
 //! [`Plan::run`] trains one decoder for every task, mixer and seed and returns the [rows](MixerRow).

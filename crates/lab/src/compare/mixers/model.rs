@@ -2,7 +2,7 @@
 
 use burn::module::Module;
 use burn::tensor::Device;
-use headwise_models::decoder::Decoder;
+use headwise_models::decoder::{Decoder, ModelFamily};
 use headwise_nn::block::Norms;
 use headwise_nn::channel::GatedSpec;
 use headwise_nn::mixer::{MixerSpec, SoftmaxSpec};
@@ -31,6 +31,7 @@ impl Frame {
     /// A decoder with `mixer` in every layer, and channel layers of width `hidden`.
     pub fn model(&self, mixer: &MixerSpec, hidden: usize) -> ModelSpec {
         ModelSpec {
+            family: ModelFamily::Decoder,
             vocabulary: Some(self.vocabulary),
             dim: self.dim,
             context: self.context,

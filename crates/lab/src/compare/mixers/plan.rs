@@ -145,7 +145,7 @@ impl MixerComparison {
     fn contest(&self, text: &str, lengths: &[usize]) -> Result<Contest, MixersError> {
         let task = task::parse(text)?;
         lengths.iter().try_for_each(|&length| task::check(&task, length))?;
-        let vocabulary = task::vocabulary(&task).unwrap_or_default() as usize;
+        let vocabulary = task.vocabulary().unwrap_or_default() as usize;
         let context = lengths.last().copied().unwrap_or(self.length);
         let frame = Frame { vocabulary, dim: self.dim, layers: self.layers, context };
         let wanted = frame.parameters()?;
@@ -289,7 +289,10 @@ mod tests {
         assert!(mixers("softmax(causal=false)").contains("not causal"));
         let unknown = tasks("multi_query_recal");
         assert!(unknown.contains("--task") && unknown.contains("multi_query_recall"), "{unknown}");
-        assert!(tasks("needle").contains("no right answers"));
+        assert!(tasks("needle").contains("no right answers") && tasks("markov").contains("no right answers"));
+        assert!(tasks("shape_images(path=\"batch.bin\")").contains("without `path`"));
+        let short = tasks("shape_images");
+        assert!(short.contains("at 64 tokens") && short.contains("1024"), "{short}");
         assert!(tasks("multi_query_recall(pairs=40)").contains("at 64 tokens"));
         assert!(error(MixerComparison { seeds: 0, ..MixerComparison::default() }).contains("--seeds is 0"));
         let lengths = error(MixerComparison { test_lengths: vec![96, 12], ..MixerComparison::default() });

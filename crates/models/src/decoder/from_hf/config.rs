@@ -8,7 +8,7 @@ use headwise_nn::channel::{ChannelSpec, Gate, GatedSpec};
 use headwise_nn::mixer::{MixerSpec, SoftmaxSpec};
 use headwise_nn::norm::NormSpec;
 
-use super::super::{DecoderSpec, LoadError};
+use super::super::{DecoderSpec, LoadError, ModelFamily};
 use super::architecture::{Architecture, Windows};
 use super::keys::Keys;
 use super::rotation::Rotations;
@@ -51,6 +51,7 @@ fn decoder(keys: &mut Keys, architecture: &Architecture) -> Result<DecoderSpec, 
         norm: NormSpec::Rms,
     };
     Ok(DecoderSpec {
+        family: ModelFamily::Decoder,
         vocabulary: keys.need("vocab_size")?,
         dim,
         context: keys.need("max_position_embeddings")?,
