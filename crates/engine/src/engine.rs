@@ -36,6 +36,17 @@ pub enum EngineError {
         /// The model's own context.
         trained: usize,
     },
+    /// A text that goes on beyond the positions that the model has learned.
+    #[error(
+        "{tokens} tokens do not fit the {positions} positions that the model has learned: shorten the text by {} tokens",
+        tokens - positions
+    )]
+    Positions {
+        /// Tokens the text would have.
+        tokens: usize,
+        /// Positions learned.
+        positions: usize,
+    },
     /// Nothing to read.
     #[error("the prompt is empty: it must have at least one token")]
     EmptyPrompt,
@@ -56,6 +67,16 @@ pub enum EngineError {
         layer: usize,
         /// Its mixer.
         mixer: &'static str,
+    },
+    /// A layer that convolves keys and values before they are kept.
+    #[error(
+        "layer {layer} has `convolution={width}`: the engine keeps keys and values, not what a convolution needs of the last tokens, so it runs models whose layers have none"
+    )]
+    Convolution {
+        /// Index of the layer.
+        layer: usize,
+        /// Width of the convolution.
+        width: usize,
     },
     /// Threads could not be started.
     #[error("cannot start {threads} threads: {reason}")]
@@ -79,15 +100,12 @@ pub struct Engine {
 impl Engine {
     /// An engine for `model` on `threads` threads (0: all processors).
     pub fn new(model: Decoder, threads: usize) -> Result<Self, EngineError> {
-        let other = model
-            .spec()
-            .layers
-            .iter()
-            .map(|block| &block.mixer)
-            .enumerate()
-            .find(|(_, mixer)| mixer.softmax().is_none());
-        if let Some((layer, mixer)) = other {
-            return Err(EngineError::Mixer { layer, mixer: mixer.name() });
+        for (layer, block) in model.spec().layers.iter().enumerate() {
+            let mixer = &block.mixer;
+            let attention = mixer.softmax().ok_or_else(|| EngineError::Mixer { layer, mixer: mixer.name() })?;
+            if let Some(width) = attention.convolution {
+                return Err(EngineError::Convolution { layer, width });
+            }
         }
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(threads)
@@ -112,6 +130,16 @@ impl Engine {
     /// How many tokens a text may have.
     pub fn context(&self) -> usize {
         self.context
+    }
+
+    /// Whether a text can have so many tokens.
+    pub fn check_length(&self, tokens: usize) -> Result<(), EngineError> {
+        let (context, trained) = (self.context, self.spec().context);
+        match self.spec().positions() {
+            Some(positions) if tokens > positions => Err(EngineError::Positions { tokens, positions }),
+            _ if tokens > context => Err(EngineError::ContextOverflow { tokens, context, trained }),
+            _ => Ok(()),
+        }
     }
 
     /// What the model is.

@@ -3,7 +3,7 @@
 use burn::module::{Param, ParamId};
 use burn::tensor::Tensor;
 use headwise_nn::Linear;
-use headwise_nn::mixer::{HeadNorms, MixContext, MixerSpec, Segment, Softmax, SoftmaxSpec};
+use headwise_nn::mixer::{HeadNorms, MixContext, MixerSpec, Segment, ShortConvolution, Softmax, SoftmaxSpec};
 use headwise_nn::norm::RmsNorm;
 use headwise_spec::Family;
 
@@ -13,6 +13,9 @@ use super::interface::{Interface, Length, TensorSpec};
 
 /// Added to the mean square in norms of heads.
 const EPSILON: f64 = 1e-6;
+
+/// The weights of a convolution of queries, keys and values.
+const CONVOLUTIONS: [&str; 3] = ["query_convolution.weight", "key_convolution.weight", "value_convolution.weight"];
 
 /// Checks the parameters.
 pub(super) fn check(mixer: &MixerSpec) -> Result<(), ComponentError> {
@@ -69,6 +72,10 @@ fn softmax_interface(spec: &SoftmaxSpec) -> Interface {
     if spec.qk_norm {
         parameters.extend(["query_norm.weight", "key_norm.weight"].map(|name| TensorSpec::float(name, [head])));
     }
+    if let Some(width) = spec.convolution {
+        let widths = [queries, keys, keys].map(|channels| [channels, Length::Known(width)]);
+        parameters.extend(CONVOLUTIONS.into_iter().zip(widths).map(|(name, shape)| TensorSpec::float(name, shape)));
+    }
     let tokens = |name| TensorSpec::symbolic(name, ["batch", "tokens", "dim"]);
     Interface { inputs: vec![tokens("x")], parameters, outputs: vec![tokens("output")] }
 }
@@ -79,12 +86,16 @@ fn run_softmax(spec: &SoftmaxSpec, tensors: &Tensors) -> Result<Vec<(&'static st
     let projections = ["query", "key", "value", "output"].map(|name| linear(tensors, name));
     let norm = |name: &str| RmsNorm { weight: parameter(tensors.float(name)), epsilon: EPSILON };
     let norms = spec.qk_norm.then(|| HeadNorms { query: norm("query_norm.weight"), key: norm("key_norm.weight") });
+    let convolution = spec.convolution.map(|_| {
+        let [query, key, value] = CONVOLUTIONS.map(|name| parameter(tensors.float(name)));
+        ShortConvolution { query, key, value }
+    });
     let positions: Vec<i32> = (0..tokens as i32).collect();
     let segments = [Segment { sequence: 0, rows: 0..tokens }];
     let mut context = MixContext { positions: &positions, segments: &segments, layer: 0, cache: None };
     spec.check(dim).map_err(ComponentError::Lengths)?;
-    let mixed = Softmax::new(spec.clone(), dim, projections, norms).forward(x, &mut context);
-    Ok(vec![("output", Flat::new(mixed))])
+    let mixer = Softmax::new(spec.clone(), dim, projections, norms).with_convolution(convolution);
+    Ok(vec![("output", Flat::new(mixer.forward(x, &mut context)))])
 }
 
 /// The projection called `name`; files hold its weight as `[outputs, inputs]`, the layer `[inputs, outputs]`.

@@ -2,12 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
+use burn::module::Param;
 use burn::tensor::Tensor;
 use half::bf16;
 use headwise_nn::block::Norms;
 use headwise_nn::channel::{Channel, ChannelSpec, Gate};
 use headwise_nn::mixer::{Heads, Mixer, MixerSpec};
 use headwise_nn::norm::{Norm, NormSpec};
+use headwise_nn::position::InputPosition;
 use headwise_nn::{Embedding, Linear};
 use headwise_ops::host::{Host, contiguous};
 use safetensors::tensor::TensorView;
@@ -50,6 +52,12 @@ pub enum ExportError {
     },
 }
 
+/// The table of learned positions, which the Llama architecture does not have.
+const POSITIONS: &str = "model.embed_positions";
+/// The convolutions of queries, keys and values, which it does not have either.
+const CONVOLUTIONS: [&str; 3] =
+    ["model.layers.{}.self_attn.q_conv", "model.layers.{}.self_attn.k_conv", "model.layers.{}.self_attn.v_conv"];
+
 /// A tensor with its name and shape.
 struct Named {
     name: String,
@@ -89,7 +97,7 @@ impl Decoder {
         }
     }
 
-    /// All weights under the names of the Llama architecture.
+    /// All weights under the names of the Llama architecture, and those that it does not have.
     fn named(&self) -> Result<Vec<Named>, ExportError> {
         let mut tensors = Vec::new();
         let mut push = |name: &str, shape: Vec<usize>, values: Vec<f32>| {
@@ -98,6 +106,10 @@ impl Decoder {
         let Embedding::Float(table) = &self.embedding else { return Err(ExportError::Packed) };
         let table = table.weight.val();
         push(NAMES.embedding, table.dims().to_vec(), values(table));
+        if let Some(InputPosition::Learned(table)) = &self.position {
+            let table = table.weight.val();
+            push(POSITIONS, table.dims().to_vec(), values(table));
+        }
         for (layer, block) in self.blocks.iter().enumerate() {
             let name = |template: &str| template.replace("{}", &layer.to_string());
             let Mixer::Softmax(mixer) = &block.mixer else { return Err(ExportError::Layer { layer }) };
@@ -126,6 +138,12 @@ impl Decoder {
                 }
                 let weight = linear.weight.val().transpose();
                 push(&name(template), weight.dims().to_vec(), values(weight));
+            }
+            if let Some(convolution) = &mixer.convolution {
+                let weights = [&convolution.query, &convolution.key, &convolution.value];
+                for (template, weight) in CONVOLUTIONS.into_iter().zip(weights.map(Param::val)) {
+                    push(&name(template), weight.dims().to_vec(), values(weight));
+                }
             }
         }
         if let Some(Norm::Rms(norm)) = &self.norm {
@@ -199,6 +217,38 @@ mod tests {
     use super::super::Weights;
     use super::*;
     use burn::tensor::Device;
+
+    /// Writes a model of one layer with `mixer` and `position`: its spec, the one that is read back, the names of all tensors, and
+    /// whether there is a configuration.
+    fn written(mixer: &str, position: &str) -> (DecoderSpec, DecoderSpec, Vec<String>, bool) {
+        let text = format!(
+            "vocabulary = 8\ndim = 8\ncontext = 5\nepsilon = 1e-5\n{position}\n\
+             [[layers]]\nmixer = \"{mixer}\"\nchannel = \"gated(hidden=4)\""
+        );
+        let spec: DecoderSpec = toml::from_str(&text).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        Decoder::random(spec.clone(), &Device::flex()).unwrap().export(folder.path(), Precision::F32).unwrap();
+        let read = toml::from_str(&std::fs::read_to_string(folder.path().join("headwise.toml")).unwrap()).unwrap();
+        let weights = crate::safetensors::Checkpoint::open(folder.path()).unwrap();
+        let names = weights.names().map(str::to_owned).collect();
+        (spec.resolved(), read, names, folder.path().join("config.json").exists())
+    }
+
+    #[test]
+    fn what_llama_has_not_is_written_without_its_configuration() {
+        let cases = [
+            ("softmax(heads=2)", "", &[][..], true),
+            ("softmax(heads=2)", "position = \"learned\"", &["model.embed_positions.weight"], false),
+            ("softmax(heads=2)", "position = \"sinusoidal\"", &[], false),
+            ("softmax(heads=2, convolution=3)", "", &["model.layers.0.self_attn.q_conv.weight"], false),
+        ];
+        for (mixer, position, more, llama) in cases {
+            let (spec, read, names, found) = written(mixer, position);
+            assert_eq!(read, spec, "{mixer} {position}");
+            assert_eq!(found, llama, "{mixer} {position}");
+            assert!(more.iter().all(|name| names.iter().any(|found| found == name)), "{more:?} in {names:?}");
+        }
+    }
 
     #[test]
     fn a_written_model_says_the_same() {
