@@ -53,7 +53,7 @@ impl Sinusoidal {
         let value = |position: i32, channel: usize| {
             let pair = (channel - channel % 2) as f64;
             let angle = f64::from(position) * theta.powf(-pair / self.dim as f64);
-            scale * (if channel % 2 == 0 { angle.sin() } else { angle.cos() }) as f32
+            scale * (if channel.is_multiple_of(2) { angle.sin() } else { angle.cos() }) as f32
         };
         let values = positions.iter().flat_map(|&position| (0..self.dim).map(move |channel| value(position, channel)));
         host::tensor(values.collect(), [positions.len(), self.dim], device)
