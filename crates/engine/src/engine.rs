@@ -36,6 +36,17 @@ pub enum EngineError {
         /// The model's own context.
         trained: usize,
     },
+    /// A text that goes on beyond the positions that the model has learned.
+    #[error(
+        "{tokens} tokens do not fit the {positions} positions that the model has learned: shorten the text by {} tokens",
+        tokens - positions
+    )]
+    Positions {
+        /// Tokens the text would have.
+        tokens: usize,
+        /// Positions learned.
+        positions: usize,
+    },
     /// Nothing to read.
     #[error("the prompt is empty: it must have at least one token")]
     EmptyPrompt,
@@ -62,6 +73,16 @@ pub enum EngineError {
         "the model is an encoder, which sees both sides of every token: the engine writes and reads text from left to right, with decoders"
     )]
     Encoder,
+    /// A layer that convolves keys and values before they are kept.
+    #[error(
+        "layer {layer} has `convolution={width}`: the engine keeps keys and values, not what a convolution needs of the last tokens, so it runs models whose layers have none"
+    )]
+    Convolution {
+        /// Index of the layer.
+        layer: usize,
+        /// Width of the convolution.
+        width: usize,
+    },
     /// Threads could not be started.
     #[error("cannot start {threads} threads: {reason}")]
     Threads {
@@ -87,15 +108,12 @@ impl Engine {
         if model.spec().family == ModelFamily::Encoder {
             return Err(EngineError::Encoder);
         }
-        let other = model
-            .spec()
-            .layers
-            .iter()
-            .map(|block| &block.mixer)
-            .enumerate()
-            .find(|(_, mixer)| mixer.softmax().is_none());
-        if let Some((layer, mixer)) = other {
-            return Err(EngineError::Mixer { layer, mixer: mixer.name() });
+        for (layer, block) in model.spec().layers.iter().enumerate() {
+            let mixer = &block.mixer;
+            let attention = mixer.softmax().ok_or_else(|| EngineError::Mixer { layer, mixer: mixer.name() })?;
+            if let Some(width) = attention.convolution {
+                return Err(EngineError::Convolution { layer, width });
+            }
         }
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(threads)
@@ -120,6 +138,16 @@ impl Engine {
     /// How many tokens a text may have.
     pub fn context(&self) -> usize {
         self.context
+    }
+
+    /// Whether a text can have so many tokens.
+    pub fn check_length(&self, tokens: usize) -> Result<(), EngineError> {
+        let (context, trained) = (self.context, self.spec().context);
+        match self.spec().positions() {
+            Some(positions) if tokens > positions => Err(EngineError::Positions { tokens, positions }),
+            _ if tokens > context => Err(EngineError::ContextOverflow { tokens, context, trained }),
+            _ => Ok(()),
+        }
     }
 
     /// What the model is.

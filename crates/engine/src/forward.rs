@@ -110,23 +110,19 @@ impl Engine {
     }
 
     pub(crate) fn check(&self, sequence: &Sequence, ids: &[u32]) -> Result<(), EngineError> {
-        let (vocabulary, trained) = (self.spec().vocabulary, self.spec().context);
+        let vocabulary = self.spec().vocabulary;
         if ids.is_empty() {
             return Err(EngineError::EmptyPrompt);
         }
         if let Some(&id) = ids.iter().find(|&&id| id as usize >= vocabulary) {
             return Err(EngineError::UnknownToken { id, vocabulary });
         }
-        let tokens = sequence.tokens + ids.len();
-        if tokens > self.context() {
-            return Err(EngineError::ContextOverflow { tokens, context: self.context(), trained });
-        }
-        Ok(())
+        self.check_length(sequence.tokens + ids.len())
     }
 
     fn run(&self, chunks: &mut [Chunk<'_>]) -> Vec<Logits> {
         let batch = Batch::new(chunks);
-        let mut x = self.model.embed(&batch.ids, &self.device);
+        let mut x = self.model.embed(&batch.ids, &batch.positions, &self.device);
         for (index, place) in places(self.spec()).enumerate() {
             let mut cache = Stores { chunks };
             let mut ctx = MixContext {

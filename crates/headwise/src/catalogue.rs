@@ -5,7 +5,7 @@ use headwise_lab::components::Op;
 use headwise_lab::experiments::{self, Status};
 use headwise_nn::channel::ChannelSpec;
 use headwise_nn::mixer::MixerSpec;
-use headwise_nn::position::{PositionSpec, RopeScaling};
+use headwise_nn::position::{InputPositionSpec, PositionSpec, RopeScaling};
 use headwise_spec::{Family, Signature};
 use headwise_train::data::{SourceSpec, TokenizerSpec};
 use headwise_train::loss::Loss;
@@ -28,6 +28,7 @@ pub fn families() -> Vec<FamilyEntry> {
         entry::<CacheMethod>(),
         entry::<MixerSpec>(),
         entry::<PositionSpec>(),
+        entry::<InputPositionSpec>(),
         entry::<RopeScaling>(),
         entry::<ChannelSpec>(),
         entry::<ObjectiveSpec>(),

@@ -8,7 +8,7 @@
 //! Those with `bias_` in their name add a bias to every row first; all slices of every other call have the same length.
 
 mod biased;
-mod functions;
+pub(crate) mod functions;
 
 use std::marker::PhantomData;
 

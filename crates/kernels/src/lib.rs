@@ -8,6 +8,7 @@ pub mod activation;
 pub mod adamw;
 mod aligned;
 pub mod attention;
+pub mod convolution;
 mod disjoint;
 pub mod dropout;
 #[cfg(test)]

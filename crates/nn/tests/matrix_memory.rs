@@ -53,6 +53,12 @@ fn mixers() -> Vec<Mixer> {
     ));
     mixers.push(mixer!(Gla, GlaSpec::default()));
     mixers.push(mixer!(Gla, GlaSpec { heads: 2, key_dim: Some(24), decay_temperature: 0.5, ..GlaSpec::default() }));
+    for convolution in [Some(1), Some(3), Some(4)] {
+        mixers.push(mixer!(LinearAttention, LinearAttentionSpec { convolution, ..attention() }));
+        let norm = RetentionNorm::Full;
+        mixers.push(mixer!(Retention, RetentionSpec { convolution, norm, ..RetentionSpec::default() }));
+        mixers.push(mixer!(Gla, GlaSpec { convolution, key_dim: Some(8), ..GlaSpec::default() }));
+    }
     mixers
 }
 
@@ -149,6 +155,18 @@ fn sizes_that_do_not_fit_are_named() {
     );
     assert_eq!(text(GlaSpec { heads: 0, ..GlaSpec::default() }.check(32)), "heads=0: it must be at least 1");
     assert_eq!(text(GlaSpec::default().check(1)), "key_dim=0: it must be at least 1");
+    let none = "convolution=0: it must be at least 1; none leaves it out";
+    assert_eq!(text(GlaSpec { convolution: Some(0), ..GlaSpec::default() }.check(32)), none);
+    assert_eq!(text(RetentionSpec { convolution: Some(0), ..RetentionSpec::default() }.check(32)), none);
+    assert_eq!(text(LinearAttentionSpec { convolution: Some(0), ..LinearAttentionSpec::default() }.check(32)), none);
+}
+
+#[test]
+fn a_memory_counts_what_a_convolution_keeps() {
+    let spec = GlaSpec { convolution: Some(4), ..GlaSpec::default() };
+    let plain = Gla::random(GlaSpec::default(), DIM, &Device::flex()).state(2).bytes();
+    // Three tokens of queries and keys, 16 channels each, and values of 32, in two rows.
+    assert_eq!(Gla::random(spec, DIM, &Device::flex()).state(2).bytes(), plain + 2 * 3 * (16 + 16 + 32) * 4);
 }
 
 #[test]

@@ -23,6 +23,7 @@ mod packed;
 mod residual_norm;
 mod rms_norm;
 mod rope;
+mod short_convolution;
 mod softmax;
 
 pub use activation::{gelu, gelu_tanh, silu};
@@ -41,4 +42,5 @@ pub use packed::packed_products;
 pub use residual_norm::{add_layer_norm, add_rms_norm};
 pub use rms_norm::rms_norm;
 pub use rope::rope;
+pub use short_convolution::short_convolution;
 pub use softmax::{log_softmax, softmax};

@@ -46,7 +46,7 @@ impl NaiveCache {
         let device = Device::flex();
         let positions: Vec<i32> = (self.tokens..self.tokens + ids.len()).map(|position| position as i32).collect();
         let segments = [Segment { sequence: 0, rows: 0..ids.len() }];
-        let mut x = decoder.embed(ids, &device);
+        let mut x = decoder.embed(ids, &positions, &device);
         for layer in 0..decoder.blocks.len() {
             let mut ctx = MixContext { positions: &positions, segments: &segments, layer, cache: Some(self) };
             x = decoder.layer(layer, x, &mut ctx);

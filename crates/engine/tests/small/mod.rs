@@ -79,6 +79,7 @@ pub fn decoder(windows: [Option<usize>; LAYERS]) -> Decoder {
         context: CONTEXT,
         epsilon: 1e-5,
         embedding_scale: None,
+        position: None,
         tied: false,
         final_norm: true,
         final_softcap: None,

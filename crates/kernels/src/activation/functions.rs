@@ -3,7 +3,7 @@
 use crate::simd::Simd;
 
 /// A function with its derivative.
-pub(super) trait Activation: Sync {
+pub(crate) trait Activation: Sync {
     /// `f(x)`
     fn value<S: Simd>(s: S, x: S::F) -> S::F;
     /// `f'(x)`
@@ -100,7 +100,7 @@ impl GeluTanh {
 }
 
 /// `x σ(x)`
-pub(super) struct Silu;
+pub(crate) struct Silu;
 
 impl Activation for Silu {
     #[inline(always)]

@@ -89,6 +89,7 @@ pub(super) fn decoder_step(run: &Run<'_>) -> Vec<BenchRow> {
         context: tokens,
         epsilon: 1e-5,
         embedding_scale: None,
+        position: None,
         tied: false,
         final_norm: true,
         final_softcap: None,

@@ -196,6 +196,7 @@ fn cache_growth(seed: u64) -> [f64; 2] {
         context: LATE + 2 * AROUND,
         epsilon: 1e-6,
         embedding_scale: None,
+        position: None,
         tied: true,
         final_norm: true,
         final_softcap: None,

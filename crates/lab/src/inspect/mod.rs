@@ -86,17 +86,14 @@ impl Inspection {
 }
 
 fn check(engine: &Engine, ids: &[u32]) -> Result<(), EngineError> {
-    let (vocabulary, trained) = (engine.spec().vocabulary, engine.spec().context);
+    let vocabulary = engine.spec().vocabulary;
     if ids.is_empty() {
         return Err(EngineError::EmptyPrompt);
     }
     if let Some(&id) = ids.iter().find(|&&id| id as usize >= vocabulary) {
         return Err(EngineError::UnknownToken { id, vocabulary });
     }
-    if ids.len() > engine.context() {
-        return Err(EngineError::ContextOverflow { tokens: ids.len(), context: engine.context(), trained });
-    }
-    Ok(())
+    engine.check_length(ids.len())
 }
 
 /// The residual stream after the last layer, `[1, tokens, dim]`, and what every layer did.
@@ -105,7 +102,7 @@ fn run(engine: &Engine, ids: &[u32], mut progress: impl FnMut(usize)) -> (Tensor
     let positions: Vec<i32> = (0..ids.len() as i32).collect();
     let segments = [Segment { sequence: 0, rows: 0..ids.len() }];
     let mut probe = Probe::default();
-    let mut x = model.embed(ids, &Device::flex());
+    let mut x = model.embed(ids, &positions, &Device::flex());
     for layer in 0..engine.spec().layers.len() {
         let mut ctx = MixContext { positions: &positions, segments: &segments, layer, cache: Some(&mut probe) };
         x = model.layer(layer, x, &mut ctx);

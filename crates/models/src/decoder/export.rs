@@ -185,6 +185,38 @@ mod tests {
         channel = "gated(hidden=24)"
         "#;
 
+    /// Writes a model of one layer with `mixer` and `position`: its spec, the one that is read back, the names of all tensors, and
+    /// whether there is a configuration.
+    fn written(mixer: &str, position: &str) -> (DecoderSpec, DecoderSpec, Vec<String>, bool) {
+        let text = format!(
+            "vocabulary = 8\ndim = 8\ncontext = 5\nepsilon = 1e-5\n{position}\n\
+             [[layers]]\nmixer = \"{mixer}\"\nchannel = \"gated(hidden=4)\""
+        );
+        let spec: DecoderSpec = toml::from_str(&text).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        Decoder::random(spec.clone(), &Device::flex()).unwrap().export(folder.path(), Precision::F32).unwrap();
+        let read = toml::from_str(&std::fs::read_to_string(folder.path().join("headwise.toml")).unwrap()).unwrap();
+        let weights = crate::safetensors::Checkpoint::open(folder.path()).unwrap();
+        let names = weights.names().map(str::to_owned).collect();
+        (spec.resolved(), read, names, folder.path().join("config.json").exists())
+    }
+
+    #[test]
+    fn what_llama_has_not_is_written_without_its_configuration() {
+        let cases = [
+            ("softmax(heads=2)", "", &[][..], true),
+            ("softmax(heads=2)", "position = \"learned\"", &["position.weight"], false),
+            ("softmax(heads=2)", "position = \"sinusoidal\"", &[], false),
+            ("softmax(heads=2, convolution=3)", "", &["blocks.0.mixer.convolution.query.weight"], false),
+        ];
+        for (mixer, position, more, llama) in cases {
+            let (spec, read, names, found) = written(mixer, position);
+            assert_eq!(read, spec, "{mixer} {position}");
+            assert_eq!(found, llama, "{mixer} {position}");
+            assert!(more.iter().all(|name| names.iter().any(|found| found == name)), "{more:?} in {names:?}");
+        }
+    }
+
     #[test]
     fn a_written_model_says_the_same() {
         let spec: DecoderSpec = toml::from_str(SMALL).unwrap();

@@ -83,6 +83,7 @@ impl DecoderSpec {
             context: reader.usize("context_length")?,
             epsilon: f64::from(reader.metadata.f32(&reader.key("attention.layer_norm_rms_epsilon"))?),
             embedding_scale: reader.gemma3().then(|| (dim as f32).sqrt()),
+            position: None,
             tied: gguf.tensor("output.weight").is_none(),
             final_norm: true,
             final_softcap: reader.number("final_logit_softcapping")?.filter(|&cap| cap != 0.0).map(|cap| cap as f32),

@@ -117,6 +117,7 @@ impl Induction {
             context: 1 << 20,
             epsilon: 1e-6,
             embedding_scale: None,
+            position: None,
             tied: false,
             final_norm: false,
             final_softcap: None,

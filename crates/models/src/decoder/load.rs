@@ -77,7 +77,8 @@ impl<S: Source> Loader<'_, S> {
         share_rotations(&mut blocks);
         let norm = spec.final_norm.then(|| self.norm(spec.norm(), names.norm, dim, spec.epsilon)).transpose()?;
         let head = (!spec.tied).then(|| self.linear(names.head, [spec.vocabulary, dim], false, None)).transpose()?;
-        Ok(Decoder { embedding, blocks, norm, head, spec })
+        // No format that is read has vectors of positions.
+        Ok(Decoder { embedding, position: None, blocks, norm, head, spec })
     }
 
     fn block(&self, spec: &DecoderSpec, layer: usize) -> Result<Block, LoadError> {

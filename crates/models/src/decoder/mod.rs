@@ -15,6 +15,7 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use headwise_nn::block::{Block, share_rotations};
 use headwise_nn::mixer::{MixContext, Segment};
 use headwise_nn::norm::Norm;
+use headwise_nn::position::InputPosition;
 use headwise_nn::{Embedding, Linear};
 
 pub use error::LoadError;
@@ -28,6 +29,8 @@ pub use spec::{DecoderSpec, ModelFamily, SpecError};
 pub struct Decoder {
     /// Token vectors; also the output head when `head` is none.
     pub embedding: Embedding,
+    /// Vectors that say where tokens stand, where they are added to those of the tokens.
+    pub position: Option<InputPosition>,
     /// The layers.
     pub blocks: Vec<Block>,
     /// The norm before the output head.
@@ -46,8 +49,10 @@ impl Decoder {
         let mut blocks: Vec<Block> =
             spec.layers.iter().map(|layer| Block::random(layer, dim, epsilon, device)).collect();
         share_rotations(&mut blocks);
+        let position = |position| InputPosition::random(position, spec.context, dim, device);
         Ok(Self {
             embedding: Embedding::random(spec.vocabulary, dim, device),
+            position: spec.position.as_ref().map(position),
             blocks,
             norm: spec.final_norm.then(|| Norm::new(spec.norm(), dim, epsilon, device)),
             head: (!spec.tied).then(|| Linear::random(dim, spec.vocabulary, false, device)),
@@ -60,11 +65,18 @@ impl Decoder {
         &self.spec
     }
 
-    /// The vectors of `ids`: `[1, ids, dim]`. Every id must be below the vocabulary size.
-    pub fn embed(&self, ids: &[u32], device: &Device) -> Tensor<3> {
+    /// The vectors of `ids` at `positions` of their texts: `[1, ids, dim]`. Every id must be below the vocabulary size.
+    ///
+    /// # Panics
+    /// If a position is not below [`DecoderSpec::positions`].
+    pub fn embed(&self, ids: &[u32], positions: &[i32], device: &Device) -> Tensor<3> {
         let x = self.embedding.lookup(ids, device);
-        match self.spec.embedding_scale {
+        let x = match self.spec.embedding_scale {
             Some(scale) => x * scale,
+            None => x,
+        };
+        match &self.position {
+            Some(position) => position.add(x, positions),
             None => x,
         }
     }
@@ -107,7 +119,8 @@ impl Decoder {
     /// cache; `positions` is the place of every token in its text.
     pub fn hidden(&self, ids: &[u32], positions: &[i32], segments: &[Segment], device: &Device) -> Tensor<2> {
         let mut ctx = MixContext { positions, segments, layer: 0, cache: None };
-        let x = (0..self.blocks.len()).fold(self.embed(ids, device), |x, index| self.layer(index, x, &mut ctx));
+        let x = self.embed(ids, positions, device);
+        let x = (0..self.blocks.len()).fold(x, |x, index| self.layer(index, x, &mut ctx));
         self.normed(x.squeeze_dim(0))
     }
 

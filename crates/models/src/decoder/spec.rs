@@ -3,7 +3,7 @@
 use headwise_nn::block::BlockSpec;
 use headwise_nn::mixer::{Heads, MixerSpec, SoftmaxSpec};
 use headwise_nn::norm::NormSpec;
-use headwise_nn::position::{Divisors, Linear, Llama3, RopeScaling, RopeSpec};
+use headwise_nn::position::{Divisors, InputPositionSpec, Linear, Llama3, RopeScaling, RopeSpec};
 use headwise_spec::Family;
 use serde::{Deserialize, Serialize};
 
@@ -57,6 +57,9 @@ pub struct DecoderSpec {
     /// Token vectors are multiplied by this.
     #[serde(default)]
     pub embedding_scale: Option<f32>,
+    /// Vectors that say where tokens stand, added to those of the tokens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub position: Option<InputPositionSpec>,
     /// The output head is the embedding.
     #[serde(default)]
     pub tied: bool,
@@ -94,6 +97,14 @@ pub enum SpecError {
     Causal {
         /// Index of the layer.
         layer: usize,
+    },
+    /// Vectors of positions that cannot be built.
+    #[error("position: `{position}`: {reason}")]
+    Position {
+        /// The spec.
+        position: String,
+        /// What is wrong.
+        reason: String,
     },
     /// A mixer that cannot be built.
     #[error("layer {layer}: `{mixer}`: {reason}")]
@@ -182,6 +193,9 @@ impl DecoderSpec {
         number("epsilon", Some(self.epsilon))?;
         number("embedding_scale", self.embedding_scale.map(f64::from))?;
         number("final_softcap", self.final_softcap.map(f64::from))?;
+        if let Some(position) = &self.position {
+            position.check().map_err(|reason| SpecError::Position { position: position.to_string(), reason })?;
+        }
         self.layers.iter().enumerate().try_for_each(|(layer, block)| {
             check_block(layer, block, self.dim)?;
             self.family.check(layer, &block.mixer)
@@ -191,6 +205,11 @@ impl DecoderSpec {
     /// The norm before the output head: that of the last layer.
     pub fn norm(&self) -> NormSpec {
         self.layers.last().map_or(NormSpec::default(), |layer| layer.norm)
+    }
+
+    /// How many tokens a text can have at all; none if there is no end.
+    pub fn positions(&self) -> Option<usize> {
+        self.position.as_ref().filter(|position| position.ends()).map(|_| self.context)
     }
 
     /// Whether a model can have so many layers; for readers, before they make a list of them.
@@ -227,6 +246,9 @@ fn check_softmax(layer: usize, spec: &SoftmaxSpec, dim: usize) -> Result<(), Spe
     number("softcap", spec.softcap.map(f64::from))?;
     if let Some(window) = spec.window {
         sizes(&[("window", window)])?;
+    }
+    if let Some(convolution) = spec.convolution {
+        sizes(&[("convolution", convolution)])?;
     }
     spec.rope().map_or(Ok(()), |rope| check_rope(layer, rope, head_dim))
 }

@@ -40,7 +40,8 @@ fn each_row(model: &Decoder, ids: &[u32], first: usize, mut each: impl FnMut(usi
     let segments = [Segment { sequence: 0, rows: 0..ids.len() }];
     let mut ctx = MixContext { positions: &positions, segments: &segments, layer: 0, cache: None };
     let layers = model.spec().layers.len();
-    let x: Tensor<3> = (0..layers).fold(model.embed(ids, &device), |x, layer| model.layer(layer, x, &mut ctx));
+    let x: Tensor<3> = model.embed(ids, &positions, &device);
+    let x = (0..layers).fold(x, |x, layer| model.layer(layer, x, &mut ctx));
     for rows in (first..ids.len()).collect::<Vec<_>>().chunks(64) {
         let logits: Vec<f32> = model.head(x.clone(), rows).into_data().try_into_vec().unwrap();
         rows.iter().zip(logits.chunks_exact(model.spec().vocabulary)).for_each(|(&row, logits)| each(row, logits));

@@ -9,6 +9,7 @@ use headwise_ops::{Decay, Recurrence, linear_recurrence};
 
 use super::MixContext;
 use super::matrix_memory::{MatrixState, StepDecay, check_heads, join_heads, offsets, split_heads, step};
+use super::short_convolution::{Past, ShortConvolution, check_width, convolve, tails};
 use crate::Linear;
 use crate::norm::RmsNorm;
 
@@ -29,6 +30,8 @@ headwise_spec::method! {
         pub decay_temperature: f32 = 16.0,
         /// Added to the mean square in the norm of each head.
         pub epsilon: f64 = 1e-6,
+        /// Width of a causal depthwise convolution of queries, keys and values, followed by SiLU; none has none.
+        pub convolution: Option<usize> = None,
     }
 }
 
@@ -43,6 +46,7 @@ impl GlaSpec {
         let (keys, values) = self.widths(dim);
         check_heads("key_dim", keys, self.heads)?;
         check_heads("value_dim", values, self.heads)?;
+        check_width(self.convolution)?;
         match () {
             () if self.decay_rank == 0 => Err("decay_rank=0: it must be at least 1".into()),
             () if self.decay_temperature <= 0.0 => {
@@ -73,6 +77,8 @@ pub struct Gla {
     pub output: Linear,
     /// Norm of every head of the values.
     pub norm: RmsNorm,
+    /// Convolution of queries, keys and values, where there is one.
+    pub convolution: Option<ShortConvolution>,
     #[module(skip)]
     spec: GlaSpec,
     dim: usize,
@@ -82,7 +88,12 @@ impl Gla {
     /// A mixer of `dim` channels from its projections `query, key, value, gate, decay_down, decay_up, output`.
     pub fn new(spec: GlaSpec, dim: usize, projections: [Linear; 7], norm: RmsNorm) -> Self {
         let [query, key, value, gate, decay_down, decay_up, output] = projections;
-        Self { query, key, value, gate, decay_down, decay_up, output, norm, spec, dim }
+        Self { query, key, value, gate, decay_down, decay_up, output, norm, convolution: None, spec, dim }
+    }
+
+    /// The same with a convolution of queries, keys and values.
+    pub fn with_convolution(self, convolution: Option<ShortConvolution>) -> Self {
+        Self { convolution, ..self }
     }
 
     /// Trainable weights at random, for a spec that passes [`GlaSpec::check`].
@@ -99,7 +110,8 @@ impl Gla {
             linear(values, dim),
         ];
         let norm = RmsNorm::new(values / spec.heads, spec.epsilon, device);
-        Self::new(spec, dim, projections, norm)
+        let convolution = spec.convolution.map(|width| ShortConvolution::random(width, [keys, keys, values], device));
+        Self::new(spec, dim, projections, norm).with_convolution(convolution)
     }
 
     /// How the mixer was built.
@@ -110,7 +122,7 @@ impl Gla {
     /// Mixes `x` `[batch, tokens, dim]`; returns the same shape. Every segment starts from an empty memory.
     pub fn forward(&self, x: Tensor<3>, ctx: &mut MixContext<'_>) -> Tensor<3> {
         let offsets = offsets(ctx, x.dims()[1]);
-        let ([query, key, value, decay], gate) = self.project(x);
+        let ([query, key, value, decay], gate) = self.project(x, Past::Nothing(&offsets));
         let recurrence = self.recurrence();
         let mixed = linear_recurrence(query, key, value, Decay::Channel(decay), &recurrence, &offsets, None).output;
         self.finish(mixed, gate)
@@ -119,7 +131,7 @@ impl Gla {
     /// One token of every row: `x` `[batch, dim]` to the same shape, the state updated in place.
     pub fn step(&self, x: Tensor<2>, state: &mut MatrixState) -> Tensor<2> {
         // A row's token is a sequence of one.
-        let (inputs, gate) = self.project(x.unsqueeze_dim::<3>(1));
+        let (inputs, gate) = self.project(x.unsqueeze_dim::<3>(1), Past::Tails(&mut state.tails));
         let [query, key, value, decay] = inputs.map(|x| x.squeeze_dim::<3>(2));
         let mixed = step([query, key, value], StepDecay::Channel(decay), &self.recurrence(), state);
         self.finish(mixed.unsqueeze_dim(2), gate).squeeze_dim(1)
@@ -128,7 +140,7 @@ impl Gla {
     /// The empty memory of `batch` rows.
     pub fn state(&self, batch: usize) -> MatrixState {
         let (keys, values) = self.spec.widths(self.dim);
-        MatrixState::new(batch * keys * (values / self.spec.heads))
+        MatrixState::new(batch * keys * (values / self.spec.heads), tails(self.convolution.as_ref(), batch))
     }
 
     fn recurrence(&self) -> Recurrence {
@@ -137,9 +149,10 @@ impl Gla {
     }
 
     /// Queries, keys, values and log-decays `[batch, heads, tokens, width]`, and the gate `[batch, tokens, value_dim]`.
-    fn project(&self, x: Tensor<3>) -> ([Tensor<4>; 4], Tensor<3>) {
+    fn project(&self, x: Tensor<3>, past: Past<'_>) -> ([Tensor<4>; 4], Tensor<3>) {
         let layers = [&self.query, &self.key, &self.value, &self.gate, &self.decay_down];
         let [query, key, value, gate, decay] = Linear::forward_each(layers, x);
+        let [query, key, value] = convolve(self.convolution.as_ref(), [query, key, value], past);
         let decay = activation::log_sigmoid(self.decay_up.forward(decay)) / self.spec.decay_temperature;
         ([query, key, value, decay].map(|x| split_heads(x, self.spec.heads)), gate)
     }

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::MixContext;
 use super::matrix_memory::{MatrixState, StepDecay, check_heads, join_heads, offsets, split_heads, step};
+use super::short_convolution::{Past, ShortConvolution, check_width, convolve, tails};
 use crate::Linear;
 use crate::norm::RmsNorm;
 
@@ -68,6 +69,8 @@ headwise_spec::method! {
         pub output_norm: bool = false,
         /// Added to the mean square in this norm.
         pub epsilon: f64 = 1e-6,
+        /// Width of a causal depthwise convolution of queries, keys and values, followed by SiLU; none has none.
+        pub convolution: Option<usize> = None,
     }
 }
 
@@ -82,6 +85,7 @@ impl LinearAttentionSpec {
         let (keys, values) = self.widths(dim);
         check_heads("key_dim", keys, self.heads)?;
         check_heads("value_dim", values, self.heads)?;
+        check_width(self.convolution)?;
         if self.normalise && self.feature_map.signed() {
             return Err("normalise=true needs features that are not negative: feature_map=elu, relu or softmax".into());
         }
@@ -109,6 +113,8 @@ pub struct LinearAttention {
     pub output: Linear,
     /// Norm of every head of the output, where there is one.
     pub norm: Option<RmsNorm>,
+    /// Convolution of queries, keys and values, where there is one.
+    pub convolution: Option<ShortConvolution>,
     #[module(skip)]
     spec: LinearAttentionSpec,
     dim: usize,
@@ -118,7 +124,12 @@ impl LinearAttention {
     /// A mixer of `dim` channels from its projections `query, key, value, output`.
     pub fn new(spec: LinearAttentionSpec, dim: usize, projections: [Linear; 4], norm: Option<RmsNorm>) -> Self {
         let [query, key, value, output] = projections;
-        Self { query, key, value, output, norm, spec, dim }
+        Self { query, key, value, output, norm, convolution: None, spec, dim }
+    }
+
+    /// The same with a convolution of queries, keys and values.
+    pub fn with_convolution(self, convolution: Option<ShortConvolution>) -> Self {
+        Self { convolution, ..self }
     }
 
     /// Trainable weights at random, for a spec that passes [`LinearAttentionSpec::check`].
@@ -127,7 +138,8 @@ impl LinearAttention {
         let projections = [(dim, keys), (dim, keys), (dim, values), (values, dim)]
             .map(|(inputs, outputs)| Linear::random(inputs, outputs, false, device));
         let norm = spec.output_norm.then(|| RmsNorm::new(values / spec.heads, spec.epsilon, device));
-        Self::new(spec, dim, projections, norm)
+        let convolution = spec.convolution.map(|width| ShortConvolution::random(width, [keys, keys, values], device));
+        Self::new(spec, dim, projections, norm).with_convolution(convolution)
     }
 
     /// How the mixer was built.
@@ -138,9 +150,7 @@ impl LinearAttention {
     /// Mixes `x` `[batch, tokens, dim]`; returns the same shape. Every segment starts from an empty memory.
     pub fn forward(&self, x: Tensor<3>, ctx: &mut MixContext<'_>) -> Tensor<3> {
         let offsets = offsets(ctx, x.dims()[1]);
-        let [query, key, value] = Linear::forward_each([&self.query, &self.key, &self.value], x);
-        let features = |x| self.spec.feature_map.apply(split_heads(x, self.spec.heads));
-        let (query, key, value) = (features(query), features(key), split_heads(value, self.spec.heads));
+        let [query, key, value] = self.project(x, Past::Nothing(&offsets));
         let recurrence = self.spec.recurrence();
         let mixed = linear_recurrence(query, key, value, Decay::None, &recurrence, &offsets, None).output;
         self.finish(mixed)
@@ -148,11 +158,9 @@ impl LinearAttention {
 
     /// One token of every row: `x` `[batch, dim]` to the same shape, the state updated in place.
     pub fn step(&self, x: Tensor<2>, state: &mut MatrixState) -> Tensor<2> {
-        let [batch, _] = x.dims();
-        let [query, key, value] = Linear::forward_each([&self.query, &self.key, &self.value], x);
-        let split = |x: Tensor<2>| x.reshape([batch as i32, self.spec.heads as i32, -1]);
-        let features = |x| self.spec.feature_map.apply(split(x));
-        let inputs = [features(query), features(key), split(value)];
+        // A row's token is a sequence of one.
+        let inputs = self.project(x.unsqueeze_dim::<3>(1), Past::Tails(&mut state.tails));
+        let inputs = inputs.map(|x| x.squeeze_dim::<3>(2));
         let mixed = step(inputs, StepDecay::None, &self.spec.recurrence(), state);
         self.finish(mixed.unsqueeze_dim(2)).squeeze_dim(1)
     }
@@ -160,7 +168,16 @@ impl LinearAttention {
     /// The empty memory of `batch` rows.
     pub fn state(&self, batch: usize) -> MatrixState {
         let (keys, values) = self.spec.widths(self.dim);
-        MatrixState::new(batch * keys * (values / self.spec.heads + usize::from(self.spec.normalise)))
+        let columns = values / self.spec.heads + usize::from(self.spec.normalise);
+        MatrixState::new(batch * keys * columns, tails(self.convolution.as_ref(), batch))
+    }
+
+    /// Features of queries and keys, and values: `[batch, heads, tokens, head_dim]`.
+    fn project(&self, x: Tensor<3>, past: Past<'_>) -> [Tensor<4>; 3] {
+        let projected = Linear::forward_each([&self.query, &self.key, &self.value], x);
+        let projected = convolve(self.convolution.as_ref(), projected, past);
+        let [query, key, value] = projected.map(|x| split_heads(x, self.spec.heads));
+        [self.spec.feature_map.apply(query), self.spec.feature_map.apply(key), value]
     }
 
     /// `[batch, heads, tokens, head_dim]` to `[batch, tokens, dim]`.

@@ -6,25 +6,29 @@ use headwise_kernels::linear::{self, Decay, Dims, Inputs, Recurrence};
 use headwise_ops::host::{self, Host};
 
 use super::MixContext;
+use super::short_convolution::Tails;
 
 /// The memory of a mixer between steps; its size does not depend on the number of tokens.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MatrixState {
     /// `[batch, heads, key_dim, columns]`
     memory: Vec<f32>,
+    /// What a convolution of queries, keys and values needs of the last tokens.
+    pub(super) tails: Tails,
     /// Tokens seen, which is the position of the next one.
     tokens: i32,
 }
 
 impl MatrixState {
-    /// An empty memory of `elements` numbers.
-    pub(super) fn new(elements: usize) -> Self {
-        Self { memory: vec![0.0; elements], tokens: 0 }
+    /// An empty memory of `elements` numbers, and the tails before the first token.
+    pub(super) fn new(elements: usize, tails: Tails) -> Self {
+        Self { memory: vec![0.0; elements], tails, tokens: 0 }
     }
 
-    /// Bytes of the memory.
+    /// Bytes of the memory and the tails.
     pub fn bytes(&self) -> usize {
-        size_of_val(&self.memory[..])
+        let tails = self.tails.iter().map(|tail| size_of_val(&tail[..]));
+        size_of_val(&self.memory[..]) + tails.sum::<usize>()
     }
 
     /// The position of the next token.
@@ -45,12 +49,16 @@ pub(super) fn join_heads(x: Tensor<4>) -> Tensor<3> {
     x.swap_dims(1, 2).reshape([batch, tokens, heads * width])
 }
 
-/// Where the sequences of a forward over `tokens` start, and where the last one ends.
+/// Where the sequences of a forward over `tokens` start, and where the last one ends. Without segments there is one.
 ///
 /// # Panics
-/// If the segments do not cover the tokens in order, or there is a cache: it keeps keys and values, not matrices.
+/// If the segments do not cover the tokens in order, or there is a cache: it keeps keys and values, neither matrices nor the tails of a
+/// convolution.
 pub(super) fn offsets(ctx: &MixContext<'_>, tokens: usize) -> Vec<usize> {
-    assert!(ctx.cache.is_none(), "a mixer with a matrix as memory runs without a cache of keys and values");
+    assert!(ctx.cache.is_none(), "only softmax attention without a convolution runs with a cache of keys and values");
+    if ctx.segments.is_empty() {
+        return vec![0, tokens];
+    }
     let mut offsets = vec![0];
     for segment in ctx.segments {
         let start = offsets[offsets.len() - 1];

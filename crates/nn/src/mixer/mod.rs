@@ -5,6 +5,7 @@ mod gla;
 mod linear_attention;
 mod matrix_memory;
 mod retention;
+mod short_convolution;
 mod softmax;
 
 use burn::module::Module;
@@ -15,6 +16,7 @@ pub use gla::{Gla, GlaSpec};
 pub use linear_attention::{FeatureMap, LinearAttention, LinearAttentionSpec};
 pub use matrix_memory::MatrixState;
 pub use retention::{Retention, RetentionNorm, RetentionSpec};
+pub use short_convolution::ShortConvolution;
 pub use softmax::{HeadNorms, Heads, Softmax, SoftmaxSpec};
 
 headwise_spec::family! {

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::MixContext;
 use super::matrix_memory::{MatrixState, StepDecay, check_heads, join_heads, offsets, split_heads, step};
+use super::short_convolution::{Past, ShortConvolution, check_width, convolve, tails};
 use crate::Linear;
 use crate::norm::RmsNorm;
 use crate::position::RopeSpec;
@@ -47,6 +48,8 @@ headwise_spec::method! {
         pub norm: RetentionNorm = RetentionNorm::Scale,
         /// Added to the mean square in the norm of each head.
         pub epsilon: f64 = 1e-6,
+        /// Width of a causal depthwise convolution of queries, keys and values, followed by SiLU; none has none.
+        pub convolution: Option<usize> = None,
     }
 }
 
@@ -61,6 +64,7 @@ impl RetentionSpec {
         let (keys, values) = self.widths(dim);
         check_heads("key_dim", keys, self.heads)?;
         check_heads("value_dim", values, self.heads)?;
+        check_width(self.convolution)?;
         match () {
             () if self.rope && (keys / self.heads) % 2 == 1 => {
                 let heads = self.heads;
@@ -93,6 +97,8 @@ pub struct Retention {
     pub output: Linear,
     /// Norm of every head of the values.
     pub norm: RmsNorm,
+    /// Convolution of queries, keys and values, where there is one.
+    pub convolution: Option<ShortConvolution>,
     #[module(skip)]
     spec: RetentionSpec,
     #[module(skip)]
@@ -109,7 +115,12 @@ impl Retention {
         let [query, key, value, gate, output] = projections;
         let rope = spec.rope.then(|| RopeSpec::new(spec.theta).build(spec.widths(dim).0 / spec.heads));
         let decays = (0..spec.heads).map(|head| RetentionSpec::gamma(head).ln() as f32).collect();
-        Self { query, key, value, gate, output, norm, rope, dim, decays, spec }
+        Self { query, key, value, gate, output, norm, convolution: None, rope, dim, decays, spec }
+    }
+
+    /// The same with a convolution of queries, keys and values.
+    pub fn with_convolution(self, convolution: Option<ShortConvolution>) -> Self {
+        Self { convolution, ..self }
     }
 
     /// Trainable weights at random, as published, for a spec that passes [`RetentionSpec::check`].
@@ -124,7 +135,9 @@ impl Retention {
         let inner = (-2.5f64).exp2();
         let [query, key, value, gate] = [keys, keys, values, values].map(|outputs| linear(dim, outputs, inner));
         let norm = RmsNorm::new(values / spec.heads, spec.epsilon, device);
-        Self::new(spec, dim, [query, key, value, gate, linear(values, dim, 0.5)], norm)
+        let convolution = spec.convolution.map(|width| ShortConvolution::random(width, [keys, keys, values], device));
+        let projections = [query, key, value, gate, linear(values, dim, 0.5)];
+        Self::new(spec, dim, projections, norm).with_convolution(convolution)
     }
 
     /// How the mixer was built.
@@ -135,9 +148,7 @@ impl Retention {
     /// Mixes `x` `[batch, tokens, dim]`; returns the same shape. Every segment starts from an empty memory.
     pub fn forward(&self, x: Tensor<3>, ctx: &mut MixContext<'_>) -> Tensor<3> {
         let offsets = offsets(ctx, x.dims()[1]);
-        let [query, key, value, gate] = Linear::forward_each([&self.query, &self.key, &self.value, &self.gate], x);
-        let [query, key, value] = [query, key, value].map(|x| split_heads(x, self.spec.heads));
-        let (query, key) = (self.rotate(query, ctx.positions), self.rotate(key, ctx.positions));
+        let ([query, key, value], gate) = self.project(x, ctx.positions, Past::Nothing(&offsets));
         let decays = TensorData::new(self.decays.clone(), [self.spec.heads]);
         let decay = Decay::Head(Tensor::from_data(decays, (&query.device(), query.dtype())));
         let recurrence = self.recurrence();
@@ -151,10 +162,8 @@ impl Retention {
     pub fn step(&self, x: Tensor<2>, state: &mut MatrixState) -> Tensor<2> {
         let position = state.position();
         // A row's token is a sequence of one.
-        let [query, key, value, gate] =
-            Linear::forward_each([&self.query, &self.key, &self.value, &self.gate], x.unsqueeze_dim::<3>(1));
-        let [query, key, value] = [query, key, value].map(|x| split_heads(x, self.spec.heads));
-        let (query, key) = (self.rotate(query, &[position]), self.rotate(key, &[position]));
+        let ([query, key, value], gate) =
+            self.project(x.unsqueeze_dim::<3>(1), &[position], Past::Tails(&mut state.tails));
         let inputs = [query, key, self.with_ones(value)].map(|x| x.squeeze_dim::<3>(2));
         let mixed = step(inputs, StepDecay::Head(&self.decays), &self.recurrence(), state);
         self.finish(self.normalise(mixed.unsqueeze_dim(2), &[position as usize]), gate).squeeze_dim(1)
@@ -164,12 +173,21 @@ impl Retention {
     pub fn state(&self, batch: usize) -> MatrixState {
         let (keys, values) = self.spec.widths(self.dim);
         let ones = usize::from(self.spec.norm == RetentionNorm::Full);
-        MatrixState::new(batch * keys * (values / self.spec.heads + ones))
+        MatrixState::new(batch * keys * (values / self.spec.heads + ones), tails(self.convolution.as_ref(), batch))
     }
 
     fn recurrence(&self) -> Recurrence {
         let head_dim = self.spec.widths(self.dim).0 / self.spec.heads;
         Recurrence { scale: 1.0 / (head_dim as f32).sqrt(), normalise: false }
+    }
+
+    /// Rotated queries and keys, and values, `[batch, heads, tokens, width]`, and the gate `[batch, tokens, value_dim]`.
+    fn project(&self, x: Tensor<3>, positions: &[i32], past: Past<'_>) -> ([Tensor<4>; 3], Tensor<3>) {
+        let layers = [&self.query, &self.key, &self.value, &self.gate];
+        let [query, key, value, gate] = Linear::forward_each(layers, x);
+        let projected = convolve(self.convolution.as_ref(), [query, key, value], past);
+        let [query, key, value] = projected.map(|x| split_heads(x, self.spec.heads));
+        ([self.rotate(query, positions), self.rotate(key, positions), value], gate)
     }
 
     fn rotate(&self, x: Tensor<4>, positions: &[i32]) -> Tensor<4> {

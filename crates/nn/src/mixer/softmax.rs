@@ -9,6 +9,8 @@ use headwise_kernels::attention::{AttnSpec, Stats};
 use headwise_kernels::rope::Rope;
 use headwise_ops::host::{self, Host};
 
+use super::matrix_memory::offsets;
+use super::short_convolution::{Past, ShortConvolution, check_width, convolve};
 use super::{MixContext, Projected, Segment};
 use crate::Linear;
 use crate::norm::RmsNorm;
@@ -39,6 +41,9 @@ headwise_spec::method! {
         pub scale: Option<f32> = None,
         /// Scores become `softcap · tanh(score / softcap)`.
         pub softcap: Option<f32> = None,
+        /// Width of a causal depthwise convolution of queries, keys and values, followed by SiLU; none has none. Not
+        /// with a cache, which keeps keys and values only.
+        pub convolution: Option<usize> = None,
     }
 }
 
@@ -86,7 +91,7 @@ impl SoftmaxSpec {
             () if self.window == Some(0) => Err("window=0 hides every key: it must be at least 1".into()),
             () if self.rope().is_some_and(|rope| rope.theta <= 0.0) => Err("theta must be above 0".into()),
             () if self.softcap.is_some_and(|cap| cap <= 0.0) => Err("softcap must be above 0".into()),
-            () => Ok(()),
+            () => check_width(self.convolution),
         }
     }
 
@@ -143,6 +148,8 @@ pub struct Softmax {
     pub output: Linear,
     /// Norms of query and key heads, where the model has them.
     pub norms: Option<HeadNorms>,
+    /// Convolution of queries, keys and values, where there is one.
+    pub convolution: Option<ShortConvolution>,
     #[module(skip)]
     spec: SoftmaxSpec,
     #[module(skip)]
@@ -159,7 +166,13 @@ impl Softmax {
         let [query, key, value, output] = projections;
         let heads = spec.sizes(dim);
         let rope = spec.rope().map(|rope| rope.build(heads.head_dim));
-        Self { query, key, value, output, norms, heads, attention: spec.attention(dim), rope, spec }
+        let attention = spec.attention(dim);
+        Self { query, key, value, output, norms, convolution: None, heads, attention, rope, spec }
+    }
+
+    /// The same with a convolution of queries, keys and values.
+    pub fn with_convolution(self, convolution: Option<ShortConvolution>) -> Self {
+        Self { convolution, ..self }
     }
 
     /// Trainable weights at random.
@@ -174,7 +187,9 @@ impl Softmax {
         ];
         let norm = || RmsNorm::new(head_dim, epsilon, device);
         let norms = spec.qk_norm.then(|| HeadNorms { query: norm(), key: norm() });
-        Self::new(spec, dim, projections, norms)
+        let channels = [queries, keys, keys];
+        let convolution = spec.convolution.map(|width| ShortConvolution::random(width, channels, device));
+        Self::new(spec, dim, projections, norms).with_convolution(convolution)
     }
 
     /// How the mixer was built.
@@ -191,8 +206,16 @@ impl Softmax {
     }
 
     /// Mixes `x` `[batch, tokens, dim]`; returns the same shape. With a cache, `batch` is 1 and tokens are rows.
+    ///
+    /// # Panics
+    /// If there are a cache and a convolution: the cache keeps keys and values, not what a convolution needs of the last tokens.
     pub fn forward(&self, x: Tensor<3>, ctx: &mut MixContext<'_>) -> Tensor<3> {
-        let [query, key, value] = Linear::forward_each([&self.query, &self.key, &self.value], x);
+        let tokens = x.dims()[1];
+        let mut projected = Linear::forward_each([&self.query, &self.key, &self.value], x);
+        if let Some(convolution) = &self.convolution {
+            projected = convolve(Some(convolution), projected, Past::Nothing(&offsets(ctx, tokens)));
+        }
+        let [query, key, value] = projected;
         let query = self.heads_normed(query, self.heads.heads, |norms| &norms.query);
         let key = self.heads_normed(key, self.heads.kv_heads, |norms| &norms.key);
         let mixed = match ctx.cache.as_deref_mut() {

@@ -6,4 +6,5 @@ mod cross_entropy;
 mod element_wise;
 mod linear_recurrence;
 mod rope;
+mod short_convolution;
 mod training;

@@ -9,6 +9,7 @@ use headwise_nn::block::{BlockSpec, Norms};
 use headwise_nn::channel::ChannelSpec;
 use headwise_nn::mixer::MixerSpec;
 use headwise_nn::norm::NormSpec;
+use headwise_nn::position::InputPositionSpec;
 use serde::{Deserialize, Serialize};
 
 use crate::data::{Bytes, SourceSpec, TokenizerSpec};
@@ -89,6 +90,9 @@ pub struct ModelSpec {
     /// Added to the mean square in every norm.
     #[serde(default = "default_epsilon")]
     pub epsilon: f64,
+    /// Vectors that say where tokens stand, added to those of the tokens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub position: Option<InputPositionSpec>,
     /// The output head is the embedding.
     #[serde(default)]
     pub tied: bool,
@@ -143,6 +147,7 @@ impl ModelSpec {
             context: self.context,
             epsilon: self.epsilon,
             embedding_scale: self.embedding_scale,
+            position: self.position.clone(),
             tied: self.tied,
             final_norm: true,
             final_softcap: None,
@@ -369,6 +374,17 @@ mod tests {
     }
 
     #[test]
+    fn vectors_of_positions_are_read() {
+        let text = SMALL.replace("context = 64", "context = 64\n        position = \"sinusoidal(scale=0.02)\"");
+        let spec = TrainSpec::parse(&text).unwrap();
+        let position = spec.model.decoder(129).position.expect("a position");
+        assert_eq!(position.to_string(), "sinusoidal(scale=0.02)");
+        assert_eq!(TrainSpec::parse(&toml::to_string(&spec).unwrap()).unwrap(), spec);
+        let error = TrainSpec::parse(&text.replace("sinusoidal(scale=0.02)", "learnt")).unwrap_err().to_string();
+        assert!(error.contains("did you mean `learned`?"), "{error}");
+    }
+
+    #[test]
     fn mistakes_are_named_with_their_line_and_the_nearest_key() {
         let error = |from: &str, to: &str| TrainSpec::parse(&SMALL.replace(from, to)).unwrap_err().to_string();
         let unknown = error("context = 64", "contex = 64");
@@ -390,6 +406,7 @@ mod tests {
     #[test]
     fn keys_left_alone_do_not_change_the_hash() {
         let text = toml::to_string(&TrainSpec::parse(SMALL).unwrap()).unwrap();
-        assert!(!text.contains("objective") && !text.contains("loss") && !text.contains("family"), "{text}");
+        let mut absent = ["objective", "loss", "family", "[model.position]", "convolution"].into_iter();
+        assert!(absent.all(|key| !text.contains(key)), "{text}");
     }
 }

@@ -36,6 +36,7 @@ impl Frame {
             dim: self.dim,
             context: self.context,
             epsilon: 1e-6,
+            position: None,
             tied: false,
             embedding_scale: None,
             layers: vec![LayerSpec {
@@ -94,7 +95,17 @@ mod tests {
             let wanted = frame.parameters().unwrap();
             // Four square projections, a gated layer of twice the width, two norms; embedding, head, and the last norm.
             assert_eq!(wanted, layers * (10 * dim * dim + 2 * dim) + 2 * 129 * dim + dim);
-            for text in ["softmax", "softmax(kv_heads=1)", "linear_attention", "retention", "gla"] {
+            for text in [
+                "softmax",
+                "softmax(kv_heads=1)",
+                "softmax(convolution=4)",
+                "linear_attention",
+                "linear_attention(convolution=3)",
+                "retention",
+                "retention(convolution=3)",
+                "gla",
+                "gla(convolution=4)",
+            ] {
                 let mixer = mixer(text);
                 let found = frame.decoder(&mixer, frame.hidden(&mixer, wanted).unwrap()).unwrap().num_params();
                 assert!((found as f64 / wanted as f64 - 1.0).abs() <= TOLERANCE, "{text}: {found} and {wanted}");

@@ -1,5 +1,6 @@
 //! Running a plan: training every decoder, and testing it at every length.
 
+use std::ops::Range;
 use std::path::Path;
 use std::time::Instant;
 
@@ -36,13 +37,23 @@ struct Test {
 impl Plan {
     /// Trains and tests everything; the rows in the order of tasks, mixers, seeds and lengths. `said` is told how far it is.
     pub fn run(&self, said: &mut dyn FnMut(&Moment<'_>)) -> Result<Vec<MixerRow>, MixersError> {
+        self.run_seeds(0..self.comparison.seeds, said)
+    }
+
+    /// The same with these seeds.
+    pub(crate) fn run_seeds(
+        &self,
+        seeds: Range<u64>,
+        said: &mut dyn FnMut(&Moment<'_>),
+    ) -> Result<Vec<MixerRow>, MixersError> {
         let started = Instant::now();
+        let runs = self.subjects().count() as f64 * (seeds.end - seeds.start) as f64;
         let (mut rows, mut done) = (Vec::new(), 0);
         for contest in &self.contests {
             for subject in &contest.subjects {
-                for seed in 0..self.comparison.seeds {
+                for seed in seeds.clone() {
                     let mut said = |step: u64| {
-                        let share = (done as f64 + step as f64 / self.comparison.steps as f64) / self.runs() as f64;
+                        let share = (done as f64 + step as f64 / self.comparison.steps as f64) / runs;
                         let doing = format!("{} on {}, seed {seed}", subject.name, contest.name);
                         said(&Moment::new(&doing, share, started.elapsed()));
                     };
