@@ -207,7 +207,7 @@ mod tests {
             ("softmax(heads=2)", "", &[][..], true),
             ("softmax(heads=2)", "position = \"learned\"", &["position.weight"], false),
             ("softmax(heads=2)", "position = \"sinusoidal\"", &[], false),
-            ("softmax(heads=2, convolution=3)", "", &["blocks.0.mixer.convolution.query.weight"], false),
+            ("softmax(heads=2, convolution=3)", "", &["blocks.0.mixer.convolution.query"], false),
         ];
         for (mixer, position, more, llama) in cases {
             let (spec, read, names, found) = written(mixer, position);
