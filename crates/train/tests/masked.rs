@@ -26,12 +26,12 @@ fn gaps_are_filled_from_both_sides() {
         family = "encoder"
         dim = 32
         context = 32
-        layers = [{{ repeat = 2, mixer = "softmax(heads=2, causal=false, position=alibi)", channel = "gated(hidden=32)" }}]
+        layers = [{{ repeat = 2, mixer = "softmax(heads=2, causal=false)", channel = "gated(hidden=32)" }}]
         [data]
         sources = {source}
         [[stages]]
-        steps = 150
-        sequences = 16
+        steps = 250
+        sequences = 8
         length = 32
         [evaluation]
         sequences = 32
@@ -41,11 +41,11 @@ fn gaps_are_filled_from_both_sides() {
     let mut trainer = Trainer::new(TrainSpec::parse(&spec).unwrap(), folder.path()).unwrap();
     // Bytes and the mask.
     assert_eq!(trainer.model().spec().vocabulary, 257);
-    for _ in 0..150 {
+    for _ in 0..250 {
         trainer.step().unwrap();
     }
     // The commonest of 32 signs is right in about 4 %, one that sees the left side only in about half.
     let evaluation = trainer.evaluate().unwrap().unwrap();
-    assert!(evaluation.accuracy > 0.7, "{evaluation:?}");
+    assert!(evaluation.accuracy > 0.6, "{evaluation:?}");
     assert_eq!(evaluation.bits_per_byte, None);
 }
