@@ -5,6 +5,7 @@
 //! cannot do the task.
 
 mod l04;
+mod l14;
 mod record;
 mod t01;
 mod verdict;
@@ -89,7 +90,7 @@ pub struct Experiment {
 }
 
 /// Every experiment, by id.
-pub const EXPERIMENTS: &[Experiment] = &[l04::EXPERIMENT, t01::EXPERIMENT];
+pub const EXPERIMENTS: &[Experiment] = &[l04::EXPERIMENT, l14::EXPERIMENT, t01::EXPERIMENT];
 
 /// The experiment of the system `id`, in any case.
 pub fn find(id: &str) -> Option<&'static Experiment> {
