@@ -66,6 +66,7 @@ pub struct System {
 /// The recorded results of experiments, by system.
 const RECORDS: &[(&str, &str)] = &[
     ("L04", include_str!("../../../results/reproduce/L04.json")),
+    ("L14", include_str!("../../../results/reproduce/L14.json")),
     ("T01", include_str!("../../../results/reproduce/T01.json")),
 ];
 
