@@ -1,11 +1,13 @@
 //! `headwise list` and `headwise explain`
 
+use std::fmt::{self, Write};
+
 use clap::Args;
 use headwise::catalogue::{self, FamilyEntry, System};
 use headwise::lab::experiments;
 use headwise::spec::Signature;
 
-use super::Outcome;
+use super::{Outcome, show};
 
 /// What there is: methods by family, and the published systems they belong to.
 #[derive(Debug, Args)]
@@ -22,8 +24,7 @@ impl List {
     /// Runs the command.
     pub fn run(self) -> Outcome {
         if self.markdown {
-            print!("{}", catalogue::page());
-            return Ok(());
+            return show(&catalogue::page());
         }
         let families = catalogue::families();
         if let Some(wanted) = &self.family
@@ -32,20 +33,21 @@ impl List {
             let names: Vec<&str> = families.iter().map(|family| family.name).collect();
             return Err(format!("unknown family `{wanted}`: the families are {}", names.join(", ")).into());
         }
+        let mut page = String::new();
         for family in families.iter().filter(|family| self.family.as_deref().is_none_or(|name| name == family.name)) {
-            println!("{}", family.name);
+            writeln!(page, "{}", family.name)?;
             for method in &family.methods {
-                println!("  {:<20} {}", method.name, method.summary());
+                writeln!(page, "  {:<20} {}", method.name, method.summary())?;
             }
         }
         if self.family.is_none() {
-            println!("systems");
+            writeln!(page, "systems")?;
             for system in catalogue::systems() {
-                println!("  {:<5} {:<13} {}", system.id, catalogue::status(&system.id).name(), system.title);
+                writeln!(page, "  {:<5} {:<13} {}", system.id, catalogue::status(&system.id).name(), system.title)?;
             }
         }
-        println!("\nheadwise explain NAME tells more.");
-        Ok(())
+        writeln!(page, "\nheadwise explain NAME tells more.")?;
+        show(&page)
     }
 }
 
@@ -61,19 +63,14 @@ impl Explain {
     pub fn run(self) -> Outcome {
         let systems = catalogue::systems();
         if let Some(system) = systems.iter().find(|system| system.id.eq_ignore_ascii_case(&self.name)) {
-            print_system(system);
-            return Ok(());
+            return show(&system_page(system)?);
         }
         let families = catalogue::families();
         let named = |family: &FamilyEntry| family.methods.iter().find(|method| method.name == self.name).cloned();
         let found: Vec<_> = families.iter().filter_map(|family| Some((family.name, named(family)?))).collect();
-        for (index, (family, method)) in found.iter().enumerate() {
-            let apart = if index > 0 { "\n" } else { "" };
-            print!("{apart}");
-            print_method(method, family, &systems);
-        }
         if !found.is_empty() {
-            return Ok(());
+            let pages = found.iter().map(|(family, method)| method_page(method, family, &systems));
+            return show(&pages.collect::<Result<Vec<_>, _>>()?.join("\n"));
         }
         let names: Vec<String> =
             families.iter().flat_map(|family| &family.methods).map(|method| method.name.to_string()).collect();
@@ -88,30 +85,34 @@ impl Explain {
     }
 }
 
-fn print_system(system: &System) {
-    println!("{} {}\n{} ({})\nfamily: {}", system.id, system.title, system.paper, system.year, system.family);
-    println!("claims: {}", catalogue::status(&system.id).name());
+fn system_page(system: &System) -> Result<String, fmt::Error> {
+    let mut page = String::new();
+    writeln!(page, "{} {}\n{} ({})\nfamily: {}", system.id, system.title, system.paper, system.year, system.family)?;
+    writeln!(page, "claims: {}", catalogue::status(&system.id).name())?;
     for claim in experiments::find(&system.id).into_iter().flat_map(|experiment| experiment.claims) {
-        println!("  {} {} {}", claim.direction.sign(), claim.threshold, claim.text);
+        writeln!(page, "  {} {} {}", claim.direction.sign(), claim.threshold, claim.text)?;
     }
     for family in catalogue::families() {
         for method in family.methods.iter().filter(|method| system.methods.iter().any(|name| *name == method.name)) {
-            println!("  {:<20} {}", method.name, method.summary());
+            writeln!(page, "  {:<20} {}", method.name, method.summary())?;
         }
     }
+    Ok(page)
 }
 
-fn print_method(method: &Signature, family: &str, systems: &[System]) {
-    println!("{} ({family})\n\n{}", method.name, method.about.trim());
+fn method_page(method: &Signature, family: &str, systems: &[System]) -> Result<String, fmt::Error> {
+    let mut page = String::new();
+    writeln!(page, "{} ({family})\n\n{}", method.name, method.about.trim())?;
     if !method.parameters.is_empty() {
-        println!("\nparameters");
+        writeln!(page, "\nparameters")?;
     }
     for parameter in &method.parameters {
         let default =
             parameter.default.as_ref().map_or_else(|| "no default".to_owned(), |value| format!("default {value}"));
-        println!("  {:<10} {} ({}; {default})", parameter.name, parameter.doc.trim(), parameter.type_name);
+        writeln!(page, "  {:<10} {} ({}; {default})", parameter.name, parameter.doc.trim(), parameter.type_name)?;
     }
     for system in systems.iter().filter(|system| system.methods.iter().any(|name| *name == method.name)) {
-        println!("\nsystem {}: {} ({})", system.id, system.title, system.year);
+        writeln!(page, "\nsystem {}: {} ({})", system.id, system.title, system.year)?;
     }
+    Ok(page)
 }

@@ -18,6 +18,7 @@ mod tokenize;
 mod train;
 
 use std::error::Error;
+use std::io::Write;
 use std::path::Path;
 
 use clap::{Parser, Subcommand};
@@ -84,6 +85,14 @@ impl Cli {
             Command::Apply(command) => command.run(),
             Command::Bench(command) => command.run(),
         }
+    }
+}
+
+/// Prints a page; a reader who has seen enough of it may close it.
+fn show(page: &str) -> Outcome {
+    match std::io::stdout().lock().write_all(page.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
     }
 }
 
