@@ -281,10 +281,10 @@ mod tests {
         // The convolution keeps two tokens of queries, keys and values in four bytes each.
         let tails = |channels: u64| 2 * 2 * 4 * channels;
         assert_eq!(all[0], [48, 96, 192].map(|tokens| tokens * token + tails(3 * 64)));
-        // Four heads of a matrix 16 × 16 and its divisors in each layer; retention's values and the keys of GLA differ in width.
-        assert_eq!(all[1], [2 * 4 * 16 * 17 * 4 + tails(3 * 64); 3]);
-        assert_eq!(all[2], [2 * 4 * 16 * 32 * 4 + tails(4 * 64); 3]);
-        assert_eq!(all[3], [2 * 4 * 8 * 16 * 4 + tails(2 * 64); 3]);
+        // A matrix of 8 × 64, for linear attention with its divisors, in each layer; retention's values are twice as wide.
+        assert_eq!(all[1], [2 * 8 * 65 * 4 + tails(8 + 8 + 64); 3]);
+        assert_eq!(all[2], [2 * 8 * 128 * 4 + tails(8 + 8 + 128); 3]);
+        assert_eq!(all[3], [2 * 8 * 64 * 4 + tails(8 + 8 + 64); 3]);
     }
 
     #[test]
