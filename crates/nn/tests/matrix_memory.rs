@@ -1,10 +1,13 @@
 //! Mixers whose memory is a matrix: whole texts, step by step and packed side by side.
 
+mod packed;
+
 use burn::tensor::{Device, Distribution, Tensor};
 use headwise_nn::mixer::{
     FeatureMap, Gla, GlaSpec, LinearAttention, LinearAttentionSpec, MatrixState, MixContext, MixerSpec, Retention,
     RetentionNorm, RetentionSpec, Segment,
 };
+use packed::side_by_side;
 
 const DIM: usize = 32;
 
@@ -68,14 +71,7 @@ fn input(batch: usize, tokens: usize) -> Tensor<3> {
 
 /// A forward over sequences of these lengths, side by side.
 fn forward(mixer: &Mixer, x: Tensor<3>, lengths: &[usize]) -> Tensor<3> {
-    let positions: Vec<i32> = lengths.iter().flat_map(|&length| 0..length as i32).collect();
-    let mut start = 0;
-    let segment = |(sequence, &length): (usize, &usize)| {
-        start += length;
-        Segment { sequence, rows: start - length..start }
-    };
-    let segments: Vec<Segment> = lengths.iter().enumerate().map(segment).collect();
-    (mixer.forward)(x, &mut MixContext { positions: &positions, segments: &segments, layer: 0, cache: None })
+    side_by_side(lengths, |ctx| (mixer.forward)(x, ctx))
 }
 
 /// The largest difference relative to the largest value.

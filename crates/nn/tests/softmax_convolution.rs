@@ -1,7 +1,10 @@
 //! Softmax attention over queries, keys and values that are convolved first.
 
+mod packed;
+
 use burn::tensor::{Device, Distribution, Tensor};
-use headwise_nn::mixer::{MixContext, Segment, Softmax, SoftmaxSpec};
+use headwise_nn::mixer::{MixContext, Softmax, SoftmaxSpec};
+use packed::side_by_side;
 
 const DIM: usize = 16;
 
@@ -17,14 +20,7 @@ fn input(tokens: usize) -> Tensor<3> {
 
 /// A forward over sequences of these lengths, side by side.
 fn forward(mixer: &Softmax, x: Tensor<3>, lengths: &[usize]) -> Tensor<3> {
-    let positions: Vec<i32> = lengths.iter().flat_map(|&length| 0..length as i32).collect();
-    let mut start = 0;
-    let segment = |(sequence, &length): (usize, &usize)| {
-        start += length;
-        Segment { sequence, rows: start - length..start }
-    };
-    let segments: Vec<Segment> = lengths.iter().enumerate().map(segment).collect();
-    mixer.forward(x, &mut MixContext { positions: &positions, segments: &segments, layer: 0, cache: None })
+    side_by_side(lengths, |ctx| mixer.forward(x, ctx))
 }
 
 /// The largest difference in each row.

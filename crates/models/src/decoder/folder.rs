@@ -1,6 +1,5 @@
 //! A [`Decoder`] from a folder: a Hugging Face model, or one that [`Decoder::export`] wrote.
 
-use std::collections::HashSet;
 use std::path::Path;
 
 use burn::tensor::{Device, Tensor};
@@ -11,6 +10,7 @@ use headwise_nn::mixer::{Mixer, Softmax};
 use headwise_nn::{Embedding, Linear, named};
 use headwise_ops::host::{self, Host, contiguous};
 
+use super::asked::Asked;
 use super::{Decoder, DecoderSpec, LoadError, Precision, Weights};
 use crate::safetensors::{Checkpoint, Dtype};
 
@@ -36,9 +36,9 @@ impl Decoder {
     ) -> Result<Self, LoadError> {
         let spec: DecoderSpec =
             toml::from_str(description).map_err(|error| LoadError::Description(error.to_string()))?;
-        let mut tensors = Tensors { checkpoint, device, used: HashSet::new() };
+        let mut tensors = Tensors { asked: Asked::new(checkpoint), device };
         let mut model = named::fill(Self::random(spec, device)?, &mut tensors)?;
-        LoadError::check_unused("headwise.toml", checkpoint.names().filter(|name| !tensors.used.contains(*name)))?;
+        tensors.asked.check_unused("headwise.toml", |_| false)?;
         let halves = checkpoint.names().all(|name| checkpoint.tensor(name).is_ok_and(|t| t.dtype == Dtype::BF16));
         match weights {
             Weights::Trainable => {}
@@ -93,24 +93,17 @@ fn matrix(weight: Tensor<2>, precision: Precision) -> PackedMatrix {
     }
 }
 
-/// The tensors of a checkpoint, and which of them were asked for.
+/// Weights from a checkpoint.
 struct Tensors<'a> {
-    checkpoint: &'a Checkpoint,
+    asked: Asked<'a>,
     device: &'a Device,
-    used: HashSet<String>,
 }
 
 impl named::Source for Tensors<'_> {
     type Error = LoadError;
 
     fn weight<const D: usize>(&mut self, name: &str, shape: [usize; D]) -> Result<Tensor<D>, LoadError> {
-        if !self.checkpoint.contains(name) {
-            return Err(LoadError::missing(name));
-        }
-        let tensor = self.checkpoint.tensor(name)?;
-        LoadError::check_shape(name, &tensor.shape, &shape)?;
-        self.used.insert(name.to_owned());
-        let weight = host::tensor(tensor.to_f32()?, shape, self.device);
+        let weight = host::tensor(self.asked.find(name, &shape)?.to_f32()?, shape, self.device);
         Ok(if self.device.is_autodiff() { weight.require_grad() } else { weight })
     }
 }

@@ -5,17 +5,15 @@ mod config;
 mod keys;
 mod rotation;
 
-use std::cell::RefCell;
-use std::collections::HashSet;
 use std::path::Path;
 
 use burn::tensor::Device;
 use headwise_kernels::matrix::PackedMatrix;
 
+use super::asked::Asked;
 use super::load::{Loader, Names, Source, Weights, halves};
 use super::{Decoder, DecoderSpec, LoadError};
-use crate::safetensors::{Checkpoint, Dtype, TensorView};
-use architecture::Architecture;
+use crate::safetensors::{Checkpoint, Dtype};
 
 /// Names of the tensors, but for the norms around a layer's parts.
 pub(super) const NAMES: Names = Names {
@@ -61,7 +59,7 @@ impl Decoder {
         let (architecture, spec) = config::read(&config)?;
         let checkpoint = Checkpoint::open(directory)?;
         let tied = spec.tied;
-        let source = Tensors { checkpoint: &checkpoint, used: RefCell::default() };
+        let source = Asked::new(&checkpoint);
         let loader = Loader {
             source: &source,
             names: if architecture.gemma { &SANDWICH_NAMES } else { &NAMES },
@@ -71,53 +69,28 @@ impl Decoder {
             device,
         };
         let decoder = loader.decoder(spec)?;
-        source.check_unused(architecture, tied)?;
+        let head = format!("{}.weight", NAMES.head);
+        source.check_unused(architecture.model_type, |name| {
+            name.ends_with(FREQUENCIES) || tied && name == head && head_is_the_embedding(&checkpoint, &head)
+        })?;
         Ok(decoder)
     }
 }
 
-/// The tensors of a checkpoint, and which of them were asked for.
-struct Tensors<'a> {
-    checkpoint: &'a Checkpoint,
-    used: RefCell<HashSet<String>>,
-}
-
-impl Tensors<'_> {
-    fn find(&self, name: &str, shape: &[usize]) -> Result<&TensorView, LoadError> {
-        if !self.checkpoint.contains(name) {
-            return Err(LoadError::missing(name));
+/// Whether a head that a tied model stores as well says nothing new.
+fn head_is_the_embedding(checkpoint: &Checkpoint, head: &str) -> bool {
+    let embedding = format!("{}.weight", NAMES.embedding);
+    match (checkpoint.tensor(head), checkpoint.tensor(&embedding)) {
+        (Ok(head), Ok(embedding)) => {
+            head.dtype == embedding.dtype
+                && head.shape == embedding.shape
+                && head.blob.bytes() == embedding.blob.bytes()
         }
-        let tensor = self.checkpoint.tensor(name)?;
-        LoadError::check_shape(name, &tensor.shape, shape)?;
-        self.used.borrow_mut().insert(name.to_owned());
-        Ok(tensor)
-    }
-
-    fn check_unused(&self, architecture: &Architecture, tied: bool) -> Result<(), LoadError> {
-        let used = self.used.borrow();
-        let head = format!("{}.weight", NAMES.head);
-        let unused = |name: &&str| {
-            let copy = tied && **name == head && self.head_is_the_embedding(&head);
-            !(used.contains(*name) || name.ends_with(FREQUENCIES) || copy)
-        };
-        LoadError::check_unused(architecture.model_type, self.checkpoint.names().filter(unused))
-    }
-
-    /// Whether a head that a tied model stores as well says nothing new.
-    fn head_is_the_embedding(&self, head: &str) -> bool {
-        let embedding = format!("{}.weight", NAMES.embedding);
-        match (self.checkpoint.tensor(head), self.checkpoint.tensor(&embedding)) {
-            (Ok(head), Ok(embedding)) => {
-                head.dtype == embedding.dtype
-                    && head.shape == embedding.shape
-                    && head.blob.bytes() == embedding.blob.bytes()
-            }
-            _ => false,
-        }
+        _ => false,
     }
 }
 
-impl Source for Tensors<'_> {
+impl Source for Asked<'_> {
     fn floats(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, LoadError> {
         Ok(self.find(name, shape)?.to_f32()?)
     }

@@ -1,6 +1,7 @@
 //! Language models: one description, one module, for training and inference. An encoder is a [`Decoder`] of another family, whose layers
 //! see both sides.
 
+mod asked;
 mod error;
 mod export;
 mod folder;

@@ -91,11 +91,6 @@ impl Gla {
         Self { query, key, value, gate, decay_down, decay_up, output, norm, convolution: None, spec, dim }
     }
 
-    /// The same with a convolution of queries, keys and values.
-    pub fn with_convolution(self, convolution: Option<ShortConvolution>) -> Self {
-        Self { convolution, ..self }
-    }
-
     /// Trainable weights at random, for a spec that passes [`GlaSpec::check`].
     pub fn random(spec: GlaSpec, dim: usize, device: &Device) -> Self {
         let ((keys, values), rank) = (spec.widths(dim), spec.decay_rank);
@@ -111,7 +106,7 @@ impl Gla {
         ];
         let norm = RmsNorm::new(values / spec.heads, spec.epsilon, device);
         let convolution = spec.convolution.map(|width| ShortConvolution::random(width, [keys, keys, values], device));
-        Self::new(spec, dim, projections, norm).with_convolution(convolution)
+        Self { convolution, ..Self::new(spec, dim, projections, norm) }
     }
 
     /// How the mixer was built.

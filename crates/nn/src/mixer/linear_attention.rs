@@ -127,11 +127,6 @@ impl LinearAttention {
         Self { query, key, value, output, norm, convolution: None, spec, dim }
     }
 
-    /// The same with a convolution of queries, keys and values.
-    pub fn with_convolution(self, convolution: Option<ShortConvolution>) -> Self {
-        Self { convolution, ..self }
-    }
-
     /// Trainable weights at random, for a spec that passes [`LinearAttentionSpec::check`].
     pub fn random(spec: LinearAttentionSpec, dim: usize, device: &Device) -> Self {
         let (keys, values) = spec.widths(dim);
@@ -139,7 +134,7 @@ impl LinearAttention {
             .map(|(inputs, outputs)| Linear::random(inputs, outputs, false, device));
         let norm = spec.output_norm.then(|| RmsNorm::new(values / spec.heads, spec.epsilon, device));
         let convolution = spec.convolution.map(|width| ShortConvolution::random(width, [keys, keys, values], device));
-        Self::new(spec, dim, projections, norm).with_convolution(convolution)
+        Self { convolution, ..Self::new(spec, dim, projections, norm) }
     }
 
     /// How the mixer was built.

@@ -118,11 +118,6 @@ impl Retention {
         Self { query, key, value, gate, output, norm, convolution: None, rope, dim, decays, spec }
     }
 
-    /// The same with a convolution of queries, keys and values.
-    pub fn with_convolution(self, convolution: Option<ShortConvolution>) -> Self {
-        Self { convolution, ..self }
-    }
-
     /// Trainable weights at random, as published, for a spec that passes [`RetentionSpec::check`].
     pub fn random(spec: RetentionSpec, dim: usize, device: &Device) -> Self {
         let (keys, values) = spec.widths(dim);
@@ -137,7 +132,7 @@ impl Retention {
         let norm = RmsNorm::new(values / spec.heads, spec.epsilon, device);
         let convolution = spec.convolution.map(|width| ShortConvolution::random(width, [keys, keys, values], device));
         let projections = [query, key, value, gate, linear(values, dim, 0.5)];
-        Self::new(spec, dim, projections, norm).with_convolution(convolution)
+        Self { convolution, ..Self::new(spec, dim, projections, norm) }
     }
 
     /// How the mixer was built.

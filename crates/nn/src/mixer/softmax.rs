@@ -74,7 +74,7 @@ impl SoftmaxSpec {
     }
 
     /// Whether the parameters make sense together, whatever the model.
-    pub fn check_alone(&self) -> Result<(), String> {
+    fn check_alone(&self) -> Result<(), String> {
         let (heads, kv_heads) = (self.heads, self.kv_heads.unwrap_or(self.heads));
         match () {
             () if heads == 0 => Err("heads=0: it must be at least 1".into()),
@@ -170,11 +170,6 @@ impl Softmax {
         Self { query, key, value, output, norms, convolution: None, heads, attention, rope, spec }
     }
 
-    /// The same with a convolution of queries, keys and values.
-    pub fn with_convolution(self, convolution: Option<ShortConvolution>) -> Self {
-        Self { convolution, ..self }
-    }
-
     /// Trainable weights at random.
     pub fn random(spec: SoftmaxSpec, dim: usize, epsilon: f64, device: &Device) -> Self {
         let Heads { heads, kv_heads, head_dim } = spec.sizes(dim);
@@ -189,7 +184,7 @@ impl Softmax {
         let norms = spec.qk_norm.then(|| HeadNorms { query: norm(), key: norm() });
         let channels = [queries, keys, keys];
         let convolution = spec.convolution.map(|width| ShortConvolution::random(width, channels, device));
-        Self::new(spec, dim, projections, norms).with_convolution(convolution)
+        Self { convolution, ..Self::new(spec, dim, projections, norms) }
     }
 
     /// How the mixer was built.
