@@ -140,9 +140,16 @@ impl Engine {
         self.context
     }
 
-    /// Whether a text can have so many tokens.
-    pub fn check_length(&self, tokens: usize) -> Result<(), EngineError> {
-        let (context, trained) = (self.context, self.spec().context);
+    /// Whether `ids` can follow `before` tokens of a text.
+    pub fn check_text(&self, before: usize, ids: &[u32]) -> Result<(), EngineError> {
+        let DecoderSpec { vocabulary, context: trained, .. } = *self.spec();
+        let (tokens, context) = (before + ids.len(), self.context);
+        if ids.is_empty() {
+            return Err(EngineError::EmptyPrompt);
+        }
+        if let Some(&id) = ids.iter().find(|&&id| id as usize >= vocabulary) {
+            return Err(EngineError::UnknownToken { id, vocabulary });
+        }
         match self.spec().positions() {
             Some(positions) if tokens > positions => Err(EngineError::Positions { tokens, positions }),
             _ if tokens > context => Err(EngineError::ContextOverflow { tokens, context, trained }),

@@ -80,7 +80,7 @@ impl Engine {
         mut progress: impl FnMut(usize),
     ) -> Result<Logits, EngineError> {
         let mut logits = Logits::default();
-        self.check(sequence, ids)?;
+        self.check_text(sequence.tokens, ids)?;
         let mut read = 0;
         for chunk in ids.chunks(PROMPT_CHUNK) {
             read += chunk.len();
@@ -104,20 +104,9 @@ impl Engine {
     /// Every sequence gets what it would get alone, bit for bit. On an error nothing has changed.
     pub fn forward(&self, chunks: &mut [Chunk<'_>]) -> Result<Vec<Logits>, EngineError> {
         for chunk in chunks.iter() {
-            self.check(chunk.sequence, chunk.ids)?;
+            self.check_text(chunk.sequence.tokens, chunk.ids)?;
         }
         Ok(self.install(|| self.run(chunks)))
-    }
-
-    pub(crate) fn check(&self, sequence: &Sequence, ids: &[u32]) -> Result<(), EngineError> {
-        let vocabulary = self.spec().vocabulary;
-        if ids.is_empty() {
-            return Err(EngineError::EmptyPrompt);
-        }
-        if let Some(&id) = ids.iter().find(|&&id| id as usize >= vocabulary) {
-            return Err(EngineError::UnknownToken { id, vocabulary });
-        }
-        self.check_length(sequence.tokens + ids.len())
     }
 
     fn run(&self, chunks: &mut [Chunk<'_>]) -> Vec<Logits> {

@@ -38,7 +38,7 @@ impl<'a> SharedPrefill<'a> {
         self.states.truncate(reused + 1);
         self.ids.truncate(reused * PROMPT_CHUNK);
         let mut state = self.states[reused].clone();
-        self.engine.check(&state, &ids[self.ids.len()..])?;
+        self.engine.check_text(state.tokens, &ids[self.ids.len()..])?;
         let mut before = state.clone();
         let mut logits = Logits::default();
         progress(self.ids.len());

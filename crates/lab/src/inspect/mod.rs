@@ -40,7 +40,7 @@ pub fn inspect(
     ids: &[u32],
     progress: impl FnMut(usize) + Send,
 ) -> Result<Inspection, EngineError> {
-    check(engine, ids)?;
+    engine.check_text(0, ids)?;
     let (_, layers) = engine.install(|| run(engine, ids, progress));
     Ok(Inspection::new(model, ids, &layers))
 }
@@ -83,17 +83,6 @@ impl Inspection {
         };
         order.into_iter().take(count).map(row).collect()
     }
-}
-
-fn check(engine: &Engine, ids: &[u32]) -> Result<(), EngineError> {
-    let vocabulary = engine.spec().vocabulary;
-    if ids.is_empty() {
-        return Err(EngineError::EmptyPrompt);
-    }
-    if let Some(&id) = ids.iter().find(|&&id| id as usize >= vocabulary) {
-        return Err(EngineError::UnknownToken { id, vocabulary });
-    }
-    engine.check_length(ids.len())
 }
 
 /// The residual stream after the last layer, `[1, tokens, dim]`, and what every layer did.
