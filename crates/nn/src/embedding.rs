@@ -25,9 +25,13 @@ pub struct Table {
 }
 
 impl Embedding {
-    /// A trainable table, normal with standard deviation 0.02.
+    /// Standard deviation of the elements of a random table.
+    pub const DEVIATION: f32 = 0.02;
+
+    /// A trainable table, normal with standard deviation [`DEVIATION`](Self::DEVIATION).
     pub fn random(vocabulary: usize, dim: usize, device: &Device) -> Self {
-        let weight = Tensor::random([vocabulary, dim], Distribution::Normal(0.0, 0.02), device);
+        let normal = Distribution::Normal(0.0, Self::DEVIATION.into());
+        let weight = Tensor::random([vocabulary, dim], normal, device);
         Self::Float(Table { weight: Param::from_tensor(weight) })
     }
 

@@ -17,5 +17,6 @@ pub mod optimiser;
 pub mod schedule;
 pub mod scores;
 pub mod spec;
+pub mod start;
 pub mod trainer;
 pub mod world;

@@ -15,6 +15,7 @@ mod mixture;
 mod needle;
 mod permutation;
 mod recall;
+mod repeated_text;
 mod task;
 mod text;
 mod token_file;
@@ -34,6 +35,7 @@ pub use needle::Needle;
 pub use recall::{
     CopyingSpec, InductionSpec, KeyValueRecallSpec, MultiQueryRecallSpec, PhoneBookSpec, SelectiveCopyingSpec,
 };
+pub use repeated_text::RepeatedText;
 pub use text::Text;
 pub use token_file::{Tokens, Written, write_tokens};
 
@@ -43,6 +45,7 @@ headwise_spec::family! {
     /// A source of documents.
     pub enum SourceSpec: "source" {
         text => Text,
+        repeated_text => RepeatedText,
         tokens => Tokens,
         needle => Needle,
         multi_query_recall => MultiQueryRecallSpec,
@@ -66,6 +69,7 @@ macro_rules! of_method {
     ($source:expr, $method:ident => $value:expr) => {
         match $source {
             SourceSpec::Text($method) => $value,
+            SourceSpec::RepeatedText($method) => $value,
             SourceSpec::Tokens($method) => $value,
             SourceSpec::Needle($method) => $value,
             SourceSpec::MultiQueryRecallSpec($method) => $value,
@@ -179,7 +183,7 @@ mod tests {
     #[test]
     fn tasks_ask_within_their_length_and_vocabulary() {
         let tasks = tasks();
-        assert_eq!(tasks.len(), SourceSpec::names().len() - 3, "all but texts, tokens and needles");
+        assert_eq!(tasks.len(), SourceSpec::names().len() - 4, "all but texts, tokens and needles");
         for task in tasks {
             let (name, vocabulary) = (task.name(), task.vocabulary().unwrap());
             for index in 0..3 {

@@ -17,6 +17,7 @@ use crate::loss::Loss;
 use crate::objective::ObjectiveSpec;
 use crate::optimiser::OptimiserSpec;
 use crate::schedule::Schedule;
+use crate::start::StartSpec;
 
 pub use error::SpecError;
 use error::with_nearest;
@@ -99,6 +100,9 @@ pub struct ModelSpec {
     /// Token vectors are multiplied by this: at the start they have a standard deviation of 0.02, far less than what layers add.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub embedding_scale: Option<f32>,
+    /// The weights that training starts from.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub start: StartSpec,
     /// The layers, first to last.
     pub layers: Vec<LayerSpec>,
 }

@@ -42,6 +42,9 @@ pub enum TrainError {
     /// The model cannot learn the objective.
     #[error("`objective`: {0}")]
     Objective(String),
+    /// The model cannot start from such weights.
+    #[error("`model.start`: {0}")]
+    Start(String),
     /// The texts held out have nothing to predict.
     #[error("`evaluation` has nothing to predict: its sequences are too short, or no token has a weight")]
     NothingHeldOut,

@@ -66,6 +66,7 @@ impl Trainer {
         let described = spec.model.decoder(texts.max(objective.vocabulary()));
         objective.check_vocabulary(described.vocabulary).map_err(TrainError::Objective)?;
         let model = draw(described, spec.seed, &device)?;
+        let model = spec.model.start.apply(model, &device).map_err(TrainError::Start)?;
         let optimiser = spec.optimiser.build(&model);
         let hash = checkpoint::hash(toml::to_string(&spec).expect("a spec is plain data").as_bytes());
         Ok(Self {

@@ -8,6 +8,7 @@ use headwise_nn::channel::GatedSpec;
 use headwise_nn::mixer::{MixerSpec, SoftmaxSpec};
 use headwise_nn::norm::NormSpec;
 use headwise_train::spec::{LayerSpec, ModelSpec};
+use headwise_train::start::StartSpec;
 
 use super::MixersError;
 
@@ -39,6 +40,7 @@ impl Frame {
             position: None,
             tied: false,
             embedding_scale: None,
+            start: StartSpec::default(),
             layers: vec![LayerSpec {
                 repeat: self.layers,
                 mixer: mixer.clone(),
