@@ -72,7 +72,8 @@ pub(crate) fn places(model: &DecoderSpec) -> impl Iterator<Item = Place> {
 impl Engine {
     /// Reads all of `ids` as the rest of the prompt of `sequence`; returns the scores after the last token.
     ///
-    /// `progress` is told how many tokens have been read after every chunk.
+    /// A policy that reads only a part of prompts chooses it here. `progress` is told how many tokens have been read after every
+    /// chunk.
     pub fn prefill(
         &self,
         sequence: &mut Sequence,
@@ -81,6 +82,8 @@ impl Engine {
     ) -> Result<Logits, EngineError> {
         let mut logits = Logits::default();
         self.check_text(sequence.tokens, ids)?;
+        let kept = sequence.choose_tokens(self, ids)?;
+        let ids = kept.as_deref().unwrap_or(ids);
         let mut read = 0;
         for chunk in ids.chunks(PROMPT_CHUNK) {
             read += chunk.len();
@@ -112,7 +115,9 @@ impl Engine {
     fn run(&self, chunks: &mut [Chunk<'_>]) -> Vec<Logits> {
         let batch = Batch::new(chunks);
         let mut x = self.model.embed(&batch.ids, &batch.positions, &self.device);
-        for (index, place) in places(self.spec()).enumerate() {
+        // A sequence that is read only to choose tokens has the stores of the first layers.
+        let layers = chunks.iter().map(|chunk| chunk.sequence.layers.len()).min().unwrap_or(0);
+        for (index, place) in places(self.spec()).enumerate().take(layers) {
             let mut cache = Stores { chunks };
             let mut ctx = MixContext {
                 positions: &batch.positions,

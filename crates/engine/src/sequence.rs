@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use headwise_kernels::kv::StoreBytes;
+use headwise_kernels::kv::{Codec, StoreBytes};
 use headwise_models::decoder::DecoderSpec;
 
-use crate::cache::{CachePolicy, LayerStore};
+use crate::cache::{CachePolicy, LayerStore, Needs};
+use crate::{Engine, EngineError};
 
 /// The state of one text. A clone is a fork: pages are shared until one side writes.
 #[derive(Clone, Debug)]
@@ -27,6 +28,25 @@ impl Sequence {
             prompt_ended: false,
             peak_bytes: 0,
         }
+    }
+
+    /// A text of which the first `layers` layers are read, each with what `needs` names.
+    pub(crate) fn partial(model: &DecoderSpec, codec: Codec, needs: Needs, layers: usize) -> Self {
+        let policy = CachePolicy::gathering(codec, needs);
+        let mut sequence = Self::new(model, &policy);
+        sequence.layers.truncate(layers);
+        sequence
+    }
+
+    /// The tokens of `ids` that the policy reads, if it reads only a part of a text's first prompt.
+    pub(crate) fn choose_tokens(&mut self, engine: &Engine, ids: &[u32]) -> Result<Option<Vec<u32>>, EngineError> {
+        let Some(filter) = self.policy.filter() else { return Ok(None) };
+        if self.tokens > 0 {
+            return Ok(None);
+        }
+        let chosen = filter.choose(engine, ids, self.policy.codec())?;
+        self.peak_bytes = self.peak_bytes.max(chosen.peak_bytes);
+        Ok(Some(chosen.tokens.iter().map(|&token| ids[token]).collect()))
     }
 
     /// Tokens of text so far; the position of the next one.

@@ -7,6 +7,7 @@ use burn::tensor::Device;
 use headwise_kernels::profile;
 use headwise_models::chat::{ChatTemplate, ChatTemplateError, Message};
 use headwise_models::decoder::{Decoder, LoadError, Weights};
+use headwise_models::embedded;
 use headwise_models::gguf::Gguf;
 use headwise_models::tokenizer::{Encode, TokenKind, Tokenizer, TokenizerError};
 
@@ -41,6 +42,9 @@ pub enum TextError {
     /// The chat template failed, or there is none.
     #[error(transparent)]
     Template(#[from] ChatTemplateError),
+    /// A retriever does not fit the model.
+    #[error("{0}")]
+    Retriever(String),
 }
 
 /// A model with its tokenizer and, where it has one, its chat template.
@@ -63,6 +67,12 @@ impl TextModel {
         } else {
             Self::open_gguf(path, weights, threads)
         }
+    }
+
+    /// The model that comes with the program.
+    pub fn embedded(weights: Weights, threads: usize) -> Result<Self, TextError> {
+        let model = embedded::decoder(weights, &Device::flex()).map_err(EngineError::from)?;
+        Self::new(model, embedded::tokenizer()?, None, Some(OsStr::new(embedded::NAME)), threads)
     }
 
     fn open_gguf(path: &Path, weights: Weights, threads: usize) -> Result<Self, TextError> {

@@ -2,7 +2,9 @@
 
 mod small;
 
-use headwise_engine::{Chunk, Logits, Sequence, Wanted};
+use headwise_engine::{
+    Chunk, EngineError, Generation, Logits, Prompt, Sampler, Sequence, Wanted, Writing, generate, generate_all,
+};
 use small::*;
 
 /// A sequence, the prompt it has left, and the tokens to write after it.
@@ -104,4 +106,62 @@ fn threads_change_nothing() {
         assert!(found == expected, "{text}");
         assert_eq!(positions(&also_kept), positions(&kept), "{text}");
     }
+}
+
+#[test]
+fn packed_prompts_are_read_as_each_alone() {
+    let engine = engine(2);
+    let lengths = [1, 700, 33, 513, 512, 90, 1, 257];
+    let policies = ["full", "snapkv(budget=40, window=8, when=chunk)", "h2o(budget=30) + int8"];
+    for policy_text in policies {
+        let policy = policy(policy_text);
+        let prompts: Vec<Vec<u32>> = lengths.iter().zip(1..).map(|(&length, seed)| ids(seed, length)).collect();
+        let mut alone: Vec<Sequence> = prompts.iter().map(|_| engine.sequence(&policy).unwrap()).collect();
+        let mut packed = alone.clone();
+        let expected: Vec<Logits> = alone
+            .iter_mut()
+            .zip(&prompts)
+            .map(|(sequence, prompt)| engine.prefill(sequence, prompt, |_| {}).unwrap())
+            .collect();
+        let mut read = Vec::new();
+        let mut items: Vec<Prompt<'_>> =
+            packed.iter_mut().zip(&prompts).map(|(sequence, ids)| Prompt { sequence, ids }).collect();
+        assert!(engine.prefill_all(&mut items, |tokens| read.push(tokens)).unwrap() == expected, "{policy_text}");
+        assert_eq!(read.last(), Some(&lengths.iter().sum()));
+        for (alone, packed) in alone.iter_mut().zip(&mut packed) {
+            assert_eq!(alone.bytes(), packed.bytes());
+            assert!(engine.step(alone, 3).unwrap() == engine.step(packed, 3).unwrap(), "{policy_text}");
+        }
+    }
+}
+
+#[test]
+fn a_prompt_that_cannot_be_read_leaves_all_others_alone() {
+    let engine = engine(1);
+    let mut sequences = vec![engine.sequence(&policy("full")).unwrap(); 2];
+    let prompts = [ids(1, 9), vec![VOCABULARY as u32]];
+    let mut items: Vec<Prompt<'_>> =
+        sequences.iter_mut().zip(&prompts).map(|(sequence, ids)| Prompt { sequence, ids }).collect();
+    assert!(matches!(engine.prefill_all(&mut items, |_| {}), Err(EngineError::UnknownToken { .. })));
+    assert!(sequences.iter().all(|sequence| sequence.tokens() == 0));
+}
+
+#[test]
+fn texts_written_together_are_those_written_alone() {
+    let engine = engine(2);
+    let prompts: Vec<Vec<u32>> = [5, 60, 1, 17].into_iter().zip(20..).map(|(length, seed)| ids(seed, length)).collect();
+    let generation = Generation { tokens: 30, stop: vec![7, 31] };
+    let sampler = |index: usize| Sampler::new(1.0, 0, 0.9, index as u64);
+    let policy = policy("snapkv(budget=24, window=8)");
+    let mut together: Vec<Writing> = (0..prompts.len())
+        .map(|index| Writing::new(engine.sequence(&policy).unwrap(), prompts[index].clone(), sampler(index)))
+        .collect();
+    generate_all(&engine, &mut together, &generation, |_| {}).unwrap();
+    for (index, writing) in together.iter().enumerate() {
+        let mut sequence = engine.sequence(&policy).unwrap();
+        let alone = generate(&engine, &mut sequence, &prompts[index], &generation, &mut sampler(index), |_| true);
+        let alone = alone.unwrap();
+        assert_eq!((writing.written(), writing.stopped()), (&alone.ids[..], alone.stopped));
+    }
+    assert!(together.iter().any(Writing::stopped) && together.iter().any(|writing| !writing.stopped()));
 }

@@ -1,6 +1,7 @@
 //! What there is: the families of methods, and the published systems they belong to.
 
 use headwise_engine::cache::CacheMethod;
+use headwise_engine::retrieve::Retriever;
 use headwise_lab::components::Op;
 use headwise_lab::experiments::{self, Status};
 use headwise_nn::channel::ChannelSpec;
@@ -12,6 +13,7 @@ use headwise_train::loss::Loss;
 use headwise_train::objective::ObjectiveSpec;
 use headwise_train::optimiser::OptimiserSpec;
 use headwise_train::schedule::Schedule;
+use headwise_train::start::StartSpec;
 use serde::Deserialize;
 
 /// A family of interchangeable methods.
@@ -26,6 +28,7 @@ pub struct FamilyEntry {
 pub fn families() -> Vec<FamilyEntry> {
     vec![
         entry::<CacheMethod>(),
+        entry::<Retriever>(),
         entry::<MixerSpec>(),
         entry::<PositionSpec>(),
         entry::<InputPositionSpec>(),
@@ -37,6 +40,7 @@ pub fn families() -> Vec<FamilyEntry> {
         entry::<Schedule>(),
         entry::<TokenizerSpec>(),
         entry::<SourceSpec>(),
+        entry::<StartSpec>(),
         entry::<Op>(),
     ]
 }
@@ -65,6 +69,9 @@ pub struct System {
 
 /// The recorded results of experiments, by system.
 const RECORDS: &[(&str, &str)] = &[
+    ("I07", include_str!("../../../results/reproduce/I07.json")),
+    ("I08", include_str!("../../../results/reproduce/I08.json")),
+    ("I12", include_str!("../../../results/reproduce/I12.json")),
     ("L04", include_str!("../../../results/reproduce/L04.json")),
     ("L14", include_str!("../../../results/reproduce/L14.json")),
     ("T01", include_str!("../../../results/reproduce/T01.json")),

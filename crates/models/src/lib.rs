@@ -2,6 +2,7 @@
 
 pub mod chat;
 pub mod decoder;
+pub mod embedded;
 pub mod gguf;
 pub mod mapped;
 pub mod pull;

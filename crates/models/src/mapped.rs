@@ -1,4 +1,4 @@
-//! Read-only bytes shared by everything that points into them: a mapped file, or a buffer in memory.
+//! Read-only bytes shared by everything that points into them: a mapped file, a buffer in memory, or a part of the program.
 //!
 //! Weights are never copied out of their file: a [`Blob`] names a range of a [`Mapped`] and keeps the mapping alive.
 
@@ -20,6 +20,7 @@ pub struct Mapped {
 enum Backing {
     File(Mmap),
     Memory(Vec<u8>),
+    Program(&'static [u8]),
 }
 
 impl Mapped {
@@ -42,11 +43,17 @@ impl Mapped {
         Ok(Self { backing: Arc::new(Backing::File(map(&file)?)) })
     }
 
+    /// Bytes that are part of the program.
+    pub fn from_static(bytes: &'static [u8]) -> Self {
+        Self { backing: Arc::new(Backing::Program(bytes)) }
+    }
+
     /// All the bytes.
     pub fn bytes(&self) -> &[u8] {
         match &*self.backing {
             Backing::File(map) => map,
             Backing::Memory(bytes) => bytes,
+            Backing::Program(bytes) => bytes,
         }
     }
 
@@ -68,6 +75,7 @@ impl fmt::Debug for Mapped {
         let kind = match &*self.backing {
             Backing::File(_) => "file",
             Backing::Memory(_) => "memory",
+            Backing::Program(_) => "program",
         };
         write!(f, "Mapped({kind}, {} bytes)", self.bytes().len())
     }

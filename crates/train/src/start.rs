@@ -6,8 +6,9 @@ use std::convert::Infallible;
 use burn::tensor::{Device, Tensor};
 use headwise_models::decoder::{Decoder, DecoderSpec};
 use headwise_nn::Embedding;
-use headwise_nn::mixer::SoftmaxSpec;
+use headwise_nn::block::{BlockSpec, Norms};
 use headwise_nn::named::{self, Named};
+use headwise_nn::norm::NormSpec;
 use headwise_nn::position::{Nope, PositionSpec};
 use headwise_ops::host;
 
@@ -60,42 +61,39 @@ const LAST_NORM: f32 = 0.25;
 /// How much more the copied token counts than the one that is read.
 const COPY: f32 = 4.0;
 
+/// What a model must be.
+const NEEDED: &str = "needs a decoder with tied token vectors and RMSNorm before each part, whose first layers are twice \
+                      softmax(window=2, position=nope) and once softmax(position=nope), with heads of one width";
+
 impl InductionStart {
-    /// The heads' channels; an error if the circuit does not fit the model.
+    /// Channels of a head; an error if the circuit does not fit the model.
     fn head_dim(spec: &DecoderSpec) -> Result<usize, String> {
-        let softmax = |layer: usize, window| {
-            let layer = spec.layers.get(layer).ok_or("start=induction needs three layers")?;
-            let wanted = |softmax: &&SoftmaxSpec| {
-                softmax.window == window
-                    && softmax.position == PositionSpec::from(Nope {})
-                    && !softmax.qk_norm
-                    && softmax.convolution.is_none()
-            };
-            layer.mixer.softmax().filter(wanted).ok_or(
-                "start=induction needs a model that starts with two layers of softmax(window=2, position=nope) and one of \
-                 softmax(position=nope), without qk_norm and convolution",
-            )
+        let heads = |(layer, window)| {
+            let block: &BlockSpec = spec.layers.get(layer)?;
+            let softmax = block.mixer.softmax()?;
+            let plain = !softmax.qk_norm && softmax.convolution.is_none() && softmax.scale.is_none();
+            let seen = softmax.window == window && softmax.position == PositionSpec::from(Nope {});
+            (plain && seen).then(|| softmax.sizes(spec.dim))
         };
-        let widths = [(0, Some(2)), (1, Some(2)), (2, None)].map(|(layer, window)| {
-            let softmax = softmax(layer, window)?;
-            Ok::<_, &str>((softmax.sizes(spec.dim).head_dim, softmax.sizes(spec.dim).kv_heads))
-        });
-        let [first, second, third] = widths;
-        let ((code, _), (second, _), (third, kv_heads)) = (first?, second?, third?);
-        match code == second && code == third && spec.dim >= (2 + kv_heads) * code && spec.tied {
+        let [first, second, third] = [(0, Some(2)), (1, Some(2)), (2, None)].map(heads);
+        let normed = |block: &BlockSpec| block.norms == Norms::Pre && block.norm == NormSpec::Rms;
+        let fits =
+            spec.tied && spec.embedding_scale.is_none() && spec.position.is_none() && spec.layers.iter().all(normed);
+        let (Some(first), Some(second), Some(third), true) = (first, second, third, fits) else {
+            return Err(format!("induction {NEEDED}"));
+        };
+        let (code, needed) = (third.head_dim, (2 + third.kv_heads) * third.head_dim);
+        match (first.head_dim, second.head_dim) == (code, code) && spec.dim >= needed {
             true => Ok(code),
-            false => Err(format!(
-                "start=induction needs tied token vectors, heads of one width, and dim of at least {} of them: {} channels",
-                2 + kv_heads,
-                (2 + kv_heads) * code
-            )),
+            false => Err(format!("induction {NEEDED}, and here with at least {needed} channels: it has {}", spec.dim)),
         }
     }
 
     fn apply(&self, model: Decoder, device: &Device) -> Result<Decoder, String> {
         let spec = model.spec().clone();
         let code = Self::head_dim(&spec)?;
-        let mut weights = Weights(named::read(&model).into_iter().map(|weight| (weight.name.clone(), weight)).collect());
+        let mut weights =
+            Weights(named::read(&model).into_iter().map(|weight| (weight.name.clone(), weight)).collect());
         self.write(&mut weights, &spec, code);
         let mut source = Filled { weights, device };
         Ok(named::fill(model, &mut source).unwrap_or_else(|never: Infallible| match never {}))
@@ -108,7 +106,9 @@ impl InductionStart {
         let (last_two, last_three) = (vector, vector + code);
         for layer in 0..spec.layers.len() {
             for part in ["mixer.output", "channel.down"] {
-                weights.of(&format!("blocks.{layer}.{part}.weight")).values.fill(0.0);
+                if let Some(weight) = weights.0.get_mut(&format!("blocks.{layer}.{part}.weight")) {
+                    weight.values.fill(0.0);
+                }
             }
         }
         for row in weights.of("embedding.weight").values.chunks_exact_mut(dim) {
@@ -137,7 +137,7 @@ impl InductionStart {
         let gain = (self.gain / (code as f32).sqrt()).sqrt() * norms[2];
         let name = |part: &str| format!("blocks.2.mixer.{part}.weight");
         for kv_head in 0..heads.kv_heads {
-            let (query, key) = (kv_head * heads.heads / heads.kv_heads * code, kv_head * code);
+            let (query, key) = (kv_head * heads.group() * code, kv_head * code);
             weights.set(&name("query"), query, last_two, code, gain);
             weights.set(&name("key"), key, last_two, code, -gain);
             weights.add(&name("key"), key, last_three, code, 2.0 * gain);
@@ -184,5 +184,61 @@ impl named::Source for Filled<'_> {
 
     fn weight<const D: usize>(&mut self, name: &str, shape: [usize; D]) -> Result<Tensor<D>, Infallible> {
         Ok(host::tensor(self.weights.of(name).values.clone(), shape, self.device))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use headwise_nn::mixer::Segment;
+    use headwise_ops::host::{Host, contiguous};
+
+    use super::*;
+    use crate::model::draw;
+
+    const LAYERS: &str = r#"
+        vocabulary = 200
+        dim = 96
+        context = 64
+        epsilon = 1e-6
+        tied = true
+        final_norm = true
+        layers = [
+            { mixer = "softmax(heads=6, kv_heads=2, window=2, position=nope)", norms = "pre", norm = "rms", channel = "gated(hidden=32)" },
+            { mixer = "softmax(heads=6, kv_heads=2, window=2, position=nope)", norms = "pre", norm = "rms" },
+            { mixer = "softmax(heads=6, kv_heads=2, position=nope)", norms = "pre", norm = "rms" },
+            { mixer = "softmax(heads=6, kv_heads=2)", norms = "pre", norm = "rms", channel = "gated(hidden=32)" },
+        ]
+    "#;
+
+    fn started(text: &str) -> Result<Decoder, String> {
+        let device = Device::flex();
+        let model = draw(toml::from_str(text).unwrap(), 3, &device).unwrap();
+        StartSpec::from(InductionStart::default()).apply(model, &device)
+    }
+
+    /// The token that the model finds most likely after `ids`.
+    fn next(model: &Decoder, ids: &[u32]) -> u32 {
+        let positions: Vec<i32> = (0..ids.len() as i32).collect();
+        let segments = [Segment { sequence: 0, rows: 0..ids.len() }];
+        let hidden = model.hidden(ids, &positions, &segments, &Device::flex());
+        let scores = Host::new(contiguous(hidden.matmul(model.classifier().transpose()))).as_slice().to_vec();
+        let last = &scores[scores.len() - model.spec().vocabulary..];
+        (0..last.len()).max_by(|&a, &b| last[a].total_cmp(&last[b])).unwrap() as u32
+    }
+
+    #[test]
+    fn what_followed_two_tokens_follows_them_again() {
+        let model = started(LAYERS).unwrap();
+        let text: Vec<u32> = (0..50).map(|i| i * 37 % 200).collect();
+        let right = (3..48).filter(|&at| next(&model, &[&text[..], &text[at..at + 2]].concat()) == text[at + 2]);
+        assert!(right.count() >= 40);
+    }
+
+    #[test]
+    fn models_that_the_circuit_does_not_fit_are_refused() {
+        for (from, to) in [("tied = true", "tied = false"), ("window=2", "window=4"), ("dim = 96", "dim = 60")] {
+            let error = started(&LAYERS.replace(from, to)).unwrap_err();
+            assert!(error.contains("softmax(window=2, position=nope)"), "{error}");
+        }
     }
 }

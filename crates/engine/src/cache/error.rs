@@ -18,6 +18,14 @@ pub enum PolicyError {
         /// The second.
         second: String,
     },
+    /// Two methods choose the tokens of a prompt.
+    #[error("`{first}` and `{second}` both choose the tokens of a prompt: a cache takes one")]
+    TwoFilters {
+        /// The first.
+        first: String,
+        /// The second.
+        second: String,
+    },
     /// `full` beside a policy that evicts.
     #[error("`full` keeps every pair and `{other}` does not: name one of them")]
     FullAndEvicting {

@@ -1,7 +1,7 @@
 //! What stays in the key-value cache, and in which form.
 //!
-//! A cache is named by a chain of methods: evicting policies in the order they apply, and at most one storage codec,
-//! for example `snapkv(keep=0.25) + int8`. [`CachePolicy::parse`] reads it. An evicting policy is a file with one
+//! A cache is named by a chain of methods: at most one filter of prompts, evicting policies in the order they apply, and at most one
+//! storage codec, for example `snapkv(keep=0.25) + int8`. [`CachePolicy::parse`] reads it. An evicting policy is a file with one
 //! [`Evictor`]: it scores slots; [`evict`] does budgets, ties, sinks and windows for all of them.
 
 mod codecs;
@@ -9,11 +9,13 @@ mod error;
 mod evict;
 pub mod expected_attention;
 mod full;
+mod gemfilter;
 mod h2o;
 pub mod keydiff;
 pub mod knorm;
 mod limits;
 mod policy;
+mod prompt_filter;
 pub mod pyramidkv;
 mod query_moments;
 mod query_window;
@@ -35,12 +37,14 @@ pub use error::PolicyError;
 pub use evict::{Evictor, Plan, Protected};
 pub use expected_attention::ExpectedAttention;
 pub use full::Full;
+pub use gemfilter::GemFilter;
 pub use h2o::H2o;
 pub use keydiff::KeyDiff;
 pub use knorm::Knorm;
 pub use limits::{Limit, Limits, When};
 pub use policy::CachePolicy;
 pub(crate) use policy::{Place, Stage};
+pub use prompt_filter::{Chosen, PromptFilter};
 pub use pyramidkv::PyramidKv;
 pub use query_moments::{FIRST_QUERIES, QueryMoments};
 pub use query_window::QueryWindow;
@@ -64,6 +68,7 @@ headwise_spec::family! {
         keydiff => KeyDiff,
         expected_attention => ExpectedAttention,
         random => Random,
+        gemfilter => GemFilter,
         f32 => F32,
         f16 => F16,
         bf16 => Bf16,
@@ -80,6 +85,8 @@ pub enum Part {
     Nothing,
     /// An evicting policy.
     Evictor(Arc<dyn Evictor>),
+    /// What chooses the tokens of a prompt that are read.
+    Filter(Arc<dyn PromptFilter>),
     /// A storage format.
     Codec(Codec),
 }
@@ -98,6 +105,7 @@ impl CacheMethod {
             Self::KeyDiff(policy) => Part::evictor(policy),
             Self::ExpectedAttention(policy) => Part::evictor(policy),
             Self::Random(policy) => Part::evictor(policy),
+            Self::GemFilter(filter) => Part::Filter(Arc::new(filter.clone())),
             Self::F32(_) => Part::Codec(Codec::F32),
             Self::F16(_) => Part::Codec(Codec::F16),
             Self::Bf16(_) => Part::Codec(Codec::Bf16),

@@ -9,7 +9,9 @@ use headwise_nn::mixer::Heads;
 use headwise_spec::Family;
 
 use super::evict::evict;
-use super::{CacheMethod, Evictor, LayerStore, Limit, Limits, Needs, Part, Plan, PolicyError, StoreShape, When};
+use super::{
+    CacheMethod, Evictor, LayerStore, Limit, Limits, Needs, Part, Plan, PolicyError, PromptFilter, StoreShape, When,
+};
 use crate::engine::attention;
 
 /// One evicting policy with its shared parameters.
@@ -40,7 +42,10 @@ impl Step {
 #[derive(Clone, Debug)]
 pub struct CachePolicy {
     text: String,
+    filter: Option<Arc<dyn PromptFilter>>,
     steps: Vec<Step>,
+    /// What is gathered beside the needs of the steps.
+    needs: Needs,
     codec: Codec,
 }
 
@@ -55,10 +60,18 @@ impl CachePolicy {
     pub fn new(methods: &[CacheMethod]) -> Result<Self, PolicyError> {
         let mut steps: Vec<Step> = Vec::new();
         let mut codec: Option<(Codec, String)> = None;
+        let mut filter: Option<(Arc<dyn PromptFilter>, String)> = None;
         for method in methods {
             match method.part() {
                 Part::Nothing => {}
                 Part::Evictor(evictor) => steps.push(Step::new(evictor)?),
+                Part::Filter(new) => {
+                    if let Some((_, first)) = filter {
+                        return Err(PolicyError::TwoFilters { first, second: method.name().into() });
+                    }
+                    new.limits().map_err(PolicyError::Parameter)?;
+                    filter = Some((new, method.name().into()));
+                }
                 Part::Codec(new) => {
                     if let Some((_, first)) = codec {
                         return Err(PolicyError::TwoCodecs { first, second: method.name().into() });
@@ -68,13 +81,15 @@ impl CachePolicy {
             }
         }
         let full = methods.iter().any(|method| matches!(method, CacheMethod::Full(_)));
-        let other = methods.iter().find(|method| matches!(method.part(), Part::Evictor(_)));
+        let other = methods.iter().find(|method| matches!(method.part(), Part::Evictor(_) | Part::Filter(_)));
         if let (true, Some(other)) = (full, other) {
             return Err(PolicyError::FullAndEvicting { other: other.to_string() });
         }
         Ok(Self {
             text: headwise_spec::to_chain_text(methods),
+            filter: filter.map(|(filter, _)| filter),
             steps,
+            needs: Needs::default(),
             codec: codec.map_or(Codec::F16, |(codec, _)| codec),
         })
     }
@@ -82,12 +97,22 @@ impl CachePolicy {
     /// A policy of evictors that need not be [`CacheMethod`]s, called `text` in reports.
     pub fn custom(text: impl Into<String>, evictors: Vec<Arc<dyn Evictor>>, codec: Codec) -> Result<Self, PolicyError> {
         let steps = evictors.into_iter().map(Step::new).collect::<Result<_, _>>()?;
-        Ok(Self { text: text.into(), steps, codec })
+        Ok(Self { text: text.into(), steps, codec, ..Self::full() })
     }
 
     /// Keeps everything in half precision.
     pub fn full() -> Self {
-        Self { text: "full".into(), steps: Vec::new(), codec: Codec::F16 }
+        Self { text: "full".into(), filter: None, steps: Vec::new(), needs: Needs::default(), codec: Codec::F16 }
+    }
+
+    /// Keeps everything, stored as `codec`, and gathers `needs`.
+    pub(crate) fn gathering(codec: Codec, needs: Needs) -> Self {
+        Self { codec, needs, ..Self::full() }
+    }
+
+    /// What chooses the tokens of a prompt that are read.
+    pub(crate) fn filter(&self) -> Option<&Arc<dyn PromptFilter>> {
+        self.filter.as_ref()
     }
 
     /// A policy that gathers what all of `policies` need and keeps everything until the prompt ends; `None` if one of
@@ -97,7 +122,7 @@ impl CachePolicy {
         let alike = |policy: &&Self| policy.codec == codec && policy.waits_for_the_end();
         let texts: Vec<&str> = policies.iter().map(|policy| policy.text.as_str()).collect();
         let steps = policies.iter().flat_map(|policy| policy.steps.iter().cloned()).collect();
-        policies.iter().all(alike).then(|| Self { text: texts.join(" | "), steps, codec })
+        policies.iter().all(alike).then(|| Self { text: texts.join(" | "), steps, codec, ..Self::full() })
     }
 
     /// Whether pairs are ever evicted.
@@ -112,24 +137,29 @@ impl CachePolicy {
 
     /// Whether the prompt is read with full attention before anything is evicted, so that prefills can be shared.
     pub fn waits_for_the_end(&self) -> bool {
-        self.steps.iter().all(|step| step.limits.when == When::End)
+        self.filter.is_none() && self.steps.iter().all(|step| step.limits.when == When::End)
     }
 
     /// The share of pairs that is kept, where the policy states one.
     pub fn keep(&self) -> Option<f64> {
-        self.steps
-            .iter()
-            .filter_map(|step| match step.limits.limit {
+        self.limits()
+            .filter_map(|limits| match limits.limit {
                 Limit::Share(share) => Some(share),
                 _ => None,
             })
             .reduce(f64::min)
     }
 
+    /// What every part may keep.
+    fn limits(&self) -> impl Iterator<Item = Limits> {
+        let filter = self.filter.iter().filter_map(|filter| filter.limits().ok());
+        filter.chain(self.steps.iter().map(|step| step.limits.clone()))
+    }
+
     /// Checks the policy against a context of `context` tokens.
     pub fn check(&self, context: usize) -> Result<(), PolicyError> {
-        for step in &self.steps {
-            if let Limit::Pairs(budget) = step.limits.limit
+        for limits in self.limits() {
+            if let Limit::Pairs(budget) = limits.limit
                 && budget > context
             {
                 return Err(PolicyError::AboveContext { budget, context });
@@ -140,7 +170,7 @@ impl CachePolicy {
 
     /// Empty stores for every layer of `model`.
     pub(crate) fn stores(&self, model: &DecoderSpec) -> Vec<LayerStore> {
-        let needs = self.steps.iter().fold(Needs::default(), |needs, step| needs.union(step.evictor.needs()));
+        let needs = self.steps.iter().fold(self.needs, |needs, step| needs.union(step.evictor.needs()));
         let reindex = self.steps.iter().any(|step| step.limits.reindex);
         model
             .layers

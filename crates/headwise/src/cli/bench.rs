@@ -10,11 +10,13 @@ use headwise::models::pull;
 use indicatif::ProgressBar;
 
 use super::Outcome;
-use super::compare::DEFAULT_MODEL;
 use super::envelope::envelope;
 use super::model::Run;
 use super::output::Output;
 use super::progress::style;
+
+/// The model of `prefill` and `decode` if none is named.
+const DEFAULT_MODEL: &str = "smollm2-135m";
 
 /// How fast the kernels and a model are, beside what this machine can do.
 #[derive(Debug, Args)]

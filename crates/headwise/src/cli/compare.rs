@@ -10,6 +10,7 @@ use headwise::engine::TextModel;
 use headwise::lab::compare::cache::{CacheComparison, Subject, Suite, TOY_NOTE, toy_engine};
 use headwise::lab::report::ReportInput;
 use headwise::lab::{self, table};
+use headwise::models::embedded;
 
 use super::Outcome;
 use super::envelope::envelope;
@@ -17,8 +18,8 @@ use super::model::Run;
 use super::output::Report;
 use super::progress::Comparison;
 
-/// The model of a comparison that names none.
-pub(super) const DEFAULT_MODEL: &str = "smollm2-135m";
+/// Samples of the model that comes with the program: it is so small that there is time for many.
+const EMBEDDED_SAMPLES: usize = 10;
 
 /// Methods side by side: what each costs and gains.
 #[derive(Debug, Args)]
@@ -41,7 +42,7 @@ enum What {
 /// Key-value cache policies on one language model and one text.
 #[derive(Debug, Args)]
 struct Cache {
-    /// A model file, or a name that `pull` knows; SmolLM2-135M if not given
+    /// A model file, or a name that `pull` knows; the model that comes with the program if not given
     #[arg(long)]
     model: Option<String>,
     /// A text for perplexity, speed and haystacks; a long speech if not given
@@ -88,18 +89,20 @@ impl Compare {
 
 impl Cache {
     fn run(self) -> Outcome {
-        let mut comparison = CacheComparison {
-            suite: self.suite.parse()?,
+        let suite = self.suite.parse()?;
+        let embedded = self.model.is_none() && suite != Suite::Toy;
+        let comparison = CacheComparison {
+            suite,
             caches: self.cache.clone(),
             keep: self.keep.clone(),
             lengths: self.lengths.clone(),
-            samples: self.samples,
+            samples: self.samples.or(embedded.then_some(EMBEDDED_SAMPLES)),
             text: self.text()?,
             seed: self.seed,
         };
         let report = Report::open(&self.html, self.json.as_deref())?;
         let mut notes = Vec::new();
-        let model = self.model(&mut comparison, &mut notes)?;
+        let model = self.model(&comparison, &mut notes)?;
         let engine = match model {
             Some(_) => None,
             None => Some(toy_engine(self.run.threads)?),
@@ -130,26 +133,18 @@ impl Cache {
     /// The model to compare on; none stands for the built-in one, and `notes` then says why.
     fn model(
         &self,
-        comparison: &mut CacheComparison,
+        comparison: &CacheComparison,
         notes: &mut Vec<String>,
     ) -> Result<Option<TextModel>, Box<dyn Error>> {
         if comparison.suite == Suite::Toy && self.model.is_none() {
             notes.push(TOY_NOTE.into());
             return Ok(None);
         }
-        if let Some(name) = &self.model {
-            return Ok(Some(self.run.open(name)?));
+        if self.model.is_none() {
+            notes.push(embedded::NOTE.into());
+            eprintln!("{}", embedded::NOTE);
         }
-        match self.run.open(DEFAULT_MODEL) {
-            Ok(model) => Ok(Some(model)),
-            Err(error) => {
-                let note = format!("No language model could be had ({error}). Name one with --model.");
-                eprintln!("{note}\nComparing on the built-in model instead.");
-                notes.extend([note, TOY_NOTE.into()]);
-                comparison.suite = Suite::Toy;
-                Ok(None)
-            }
-        }
+        Ok(Some(self.run.open(self.model.as_deref().unwrap_or(embedded::NAME))?))
     }
 
     fn text(&self) -> Result<Option<String>, Box<dyn Error>> {

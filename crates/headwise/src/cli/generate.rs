@@ -1,28 +1,37 @@
 //! `headwise generate`
 
+use std::error::Error;
 use std::io::{Read, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use clap::Args;
 use headwise::engine::cache::CachePolicy;
-use headwise::engine::{Generated, Generation, Sampler, generate};
+use headwise::engine::{Generated, Generation, Sampler, TextError, TextModel, Writing, generate, generate_all};
 use headwise::kernels::profile;
 use headwise::lab;
+use headwise::models::embedded;
+use indicatif::ProgressBar;
 
 use super::Outcome;
 use super::model::Run;
+use super::progress::style;
 
 /// Continue a prompt with any cache policy.
 #[derive(Debug, Args)]
 pub struct Generate {
     /// A model file, or a name that `pull` knows
+    #[arg(default_value = embedded::NAME)]
     model: String,
     /// The prompt; `-` reads it from standard input
-    #[arg(short, long, conflicts_with = "prompt_file", required_unless_present = "prompt_file")]
+    #[arg(short, long, conflicts_with = "prompt_file", required_unless_present_any = ["prompt_file", "prompts"])]
     prompt: Option<String>,
     /// A file with the prompt
     #[arg(long)]
     prompt_file: Option<PathBuf>,
+    /// A file with a prompt on every line; all are read and continued together, and printed as lines of JSON
+    #[arg(long, conflicts_with_all = ["prompt", "prompt_file", "ids", "profile"])]
+    prompts: Option<PathBuf>,
     /// Cache policy, for example `snapkv(keep=0.25) + int8`
     #[arg(long, default_value = "full")]
     cache: String,
@@ -61,6 +70,9 @@ impl Generate {
     /// Runs the command.
     pub fn run(self) -> Outcome {
         let policy = CachePolicy::parse(&self.cache)?;
+        if let Some(path) = &self.prompts {
+            return self.run_all(&policy, path);
+        }
         let prompt = self.prompt_text()?;
         if prompt.is_empty() {
             return Err("the prompt is empty: it must have at least one character".into());
@@ -69,10 +81,10 @@ impl Generate {
         if self.profile {
             profile::start();
         }
-        let ids = if self.raw { model.encode(&prompt)? } else { model.encode_turn(&prompt, "")? };
+        let ids = self.encode(&model, &prompt)?;
         let mut sequence = model.engine.sequence(&policy)?;
-        let generation = Generation { tokens: self.tokens, stop: model.tokenizer.end_of_generation_ids().to_vec() };
-        let mut sampler = Sampler::new(self.temperature, self.top_k, self.top_p, self.seed);
+        let generation = self.generation(&model);
+        let mut sampler = self.sampler(0);
         let mut decoder = model.tokenizer.decoder();
         let mut out = std::io::stdout().lock();
         let mut written = Ok(());
@@ -104,7 +116,55 @@ impl Generate {
         Ok(())
     }
 
-    fn prompt_text(&self) -> Result<String, Box<dyn std::error::Error>> {
+    fn encode(&self, model: &TextModel, prompt: &str) -> Result<Vec<u32>, TextError> {
+        if self.raw { model.encode(prompt) } else { model.encode_turn(prompt, "") }
+    }
+
+    fn generation(&self, model: &TextModel) -> Generation {
+        Generation { tokens: self.tokens, stop: model.tokenizer.end_of_generation_ids().to_vec() }
+    }
+
+    /// The sampler of prompt number `index`; each draws for itself.
+    fn sampler(&self, index: u64) -> Sampler {
+        Sampler::new(self.temperature, self.top_k, self.top_p, self.seed.wrapping_add(index))
+    }
+
+    /// Continues every line of the file at `path`.
+    fn run_all(&self, policy: &CachePolicy, path: &Path) -> Outcome {
+        let text = super::read_text(path)?;
+        let prompts: Vec<&str> = text.lines().collect();
+        if let Some(line) = prompts.iter().position(|prompt| prompt.is_empty()) {
+            return Err(format!("line {} of {} is empty: every line must be a prompt", line + 1, path.display()).into());
+        }
+        if prompts.is_empty() {
+            return Err(format!("{} is empty: it must have a prompt on every line", path.display()).into());
+        }
+        let model = self.run.open(&self.model)?;
+        let writing = |(index, prompt): (usize, &&str)| {
+            Ok(Writing::new(model.engine.sequence(policy)?, self.encode(&model, prompt)?, self.sampler(index as u64)))
+        };
+        let mut texts = prompts.iter().enumerate().map(writing).collect::<Result<Vec<_>, Box<dyn Error>>>()?;
+        let bar = ProgressBar::new_spinner().with_style(style("{spinner} {pos} tokens, {per_sec}"));
+        let started = Instant::now();
+        generate_all(&model.engine, &mut texts, &self.generation(&model), |tokens| bar.set_position(tokens as u64))?;
+        bar.finish_and_clear();
+        let mut out = std::io::stdout().lock();
+        for (prompt, text) in prompts.iter().zip(&texts) {
+            let mut decoder = model.tokenizer.decoder();
+            let mut written: String = text.written().iter().map(|&id| decoder.push(id)).collect();
+            written.push_str(&decoder.finish());
+            let end = if text.stopped() { "stop" } else { "length" };
+            writeln!(out, "{}", serde_json::json!({ "prompt": prompt, "text": written, "finish_reason": end }))?;
+        }
+        if self.stats {
+            let written: usize = texts.iter().map(|text| text.written().len()).sum();
+            let seconds = started.elapsed().as_secs_f64();
+            eprintln!("{} prompts, {written} tokens written, in {seconds:.2} s", texts.len());
+        }
+        Ok(())
+    }
+
+    fn prompt_text(&self) -> Result<String, Box<dyn Error>> {
         match (&self.prompt, &self.prompt_file) {
             (Some(prompt), _) if prompt != "-" => Ok(prompt.clone()),
             (_, Some(path)) => super::read_text(path),

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use headwise::lab::inspect::{self, InspectReport, PageInput, inspect};
+use headwise::models::embedded;
 use headwise::tasks::DEFAULT_TEXT;
 use indicatif::ProgressBar;
 
@@ -17,6 +18,7 @@ use super::progress::style;
 #[derive(Debug, Args)]
 pub struct Inspect {
     /// A model file, or a name that `pull` knows
+    #[arg(default_value = embedded::NAME)]
     model: String,
     /// The text to read; a long speech if not given
     #[arg(long)]

@@ -1,6 +1,7 @@
 //! The commands, one file each.
 
 mod apply;
+mod ask;
 mod bench;
 mod chat;
 mod compare;
@@ -46,6 +47,8 @@ enum Command {
     Compare(Box<compare::Compare>),
     /// Continue a prompt with any cache policy
     Generate(generate::Generate),
+    /// Answer a question about a text of any length
+    Ask(ask::Ask),
     /// Talk with a model under any cache policy
     Chat(chat::Chat),
     /// How well a model predicts a text under a cache policy
@@ -75,6 +78,7 @@ impl Cli {
             Command::Explain(command) => command.run(),
             Command::Compare(command) => command.run(),
             Command::Generate(command) => command.run(),
+            Command::Ask(command) => command.run(),
             Command::Chat(command) => command.run(),
             Command::Perplexity(command) => command.run(),
             Command::Inspect(command) => command.run(),

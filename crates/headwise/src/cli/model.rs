@@ -5,6 +5,7 @@ use std::error::Error;
 use clap::{Args, ValueEnum};
 use headwise::engine::TextModel;
 use headwise::models::decoder::Weights;
+use headwise::models::embedded;
 use headwise::models::pull::{self, Options};
 
 use super::progress::Downloads;
@@ -37,18 +38,19 @@ pub struct Run {
 }
 
 impl Run {
-    /// Opens the model `name`: a path, a known name, or a file of the hub, fetched if need be.
+    /// Opens the model `name`: the one that comes with the program, a path, a known name, or a file of the hub, fetched if
+    /// need be.
     pub fn open(&self, name: &str) -> Result<TextModel, Box<dyn Error>> {
         let options = Options { offline: self.offline, cache: None };
-        let path = match std::path::Path::new(name) {
-            path if path.exists() => path.to_owned(),
-            _ => pull::pull(name, &options, &mut Downloads::default())?,
-        };
         let weights = match self.weights {
             WeightForm::Stored => Weights::Stored,
             WeightForm::F32 => Weights::F32,
         };
-        let mut model = TextModel::open(&path, weights, self.threads)?;
+        let mut model = match std::path::Path::new(name) {
+            _ if name == embedded::NAME => TextModel::embedded(weights, self.threads)?,
+            path if path.exists() => TextModel::open(path, weights, self.threads)?,
+            _ => TextModel::open(&pull::pull(name, &options, &mut Downloads::default())?, weights, self.threads)?,
+        };
         if let Some(context) = self.ctx {
             model.engine = model.engine.with_context(context);
         }

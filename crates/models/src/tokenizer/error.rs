@@ -141,6 +141,9 @@ pub enum TokenizerError {
         /// What is wrong with it.
         reason: String,
     },
+    /// The text of a Hugging Face tokenizer makes no sense.
+    #[error("tokenizer: {0}")]
+    Json(String),
     /// The `tokenizers` library refused.
     #[error("tokenizer: {0}")]
     Library(String),

@@ -44,14 +44,30 @@ pub(super) fn read(path: &Path) -> Result<Tokenizer> {
     let file = if path.is_dir() { path.join("tokenizer.json") } else { path.to_path_buf() };
     let failed = |reason: String| TokenizerError::File { path: file.clone(), reason };
     let text = std::fs::read(&file).map_err(|error| failed(error.to_string()))?;
-    let description: Value = serde_json::from_slice(&text).map_err(|error| failed(error.to_string()))?;
-    let mut library = Library::from_bytes(&text).map_err(|error| failed(error.to_string()))?;
+    let folder = file.parent().unwrap_or(Path::new("."));
+    let config = optional_json(&folder.join("tokenizer_config.json"))?;
+    let generation = optional_json(&folder.join("generation_config.json"))?;
+    build(&text, &config, &generation).map_err(|error| match error {
+        TokenizerError::Json(reason) => failed(reason),
+        other => other,
+    })
+}
+
+/// The tokenizer of the texts of a `tokenizer.json` and a `tokenizer_config.json`.
+pub(super) fn parse(text: &str, config: &str) -> Result<Tokenizer> {
+    let config = serde_json::from_str(config).map_err(|error| TokenizerError::Json(error.to_string()))?;
+    build(text.as_bytes(), &config, &Value::Null)
+}
+
+fn build(text: &[u8], config: &Value, generation: &Value) -> Result<Tokenizer> {
+    let wrong = |reason: String| TokenizerError::Json(reason);
+    let description: Value = serde_json::from_slice(text).map_err(|error| wrong(error.to_string()))?;
+    let mut library = Library::from_bytes(text).map_err(|error| wrong(error.to_string()))?;
     library.with_padding(None);
-    library.with_truncation(None).map_err(|error| failed(error.to_string()))?;
+    library.with_truncation(None).map_err(|error| wrong(error.to_string()))?;
 
     let vocabulary = vocabulary(&library, spelling(&description))?;
-    let folder = file.parent().unwrap_or(Path::new("."));
-    let (boundaries, named) = boundaries(folder, &library, &vocabulary)?;
+    let (boundaries, named) = boundaries(config, generation, &library, &vocabulary)?;
     let end_of_generation = end_of_generation(&vocabulary, named);
     let model = Model::HuggingFace(Box::new(HuggingFace { library, plain: OnceLock::new() }));
     Ok(Tokenizer { model, vocabulary, boundaries, end_of_generation })
@@ -96,9 +112,12 @@ fn vocabulary(library: &Library, spelling: Spelling) -> Result<Vocabulary> {
 }
 
 /// The boundary tokens, and the tokens that the files say end an answer.
-fn boundaries(folder: &Path, library: &Library, vocabulary: &Vocabulary) -> Result<(Boundaries, Vec<u32>)> {
-    let config = optional_json(&folder.join("tokenizer_config.json"))?;
-    let generation = optional_json(&folder.join("generation_config.json"))?;
+fn boundaries(
+    config: &Value,
+    generation: &Value,
+    library: &Library,
+    vocabulary: &Vocabulary,
+) -> Result<(Boundaries, Vec<u32>)> {
     let named = |key: &str| {
         let token = config.get(key)?;
         vocabulary.id(token.as_str().or_else(|| token.get("content")?.as_str())?)

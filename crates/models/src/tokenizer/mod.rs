@@ -128,6 +128,11 @@ impl Tokenizer {
         hugging_face::read(path.as_ref())
     }
 
+    /// Builds the tokenizer of the texts of a `tokenizer.json` and a `tokenizer_config.json`.
+    pub fn from_json(text: &str, config: &str) -> Result<Self> {
+        hugging_face::parse(text, config)
+    }
+
     /// The ids of `text`.
     pub fn encode(&self, text: &str, options: Encode) -> Result<Vec<u32>> {
         let auto = options.add_bos == AddBos::Auto;

@@ -58,6 +58,13 @@ pub struct Heads {
     pub head_dim: usize,
 }
 
+impl Heads {
+    /// Query heads that share a key-value head.
+    pub fn group(&self) -> usize {
+        self.heads / self.kv_heads
+    }
+}
+
 impl SoftmaxSpec {
     /// Whether a mixer of `dim` channels can be built; a message that names the numbers if not.
     pub fn check(&self, dim: usize) -> Result<(), String> {

@@ -64,3 +64,28 @@ impl Source for Repeated {
         Ok(vec![Document::text(&ids)])
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_passage_fills_the_sequence() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("a.txt"), (b'!'..b'z').collect::<Vec<u8>>()).unwrap();
+        let spec = RepeatedText { path: folder.path().display().to_string(), shortest: 5, ..RepeatedText::default() };
+        let source = SourceMethod::open(&spec, &Codec::Bytes).unwrap();
+        let mut lengths = Vec::new();
+        for step in 0..20 {
+            let slot = Slot { seed: 1, stage: 0, step, index: 0, length: 40 };
+            let [document] = source.documents(&slot, step, &Codec::Bytes).unwrap().try_into().unwrap();
+            assert_eq!((document.ids.len(), document.weights.iter().sum::<f32>()), (40, 40.0));
+            let length = (1..40).find(|&at| document.ids[at] == document.ids[0]).unwrap();
+            assert!((5..=20).contains(&length));
+            assert!((length..40).all(|at| document.ids[at] == document.ids[at - length]), "{length}");
+            lengths.push(length);
+        }
+        lengths.dedup();
+        assert!(lengths.len() > 5, "lengths differ");
+    }
+}

@@ -65,8 +65,8 @@ fn at_every_share(text: &str, keeps: &[f64]) -> Result<Vec<CachePolicy>, PolicyE
 }
 
 fn lacks_limit(call: &headwise_spec::Call) -> bool {
-    let evicts = from_call::<CacheMethod>(call).is_ok_and(|method| matches!(method.part(), Part::Evictor(_)));
-    evicts && LIMITS.iter().all(|limit| !call.args.contains_key(*limit))
+    let cuts = |method: CacheMethod| matches!(method.part(), Part::Evictor(_) | Part::Filter(_));
+    from_call::<CacheMethod>(call).is_ok_and(cuts) && LIMITS.iter().all(|limit| !call.args.contains_key(*limit))
 }
 
 fn share(keep: f64) -> Value {

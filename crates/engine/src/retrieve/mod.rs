@@ -1,0 +1,56 @@
+//! Finding what a question is about in a text that is longer than a model can read.
+
+mod infini_retri;
+mod parts;
+mod sentences;
+
+pub use infini_retri::InfiniRetri;
+pub use sentences::sentences;
+
+use crate::{TextError, TextModel};
+
+headwise_spec::family! {
+    /// What finds the sentences of a long text that a question is about.
+    pub enum Retriever: "retriever" {
+        infini_retri => InfiniRetri,
+    }
+}
+
+/// What is asked about a text.
+#[derive(Clone, Copy, Debug)]
+pub struct Question<'a> {
+    /// The question, which stands after the text.
+    pub question: &'a str,
+    /// How the answer begins.
+    pub answer_start: &'a str,
+}
+
+/// What has been found.
+#[derive(Clone, Debug, Default)]
+pub struct Retrieved {
+    /// Sentences of the text, in their order.
+    pub text: String,
+    /// The tokens of a prompt with these sentences and the question, ready for the answer.
+    pub prompt: Vec<u32>,
+    /// Tokens of the whole text.
+    pub tokens: usize,
+    /// Parts that the text was read in.
+    pub parts: usize,
+    /// The most memory that keys and values took, in bytes.
+    pub peak_bytes: usize,
+}
+
+impl Retriever {
+    /// What of `text` the question is about; `progress` is told how many parts of how many have been read.
+    pub fn retrieve(
+        &self,
+        model: &TextModel,
+        text: &str,
+        question: Question<'_>,
+        progress: impl FnMut(usize, usize),
+    ) -> Result<Retrieved, TextError> {
+        match self {
+            Self::InfiniRetri(method) => method.retrieve(model, text, question, progress),
+        }
+    }
+}
