@@ -95,7 +95,8 @@ impl InductionStart {
     fn apply(&self, model: Decoder, device: &Device) -> Result<Decoder, String> {
         let spec = model.spec().clone();
         let code = Self::head_dim(&spec)?;
-        let mut weights = Weights(named::read(&model).into_iter().map(|weight| (weight.name.clone(), weight)).collect());
+        let mut weights =
+            Weights(named::read(&model).into_iter().map(|weight| (weight.name.clone(), weight)).collect());
         self.write(&mut weights, &spec, code);
         let mut source = Filled { weights, device };
         Ok(named::fill(model, &mut source).unwrap_or_else(|never: Infallible| match never {}))

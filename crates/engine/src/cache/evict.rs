@@ -75,7 +75,7 @@ pub(super) fn evict(evictor: &dyn Evictor, limits: &Limits, store: &mut LayerSto
 /// The slots to keep, ascending: the protected ones, then the largest scores; equal scores prefer the lower slot.
 ///
 /// Linear in the slots.
-fn select(scores: &[f32], budget: usize, protected: Protected) -> Vec<u32> {
+pub(super) fn select(scores: &[f32], budget: usize, protected: Protected) -> Vec<u32> {
     let slots = scores.len();
     let budget = budget.min(slots);
     let sinks = protected.sinks.min(budget);

@@ -2,7 +2,8 @@
 //!
 //! A cache is named by a chain of methods: evicting policies in the order they apply, and at most one storage codec,
 //! for example `snapkv(keep=0.25) + int8`. [`CachePolicy::parse`] reads it. An evicting policy is a file with one
-//! [`Evictor`]: it scores slots; [`evict`] does budgets, ties, sinks and windows for all of them.
+//! [`Evictor`]: it scores slots; [`evict`] does budgets, ties, sinks and windows for all of them. At most one policy of
+//! reading, a [`Selector`], says which of the pairs that stay a query reads: `snapkv(keep=0.5) + quest(budget=512) + int8`.
 
 mod codecs;
 mod error;
@@ -17,13 +18,16 @@ mod policy;
 pub mod pyramidkv;
 mod query_moments;
 mod query_window;
+mod quest;
 pub mod random;
 mod read;
 mod received;
+mod select;
 pub mod snapkv;
 mod statistics;
 mod store;
 mod streaming;
+mod token_select;
 pub mod tova;
 
 use std::sync::Arc;
@@ -44,11 +48,15 @@ pub(crate) use policy::{Place, Stage};
 pub use pyramidkv::PyramidKv;
 pub use query_moments::{FIRST_QUERIES, QueryMoments};
 pub use query_window::QueryWindow;
+pub use quest::Quest;
 pub use random::Random;
+pub(crate) use select::Read;
+pub use select::{Memory, PairsRead, Reading, Selection, Selector};
 pub use snapkv::SnapKv;
 pub use statistics::{HeadStatistics, Needs};
 pub use store::{Attended, LayerStore, NewPairs, StoreShape};
 pub use streaming::Streaming;
+pub use token_select::TokenSelect;
 pub use tova::Tova;
 
 headwise_spec::family! {
@@ -64,6 +72,8 @@ headwise_spec::family! {
         keydiff => KeyDiff,
         expected_attention => ExpectedAttention,
         random => Random,
+        quest => Quest,
+        token_select => TokenSelect,
         f32 => F32,
         f16 => F16,
         bf16 => Bf16,
@@ -80,6 +90,8 @@ pub enum Part {
     Nothing,
     /// An evicting policy.
     Evictor(Arc<dyn Evictor>),
+    /// A policy of reading.
+    Selector(Arc<dyn Selector>),
     /// A storage format.
     Codec(Codec),
 }
@@ -98,6 +110,8 @@ impl CacheMethod {
             Self::KeyDiff(policy) => Part::evictor(policy),
             Self::ExpectedAttention(policy) => Part::evictor(policy),
             Self::Random(policy) => Part::evictor(policy),
+            Self::Quest(policy) => Part::selector(policy),
+            Self::TokenSelect(policy) => Part::selector(policy),
             Self::F32(_) => Part::Codec(Codec::F32),
             Self::F16(_) => Part::Codec(Codec::F16),
             Self::Bf16(_) => Part::Codec(Codec::Bf16),
@@ -112,5 +126,9 @@ impl CacheMethod {
 impl Part {
     fn evictor<E: Evictor + Clone + 'static>(policy: &E) -> Self {
         Self::Evictor(Arc::new(policy.clone()))
+    }
+
+    fn selector<S: Selector + Clone + 'static>(policy: &S) -> Self {
+        Self::Selector(Arc::new(policy.clone()))
     }
 }

@@ -9,7 +9,9 @@ use headwise_nn::mixer::Heads;
 use headwise_spec::Family;
 
 use super::evict::evict;
-use super::{CacheMethod, Evictor, LayerStore, Limit, Limits, Needs, Part, Plan, PolicyError, StoreShape, When};
+use super::{
+    CacheMethod, Evictor, LayerStore, Limit, Limits, Needs, Part, Plan, PolicyError, Selector, StoreShape, When,
+};
 use crate::engine::attention;
 
 /// One evicting policy with its shared parameters.
@@ -41,7 +43,10 @@ impl Step {
 pub struct CachePolicy {
     text: String,
     steps: Vec<Step>,
+    selector: Option<Arc<dyn Selector>>,
     codec: Codec,
+    /// What is gathered for other policies.
+    for_others: Needs,
 }
 
 impl CachePolicy {
@@ -54,11 +59,20 @@ impl CachePolicy {
     /// The policy made of `methods`, in order.
     pub fn new(methods: &[CacheMethod]) -> Result<Self, PolicyError> {
         let mut steps: Vec<Step> = Vec::new();
+        let mut selector: Option<(Arc<dyn Selector>, &CacheMethod)> = None;
         let mut codec: Option<(Codec, String)> = None;
         for method in methods {
             match method.part() {
                 Part::Nothing => {}
                 Part::Evictor(evictor) => steps.push(Step::new(evictor)?),
+                Part::Selector(new) => {
+                    if let Some((_, first)) = selector {
+                        let (first, second) = (first.to_string(), method.to_string());
+                        return Err(PolicyError::TwoSelectors { first, second });
+                    }
+                    new.check().map_err(PolicyError::Parameter)?;
+                    selector = Some((new, method));
+                }
                 Part::Codec(new) => {
                     if let Some((_, first)) = codec {
                         return Err(PolicyError::TwoCodecs { first, second: method.name().into() });
@@ -72,22 +86,32 @@ impl CachePolicy {
         if let (true, Some(other)) = (full, other) {
             return Err(PolicyError::FullAndEvicting { other: other.to_string() });
         }
+        let reindexed = steps.iter().position(|step| step.limits.reindex);
+        let mut evicting = methods.iter().filter(|method| matches!(method.part(), Part::Evictor(_)));
+        if let (Some((selector, reading)), Some(evicting)) = (&selector, reindexed.and_then(|at| evicting.nth(at)))
+            && selector.reindexes()
+        {
+            let (evicting, reading) = (evicting.to_string(), reading.to_string());
+            return Err(PolicyError::TwoPositions { evicting, reading });
+        }
         Ok(Self {
             text: headwise_spec::to_chain_text(methods),
             steps,
+            selector: selector.map(|(selector, _)| selector),
             codec: codec.map_or(Codec::F16, |(codec, _)| codec),
+            for_others: Needs::default(),
         })
     }
 
     /// A policy of evictors that need not be [`CacheMethod`]s, called `text` in reports.
     pub fn custom(text: impl Into<String>, evictors: Vec<Arc<dyn Evictor>>, codec: Codec) -> Result<Self, PolicyError> {
         let steps = evictors.into_iter().map(Step::new).collect::<Result<_, _>>()?;
-        Ok(Self { text: text.into(), steps, codec })
+        Ok(Self { text: text.into(), steps, codec, ..Self::full() })
     }
 
     /// Keeps everything in half precision.
     pub fn full() -> Self {
-        Self { text: "full".into(), steps: Vec::new(), codec: Codec::F16 }
+        Self { text: "full".into(), steps: Vec::new(), selector: None, codec: Codec::F16, for_others: Needs::default() }
     }
 
     /// A policy that gathers what all of `policies` need and keeps everything until the prompt ends; `None` if one of
@@ -97,12 +121,31 @@ impl CachePolicy {
         let alike = |policy: &&Self| policy.codec == codec && policy.waits_for_the_end();
         let texts: Vec<&str> = policies.iter().map(|policy| policy.text.as_str()).collect();
         let steps = policies.iter().flat_map(|policy| policy.steps.iter().cloned()).collect();
-        policies.iter().all(alike).then(|| Self { text: texts.join(" | "), steps, codec })
+        let for_others = policies.iter().fold(Needs::default(), |needs, policy| needs.union(policy.needs()));
+        let text = texts.join(" | ");
+        policies.iter().all(alike).then(|| Self { text, steps, codec, for_others, ..Self::full() })
     }
 
     /// Whether pairs are ever evicted.
     pub fn evicts(&self) -> bool {
         !self.steps.is_empty()
+    }
+
+    /// What chooses the pairs that a query reads; without it, all are read.
+    pub(crate) fn selector(&self) -> Option<&dyn Selector> {
+        self.selector.as_deref()
+    }
+
+    /// Whether a query reads all pairs that are held.
+    pub fn reads_everything(&self) -> bool {
+        self.selector.is_none()
+    }
+
+    /// Everything that has to be gathered.
+    fn needs(&self) -> Needs {
+        let of_selector = self.selector.as_ref().map_or_else(Needs::default, |selector| selector.needs());
+        let needs = of_selector.union(self.for_others);
+        self.steps.iter().fold(needs, |needs, step| needs.union(step.evictor.needs()))
     }
 
     /// How pairs are stored.
@@ -140,7 +183,7 @@ impl CachePolicy {
 
     /// Empty stores for every layer of `model`.
     pub(crate) fn stores(&self, model: &DecoderSpec) -> Vec<LayerStore> {
-        let needs = self.steps.iter().fold(Needs::default(), |needs, step| needs.union(step.evictor.needs()));
+        let needs = self.needs();
         let reindex = self.steps.iter().any(|step| step.limits.reindex);
         model
             .layers
