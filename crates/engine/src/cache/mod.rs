@@ -22,6 +22,7 @@ mod quest;
 pub mod random;
 mod read;
 mod received;
+mod recycled;
 mod select;
 pub mod snapkv;
 mod statistics;
@@ -50,6 +51,7 @@ pub use query_moments::{FIRST_QUERIES, QueryMoments};
 pub use query_window::QueryWindow;
 pub use quest::Quest;
 pub use random::Random;
+pub use recycled::Recycled;
 pub(crate) use select::Read;
 pub use select::{Memory, PairsRead, Reading, Selection, Selector};
 pub use snapkv::SnapKv;
@@ -74,6 +76,7 @@ headwise_spec::family! {
         random => Random,
         quest => Quest,
         token_select => TokenSelect,
+        recycled => Recycled,
         f32 => F32,
         f16 => F16,
         bf16 => Bf16,
@@ -112,6 +115,7 @@ impl CacheMethod {
             Self::Random(policy) => Part::evictor(policy),
             Self::Quest(policy) => Part::selector(policy),
             Self::TokenSelect(policy) => Part::selector(policy),
+            Self::Recycled(policy) => Part::selector(policy),
             Self::F32(_) => Part::Codec(Codec::F32),
             Self::F16(_) => Part::Codec(Codec::F16),
             Self::Bf16(_) => Part::Codec(Codec::Bf16),

@@ -81,19 +81,7 @@ impl CachePolicy {
                 }
             }
         }
-        let full = methods.iter().any(|method| matches!(method, CacheMethod::Full(_)));
-        let other = methods.iter().find(|method| matches!(method.part(), Part::Evictor(_)));
-        if let (true, Some(other)) = (full, other) {
-            return Err(PolicyError::FullAndEvicting { other: other.to_string() });
-        }
-        let reindexed = steps.iter().position(|step| step.limits.reindex);
-        let mut evicting = methods.iter().filter(|method| matches!(method.part(), Part::Evictor(_)));
-        if let (Some((selector, reading)), Some(evicting)) = (&selector, reindexed.and_then(|at| evicting.nth(at)))
-            && selector.reindexes()
-        {
-            let (evicting, reading) = (evicting.to_string(), reading.to_string());
-            return Err(PolicyError::TwoPositions { evicting, reading });
-        }
+        check_company(methods, &steps, selector.as_ref().map(|(selector, method)| (selector.as_ref(), *method)))?;
         Ok(Self {
             text: headwise_spec::to_chain_text(methods),
             steps,
@@ -134,11 +122,6 @@ impl CachePolicy {
     /// What chooses the pairs that a query reads; without it, all are read.
     pub(crate) fn selector(&self) -> Option<&dyn Selector> {
         self.selector.as_deref()
-    }
-
-    /// Whether a query reads all pairs that are held.
-    pub fn reads_everything(&self) -> bool {
-        self.selector.is_none()
     }
 
     /// Everything that has to be gathered.
@@ -214,6 +197,26 @@ impl CachePolicy {
                 evict(step.evictor.as_ref(), &step.limits, store, budget, stage == Stage::Decode);
             }
         }
+    }
+}
+
+/// Refuses methods that contradict each other; `steps` are the evicting ones among `methods`.
+fn check_company(
+    methods: &[CacheMethod],
+    steps: &[Step],
+    selector: Option<(&dyn Selector, &CacheMethod)>,
+) -> Result<(), PolicyError> {
+    let full = methods.iter().any(|method| matches!(method, CacheMethod::Full(_)));
+    let evicting: Vec<_> = methods.iter().filter(|method| matches!(method.part(), Part::Evictor(_))).collect();
+    if let (true, Some(other)) = (full, evicting.first()) {
+        return Err(PolicyError::FullAndEvicting { other: other.to_string() });
+    }
+    let reindexing = evicting.iter().zip(steps).find(|(_, step)| step.limits.reindex);
+    match (selector, reindexing) {
+        (Some((selector, reading)), Some((evicting, _))) if selector.reindexes() => {
+            Err(PolicyError::TwoPositions { evicting: evicting.to_string(), reading: reading.to_string() })
+        }
+        _ => Ok(()),
     }
 }
 

@@ -15,7 +15,7 @@ headwise_spec::method! {
     /// Saves time, not memory: a page is judged by the extremes of its keys, a sixteenth of what they take in half precision,
     /// and the others are not touched. The first page and the last one are always read. The prompt is read with full
     /// attention. The paper's pages hold 16 pairs; those of this cache hold 32. Beside `h2o`, which needs the attention to
-    /// every key, no time is saved. Tang et al. 2024, arXiv:2406.10774.
+    /// every key, no time is saved. A bound says little where the keys of a page have little in common. Tang et al. 2024, arXiv:2406.10774.
     pub struct Quest {
         /// Pairs that a token reads per key-value head.
         pub budget: usize = 1024,

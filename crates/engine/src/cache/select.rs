@@ -78,7 +78,8 @@ pub enum Selection {
     All,
     /// These pages of every key-value head, ascending, the query's own the last: read where they are stored.
     Pages(Vec<Vec<u32>>),
-    /// These slots of every key-value head, ascending, the query's own the last: copied.
+    /// These slots of every key-value head, ascending, the query's own the last: copied, but for those that begin the list
+    /// as they began the one before.
     Slots(Vec<Vec<u32>>),
 }
 
@@ -89,12 +90,45 @@ pub struct Memory {
     pub query: Vec<f32>,
     /// Slots chosen of every key-value head.
     pub slots: Vec<Vec<u32>>,
+    /// Queries since then.
+    pub age: usize,
+    copies: Vec<Copies>,
 }
 
 impl Memory {
     /// Memory held, in bytes.
     pub(super) fn bytes(&self) -> usize {
-        size_of_val(&self.query[..]) + self.slots.iter().map(|slots| size_of_val(&slots[..])).sum::<usize>()
+        let slots: usize = self.slots.iter().map(|slots| size_of_val(&slots[..])).sum();
+        size_of_val(&self.query[..]) + slots + self.copies.iter().map(Copies::bytes).sum::<usize>()
+    }
+}
+
+/// Copies of some slots of a head.
+#[derive(Clone, Debug, Default)]
+struct Copies {
+    slots: Vec<u32>,
+    pairs: Option<KeyValues>,
+}
+
+impl Copies {
+    /// Copies `slots` of `held`, but for those that the list before began with, too.
+    fn update(&mut self, held: &KeyValues, slots: &[u32]) -> KeyValues {
+        let alike = self.slots.iter().zip(slots).take_while(|(a, b)| a == b).count();
+        let pairs = match &mut self.pairs {
+            Some(pairs) => {
+                pairs.truncate(alike);
+                pairs.gather(held, &slots[alike..]);
+                pairs.clone()
+            }
+            None => self.pairs.insert(held.gathered(slots)).clone(),
+        };
+        self.slots = slots.to_vec();
+        pairs
+    }
+
+    fn bytes(&self) -> usize {
+        let pairs = self.pairs.as_ref().map_or(0, |pairs| pairs.bytes().total());
+        size_of_val(&self.slots[..]) + pairs
     }
 }
 
@@ -166,9 +200,8 @@ impl LayerStore {
         let mut memory = std::mem::take(&mut self.memory);
         let reading = Reading { store: self, query, raw_query, spec, later };
         let selection = selector.select(&reading, &mut memory);
-        self.memory = memory;
         let slots = |pairs: &KeyValues| pairs.len() - later;
-        match selection {
+        let chosen = match selection {
             Selection::All => None,
             Selection::Pages(pages) => {
                 let of_head = |(pairs, pages): (&KeyValues, Vec<u32>)| pairs.of_pages(&pages, slots(pairs));
@@ -176,17 +209,21 @@ impl LayerStore {
             }
             Selection::Slots(slots) => {
                 let rope = self.attention().and_then(|(_, rope)| rope).filter(|_| selector.reindexes());
-                let mut gathered = vec![None; slots.len()];
-                parallel::pieces(&mut gathered, 1, |head, gathered| {
-                    let mut pairs = self.pairs()[head].gathered(&slots[head]);
+                memory.copies.resize_with(slots.len(), Copies::default);
+                let mut copied: Vec<_> = memory.copies.iter_mut().map(|copies| (copies, None)).collect();
+                parallel::pieces(&mut copied, 1, |head, copied| {
+                    let (copies, found) = &mut copied[0];
+                    let mut pairs = copies.update(&self.pairs()[head], &slots[head]);
                     if let Some(rope) = rope {
                         pairs.make_consecutive(rope, &[]);
                     }
-                    gathered[0] = Some(pairs);
+                    *found = Some(pairs);
                 });
-                gathered.into_iter().collect()
+                copied.into_iter().map(|(_, pairs)| pairs).collect()
             }
-        }
+        };
+        self.memory = memory;
+        chosen
     }
 
     /// All pairs but the last `later` of every head.

@@ -63,7 +63,8 @@ impl Selector for TokenSelect {
             return Selection::All;
         }
         if memory.slots.is_empty() || cosine(reading.raw_query, &memory.query) < self.similarity {
-            *memory = Memory { query: reading.raw_query.to_vec(), slots: self.vote(reading) };
+            memory.query = reading.raw_query.to_vec();
+            memory.slots = self.vote(reading);
         }
         let read = |(head, chosen): (usize, &Vec<u32>)| {
             let Range { start, end } = self.candidates(reading.slots(head));

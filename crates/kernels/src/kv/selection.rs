@@ -24,8 +24,7 @@ impl KeyValues {
         chosen
     }
 
-    /// Copies of the pairs of `slots` (ascending), bit for bit but for settled pages of KIVI, whose pairs become
-    /// half-precision numbers.
+    /// Copies of the pairs of `slots` (ascending); whole pages that stay in place are shared.
     pub fn gathered(&self, slots: &[u32]) -> Self {
         let in_place = slots.iter().enumerate().take_while(|(slot, kept)| *slot == **kept as usize).count();
         let shared = in_place / PAGE;
@@ -33,30 +32,38 @@ impl KeyValues {
             slots: shared * PAGE,
             pages: self.pages[..shared].to_vec(),
             settled: self.settled.min(shared),
-            positions: slots.iter().map(|&slot| self.positions[slot as usize]).collect(),
+            positions: self.positions[..shared * PAGE].to_vec(),
             ..self.like()
         };
+        kept.gather(self, &slots[shared * PAGE..]);
+        kept
+    }
+
+    /// Adds copies of the pairs of `slots` (ascending) of `from`, a store of the same form: bit for bit but for settled pages
+    /// of KIVI, whose pairs become half-precision numbers.
+    pub fn gather(&mut self, from: &Self, slots: &[u32]) {
+        self.positions.extend(slots.iter().map(|&slot| from.positions[slot as usize]));
         // The last settled page a run came from, opened once for all its runs.
         let mut opened = None;
-        while let Some(&slot) = slots.get(kept.slots) {
-            let (source, from) = (slot as usize / PAGE, slot as usize % PAGE);
-            let to = kept.slots % PAGE;
-            let room = PAGE - from.max(to);
-            let run = &slots[kept.slots..];
-            let count = run.iter().zip(slot..).take(room).take_while(|(kept, slot)| *kept == slot).count();
-            if source < self.settled && opened.as_ref().is_none_or(|(index, _)| *index != source) {
-                let mut page = self.pages[source].as_ref().clone();
-                page.open(self.codec);
+        let mut rest = slots;
+        while let Some(&slot) = rest.first() {
+            let (source, at) = (slot as usize / PAGE, slot as usize % PAGE);
+            let to = self.slots % PAGE;
+            let room = PAGE - at.max(to);
+            let count = rest.iter().zip(slot..).take(room).take_while(|(kept, slot)| *kept == slot).count();
+            if source < from.settled && opened.as_ref().is_none_or(|(index, _)| *index != source) {
+                let mut page = from.pages[source].as_ref().clone();
+                page.open(from.codec);
                 opened = Some((source, page));
             }
             let page = match &opened {
                 Some((index, page)) if *index == source => page,
-                _ => &self.pages[source],
+                _ => &from.pages[source],
             };
-            kept.writable_page(to).copy(to, page, from, count);
-            kept.slots += count;
+            self.writable_page(to).copy(to, page, at, count);
+            self.slots += count;
+            rest = &rest[count..];
         }
-        kept
     }
 
     /// An empty store of the same form.
@@ -122,6 +129,11 @@ mod tests {
                 assert!(found.1.iter().zip(&expected.1).all(near), "{codec} {from}");
                 assert_eq!(gathered.positions()[slot], 3 * from as i32);
             }
+            let mut more = pairs.gathered(&chosen[..90]);
+            more.truncate(77);
+            more.gather(&pairs, &chosen[77..]);
+            assert!((0..chosen.len()).all(|slot| pair(&more, slot) == pair(&gathered, slot)), "{codec}");
+            assert_eq!(more.positions(), gathered.positions());
         }
     }
 }
