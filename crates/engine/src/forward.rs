@@ -8,7 +8,7 @@ use headwise_nn::block::BlockSpec;
 use headwise_nn::mixer::{LayerCache, MixContext, Projected, Segment};
 use headwise_ops::host::Host;
 
-use crate::cache::{Attended, NewPairs, Place, Stage};
+use crate::cache::{Attended, NewPairs, Place, Read, Stage};
 use crate::engine::attention;
 use crate::{Engine, EngineError, Sequence};
 
@@ -167,6 +167,24 @@ impl Chunk<'_> {
         policy.hold(store, place, tokens, stage);
     }
 
+    /// What the rows that were appended last to layer `index` read; `queries` are rotated, and as they were before.
+    fn reads(&mut self, index: usize, queries: [&[f32]; 2], spec: &AttnSpec) -> Vec<Read> {
+        let policy = self.sequence.policy.clone();
+        let rows = self.ids.len();
+        let decoding = self.stage() == Stage::Decode;
+        let store = &mut self.sequence.layers[index];
+        // A layer with a sliding window or a mask of blocks reads little already.
+        let bounded = store.shape().window.is_some() || spec.blocks.is_some();
+        let reads = match policy.selector() {
+            Some(selector) if decoding && !bounded => store.reads(selector, queries, spec),
+            _ => vec![Read { rows: 0..rows, pairs: None }],
+        };
+        if decoding {
+            store.count_reads(&reads);
+        }
+        reads
+    }
+
     /// Moves the text on.
     fn finish(&mut self) {
         self.sequence.tokens += self.ids.len();
@@ -261,23 +279,35 @@ impl LayerCache for Stores<'_, '_> {
             });
             spec.want.lse |= store.needs().column_sums;
         }
-        let views: Vec<kernel::Segment<'_, _>> = segments
+        let reads: Vec<Vec<Read>> = segments
             .iter()
-            .map(|segment| kernel::Segment {
-                rows: segment.rows.clone(),
-                heads: self.chunks[segment.sequence].sequence.layers[layer].pairs(),
+            .map(|segment| {
+                let rows = segment.rows.start * width..segment.rows.end * width;
+                self.chunks[segment.sequence].reads(layer, [&query[rows.clone()], &projected.query[rows]], &spec)
             })
             .collect();
+        let mut views = Vec::with_capacity(segments.len());
+        for (segment, reads) in segments.iter().zip(&reads) {
+            let held = self.chunks[segment.sequence].sequence.layers[layer].pairs();
+            views.extend(reads.iter().map(|read| kernel::Segment {
+                rows: segment.rows.start + read.rows.start..segment.rows.start + read.rows.end,
+                heads: read.pairs.as_deref().unwrap_or(held),
+            }));
+        }
         let shape = Shape { heads, kv_heads, head_dim, value_dim: head_dim };
         let mut stats = StatsOut::default();
         let rows = Rows { data: &query, stride: width };
         kernel::attend(&spec, shape, rows, &views, RowsMut { data: out, stride: width }, &mut stats);
-        for segment in segments {
+        drop(views);
+        for (segment, reads) in segments.iter().zip(reads) {
             let store = &mut self.chunks[segment.sequence].sequence.layers[layer];
             let channels = segment.rows.start * width..segment.rows.end * width;
-            let lse = stats.lse.get(segment.rows.start * heads..segment.rows.end * heads).unwrap_or(&[]);
+            // What a row gives to every key cannot be told from a sum over some of them.
+            let everything = reads.iter().all(|read| read.pairs.is_none());
+            let lse = stats.lse.get(segment.rows.start * heads..segment.rows.end * heads).filter(|_| everything);
             let (raw_query, query) = (&projected.query[channels.clone()], &query[channels]);
-            store.observe(Attended { raw_query, query, lse }, &spec, rope);
+            drop(reads);
+            store.observe(Attended { raw_query, query, lse: lse.unwrap_or(&[]) }, &spec, rope);
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use headwise_kernels::kv::{Codec, StoreBytes};
 use headwise_models::decoder::DecoderSpec;
 
-use crate::cache::{CachePolicy, LayerStore, Needs};
+use crate::cache::{CachePolicy, LayerStore, Needs, PairsRead};
 use crate::{Engine, EngineError};
 
 /// The state of one text. A clone is a fork: pages are shared until one side writes.
@@ -74,6 +74,13 @@ impl Sequence {
     /// The most memory the cache has had, in bytes.
     pub fn peak_bytes(&self) -> usize {
         self.peak_bytes
+    }
+
+    /// How many pairs the queries after the prompt have read.
+    pub fn pairs_read(&self) -> PairsRead {
+        let mut pairs = PairsRead::default();
+        self.layers.iter().for_each(|layer| pairs += layer.pairs_read);
+        pairs
     }
 
     pub(crate) fn note_peak(&mut self) {

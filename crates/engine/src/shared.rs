@@ -122,12 +122,18 @@ mod tests {
         std::iter::once(Induction::START).chain((1..length).map(|_| next())).collect()
     }
 
-    /// Every method by itself, evicting ones at a quarter, and two in company.
+    /// Every method by itself, evicting ones at a quarter, and some in company.
     fn policies() -> Vec<CachePolicy> {
         let named = CacheMethod::NAMES.iter().map(|name| {
             CachePolicy::parse(&format!("{name}(keep=0.25)")).or_else(|_| CachePolicy::parse(name)).unwrap()
         });
-        let more = ["snapkv(keep=0.1) + streaming(budget=100)", "snapkv(budget=64) + f32"];
+        let more = [
+            "snapkv(keep=0.1) + streaming(budget=100)",
+            "snapkv(budget=64) + f32",
+            "quest(budget=96, dense_layers=0)",
+            "token_select(budget=200)",
+            "h2o(keep=0.5) + quest(budget=128, dense_layers=0)",
+        ];
         named.chain(more.map(|text| CachePolicy::parse(text).unwrap())).collect()
     }
 

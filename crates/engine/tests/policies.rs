@@ -14,7 +14,8 @@ const CODECS: [&str; 7] = ["f32", "f16", "bf16", "int8", "int4", "kivi4", "kivi2
 #[test]
 fn the_family_keeps_its_promises() {
     headwise_spec::check_family::<CacheMethod>();
-    let known = EVICTING.iter().map(|policy| policy.split('(').next().unwrap()).chain(CODECS).chain(["full"]);
+    let methods = EVICTING.iter().chain(&READING).map(|policy| policy.split('(').next().unwrap());
+    let known = methods.chain(CODECS).chain(["full"]);
     let (mut known, mut names): (Vec<&str>, Vec<&str>) = (known.collect(), CacheMethod::names());
     known.sort_unstable();
     names.sort_unstable();

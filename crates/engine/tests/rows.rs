@@ -24,6 +24,7 @@ fn texts() -> Vec<Text> {
         text("snapkv(budget=40, window=8)", 1, 83, 20),
         text("streaming(budget=20, slack=0) + int8", 2, 33, 40),
         text("h2o(budget=30)", 3, 140, 11),
+        text("snapkv(budget=120, window=8) + quest(budget=96, dense_layers=0) + int8", 4, 150, 15),
     ]
 }
 
@@ -35,7 +36,7 @@ fn sequences_in_one_forward_equal_each_alone() {
         texts.iter().map(|text| run(&engine, &text.policy, &text.prompt, &text.steps).0).collect();
 
     // Chunks of different sizes, so that some sequences already write while others still read.
-    let sizes = [16, 33, 29];
+    let sizes = [16, 33, 29, 40];
     let mut sequences: Vec<Sequence> =
         texts.iter().map(|text| engine.sequence(&policy(&text.policy)).unwrap()).collect();
     let mut together: Vec<Vec<Vec<f32>>> = vec![Vec::new(); texts.len()];

@@ -26,6 +26,22 @@ pub enum PolicyError {
         /// The second.
         second: String,
     },
+    /// Two methods choose what is read.
+    #[error("`{first}` and `{second}` both choose what a query reads: a cache takes one such method")]
+    TwoSelectors {
+        /// The first.
+        first: String,
+        /// The second.
+        second: String,
+    },
+    /// Two methods count positions anew.
+    #[error("`{evicting}` and `{reading}` both count the positions of keys anew: give one of them `reindex=false`")]
+    TwoPositions {
+        /// The evicting method.
+        evicting: String,
+        /// The method that chooses what is read.
+        reading: String,
+    },
     /// `full` beside a policy that evicts.
     #[error("`full` keeps every pair and `{other}` does not: name one of them")]
     FullAndEvicting {

@@ -1,8 +1,9 @@
 //! What stays in the key-value cache, and in which form.
 //!
-//! A cache is named by a chain of methods: at most one filter of prompts, evicting policies in the order they apply, and at most one
-//! storage codec, for example `snapkv(keep=0.25) + int8`. [`CachePolicy::parse`] reads it. An evicting policy is a file with one
-//! [`Evictor`]: it scores slots; [`evict`] does budgets, ties, sinks and windows for all of them.
+//! A cache is named by a chain of methods: at most one filter of prompts ([`PromptFilter`]), evicting policies in the order they apply, and
+//! at most one storage codec, for example `snapkv(keep=0.25) + int8`. [`CachePolicy::parse`] reads it. An evicting policy is a file with
+//! one [`Evictor`]: it scores slots; [`evict`] does budgets, ties, sinks and windows for all of them. At most one policy of
+//! reading, a [`Selector`], says which of the pairs that stay a query reads: `snapkv(keep=0.5) + quest(budget=512) + int8`.
 
 mod codecs;
 mod error;
@@ -19,13 +20,17 @@ mod prompt_filter;
 pub mod pyramidkv;
 mod query_moments;
 mod query_window;
+mod quest;
 pub mod random;
 mod read;
 mod received;
+mod recycled;
+mod select;
 pub mod snapkv;
 mod statistics;
 mod store;
 mod streaming;
+mod token_select;
 pub mod tova;
 
 use std::sync::Arc;
@@ -48,11 +53,16 @@ pub use prompt_filter::{Chosen, PromptFilter};
 pub use pyramidkv::PyramidKv;
 pub use query_moments::{FIRST_QUERIES, QueryMoments};
 pub use query_window::QueryWindow;
+pub use quest::Quest;
 pub use random::Random;
+pub use recycled::Recycled;
+pub(crate) use select::Read;
+pub use select::{Memory, PairsRead, Reading, Selection, Selector};
 pub use snapkv::SnapKv;
 pub use statistics::{HeadStatistics, Needs};
 pub use store::{Attended, LayerStore, NewPairs, StoreShape};
 pub use streaming::Streaming;
+pub use token_select::TokenSelect;
 pub use tova::Tova;
 
 headwise_spec::family! {
@@ -68,6 +78,9 @@ headwise_spec::family! {
         keydiff => KeyDiff,
         expected_attention => ExpectedAttention,
         random => Random,
+        quest => Quest,
+        token_select => TokenSelect,
+        recycled => Recycled,
         gemfilter => GemFilter,
         f32 => F32,
         f16 => F16,
@@ -85,6 +98,8 @@ pub enum Part {
     Nothing,
     /// An evicting policy.
     Evictor(Arc<dyn Evictor>),
+    /// A policy of reading.
+    Selector(Arc<dyn Selector>),
     /// What chooses the tokens of a prompt that are read.
     Filter(Arc<dyn PromptFilter>),
     /// A storage format.
@@ -105,6 +120,9 @@ impl CacheMethod {
             Self::KeyDiff(policy) => Part::evictor(policy),
             Self::ExpectedAttention(policy) => Part::evictor(policy),
             Self::Random(policy) => Part::evictor(policy),
+            Self::Quest(policy) => Part::selector(policy),
+            Self::TokenSelect(policy) => Part::selector(policy),
+            Self::Recycled(policy) => Part::selector(policy),
             Self::GemFilter(filter) => Part::Filter(Arc::new(filter.clone())),
             Self::F32(_) => Part::Codec(Codec::F32),
             Self::F16(_) => Part::Codec(Codec::F16),
@@ -120,5 +138,9 @@ impl CacheMethod {
 impl Part {
     fn evictor<E: Evictor + Clone + 'static>(policy: &E) -> Self {
         Self::Evictor(Arc::new(policy.clone()))
+    }
+
+    fn selector<S: Selector + Clone + 'static>(policy: &S) -> Self {
+        Self::Selector(Arc::new(policy.clone()))
     }
 }

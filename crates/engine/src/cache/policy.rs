@@ -10,7 +10,8 @@ use headwise_spec::Family;
 
 use super::evict::evict;
 use super::{
-    CacheMethod, Evictor, LayerStore, Limit, Limits, Needs, Part, Plan, PolicyError, PromptFilter, StoreShape, When,
+    CacheMethod, Evictor, LayerStore, Limit, Limits, Needs, Part, Plan, PolicyError, PromptFilter, Selector,
+    StoreShape, When,
 };
 use crate::engine::attention;
 
@@ -44,9 +45,10 @@ pub struct CachePolicy {
     text: String,
     filter: Option<Arc<dyn PromptFilter>>,
     steps: Vec<Step>,
-    /// What is gathered beside the needs of the steps.
-    needs: Needs,
+    selector: Option<Arc<dyn Selector>>,
     codec: Codec,
+    /// What is gathered for other policies.
+    for_others: Needs,
 }
 
 impl CachePolicy {
@@ -59,6 +61,7 @@ impl CachePolicy {
     /// The policy made of `methods`, in order.
     pub fn new(methods: &[CacheMethod]) -> Result<Self, PolicyError> {
         let mut steps: Vec<Step> = Vec::new();
+        let mut selector: Option<(Arc<dyn Selector>, &CacheMethod)> = None;
         let mut codec: Option<(Codec, String)> = None;
         let mut filter: Option<(Arc<dyn PromptFilter>, String)> = None;
         for method in methods {
@@ -72,6 +75,14 @@ impl CachePolicy {
                     new.limits().map_err(PolicyError::Parameter)?;
                     filter = Some((new, method.name().into()));
                 }
+                Part::Selector(new) => {
+                    if let Some((_, first)) = selector {
+                        let (first, second) = (first.to_string(), method.to_string());
+                        return Err(PolicyError::TwoSelectors { first, second });
+                    }
+                    new.check().map_err(PolicyError::Parameter)?;
+                    selector = Some((new, method));
+                }
                 Part::Codec(new) => {
                     if let Some((_, first)) = codec {
                         return Err(PolicyError::TwoCodecs { first, second: method.name().into() });
@@ -80,17 +91,14 @@ impl CachePolicy {
                 }
             }
         }
-        let full = methods.iter().any(|method| matches!(method, CacheMethod::Full(_)));
-        let other = methods.iter().find(|method| matches!(method.part(), Part::Evictor(_) | Part::Filter(_)));
-        if let (true, Some(other)) = (full, other) {
-            return Err(PolicyError::FullAndEvicting { other: other.to_string() });
-        }
+        check_company(methods, &steps, selector.as_ref().map(|(selector, method)| (selector.as_ref(), *method)))?;
         Ok(Self {
             text: headwise_spec::to_chain_text(methods),
             filter: filter.map(|(filter, _)| filter),
             steps,
-            needs: Needs::default(),
+            selector: selector.map(|(selector, _)| selector),
             codec: codec.map_or(Codec::F16, |(codec, _)| codec),
+            for_others: Needs::default(),
         })
     }
 
@@ -102,12 +110,19 @@ impl CachePolicy {
 
     /// Keeps everything in half precision.
     pub fn full() -> Self {
-        Self { text: "full".into(), filter: None, steps: Vec::new(), needs: Needs::default(), codec: Codec::F16 }
+        Self {
+            text: "full".into(),
+            filter: None,
+            steps: Vec::new(),
+            selector: None,
+            codec: Codec::F16,
+            for_others: Needs::default(),
+        }
     }
 
     /// Keeps everything, stored as `codec`, and gathers `needs`.
     pub(crate) fn gathering(codec: Codec, needs: Needs) -> Self {
-        Self { codec, needs, ..Self::full() }
+        Self { codec, for_others: needs, ..Self::full() }
     }
 
     /// What chooses the tokens of a prompt that are read.
@@ -122,12 +137,26 @@ impl CachePolicy {
         let alike = |policy: &&Self| policy.codec == codec && policy.waits_for_the_end();
         let texts: Vec<&str> = policies.iter().map(|policy| policy.text.as_str()).collect();
         let steps = policies.iter().flat_map(|policy| policy.steps.iter().cloned()).collect();
-        policies.iter().all(alike).then(|| Self { text: texts.join(" | "), steps, codec, ..Self::full() })
+        let for_others = policies.iter().fold(Needs::default(), |needs, policy| needs.union(policy.needs()));
+        let text = texts.join(" | ");
+        policies.iter().all(alike).then(|| Self { text, steps, codec, for_others, ..Self::full() })
     }
 
     /// Whether pairs are ever evicted.
     pub fn evicts(&self) -> bool {
         !self.steps.is_empty()
+    }
+
+    /// What chooses the pairs that a query reads; without it, all are read.
+    pub(crate) fn selector(&self) -> Option<&dyn Selector> {
+        self.selector.as_deref()
+    }
+
+    /// Everything that has to be gathered.
+    fn needs(&self) -> Needs {
+        let of_selector = self.selector.as_ref().map_or_else(Needs::default, |selector| selector.needs());
+        let needs = of_selector.union(self.for_others);
+        self.steps.iter().fold(needs, |needs, step| needs.union(step.evictor.needs()))
     }
 
     /// How pairs are stored.
@@ -170,7 +199,7 @@ impl CachePolicy {
 
     /// Empty stores for every layer of `model`.
     pub(crate) fn stores(&self, model: &DecoderSpec) -> Vec<LayerStore> {
-        let needs = self.steps.iter().fold(self.needs, |needs, step| needs.union(step.evictor.needs()));
+        let needs = self.needs();
         let reindex = self.steps.iter().any(|step| step.limits.reindex);
         model
             .layers
@@ -201,6 +230,27 @@ impl CachePolicy {
                 evict(step.evictor.as_ref(), &step.limits, store, budget, stage == Stage::Decode);
             }
         }
+    }
+}
+
+/// Refuses methods that contradict each other; `steps` are the evicting ones among `methods`.
+fn check_company(
+    methods: &[CacheMethod],
+    steps: &[Step],
+    selector: Option<(&dyn Selector, &CacheMethod)>,
+) -> Result<(), PolicyError> {
+    let full = methods.iter().any(|method| matches!(method, CacheMethod::Full(_)));
+    let evicting: Vec<_> = methods.iter().filter(|method| matches!(method.part(), Part::Evictor(_))).collect();
+    let mut cutting = methods.iter().filter(|method| matches!(method.part(), Part::Evictor(_) | Part::Filter(_)));
+    if let (true, Some(other)) = (full, cutting.next()) {
+        return Err(PolicyError::FullAndEvicting { other: other.to_string() });
+    }
+    let reindexing = evicting.iter().zip(steps).find(|(_, step)| step.limits.reindex);
+    match (selector, reindexing) {
+        (Some((selector, reading)), Some((evicting, _))) if selector.reindexes() => {
+            Err(PolicyError::TwoPositions { evicting: evicting.to_string(), reading: reading.to_string() })
+        }
+        _ => Ok(()),
     }
 }
 

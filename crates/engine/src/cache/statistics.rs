@@ -1,5 +1,7 @@
 //! What a store gathers for its policies, beside the pairs.
 
+use headwise_kernels::kv::KeyBounds;
+
 use super::QueryMoments;
 
 /// Statistics that a policy wants gathered; the store keeps them in step with the slots.
@@ -13,6 +15,8 @@ pub struct Needs {
     pub key_norms: bool,
     /// Mean and covariance of the unrotated queries.
     pub query_moments: bool,
+    /// Extremes of the keys of every full page.
+    pub key_bounds: bool,
 }
 
 impl Needs {
@@ -23,6 +27,7 @@ impl Needs {
             column_sums: self.column_sums || other.column_sums,
             key_norms: self.key_norms || other.key_norms,
             query_moments: self.query_moments || other.query_moments,
+            key_bounds: self.key_bounds || other.key_bounds,
         }
     }
 }
@@ -34,6 +39,8 @@ pub struct HeadStatistics {
     pub column_sums: Vec<f32>,
     /// Length `‖k‖₂` of every key, taken before it was stored.
     pub key_norms: Vec<f32>,
+    /// Extremes of the keys of every full page.
+    pub key_bounds: KeyBounds,
 }
 
 impl HeadStatistics {
@@ -43,6 +50,7 @@ impl HeadStatistics {
         Self {
             column_sums: taken(needs.column_sums, &self.column_sums),
             key_norms: taken(needs.key_norms, &self.key_norms),
+            key_bounds: if needs.key_bounds { self.key_bounds.clone() } else { KeyBounds::default() },
         }
     }
 
@@ -60,11 +68,13 @@ impl HeadStatistics {
                 *statistic = keep.iter().map(|&slot| statistic[slot as usize]).collect();
             }
         }
+        let in_place = keep.iter().enumerate().take_while(|(slot, kept)| *slot == **kept as usize).count();
+        self.key_bounds.forget_from(in_place);
     }
 
     /// Memory held.
     pub(super) fn bytes(&self) -> usize {
-        size_of_val(&self.column_sums[..]) + size_of_val(&self.key_norms[..])
+        size_of_val(&self.column_sums[..]) + size_of_val(&self.key_norms[..]) + self.key_bounds.bytes()
     }
 }
 
@@ -79,7 +89,8 @@ pub(super) struct LayerStatistics {
 impl LayerStatistics {
     pub fn new(needs: Needs, heads: usize, kv_heads: usize, head_dim: usize) -> Self {
         let queries = if needs.query_moments { vec![QueryMoments::new(head_dim); heads] } else { Vec::new() };
-        Self { heads: vec![HeadStatistics::default(); kv_heads], queries }
+        let key_bounds = if needs.key_bounds { KeyBounds::new(head_dim) } else { KeyBounds::default() };
+        Self { heads: vec![HeadStatistics { key_bounds, ..HeadStatistics::default() }; kv_heads], queries }
     }
 
     /// The statistics among these that `needs` names.
@@ -102,8 +113,11 @@ mod tests {
 
     #[test]
     fn statistics_follow_their_slots() {
-        let mut head =
-            HeadStatistics { key_norms: vec![1.0, 2.0, 3.0, 4.0], column_sums: vec![10.0, 20.0, 30.0, 40.0] };
+        let mut head = HeadStatistics {
+            key_norms: vec![1.0, 2.0, 3.0, 4.0],
+            column_sums: vec![10.0, 20.0, 30.0, 40.0],
+            ..HeadStatistics::default()
+        };
         head.compact(&[0, 2]);
         assert_eq!((&head.column_sums[..], &head.key_norms[..]), (&[10.0, 30.0][..], &[1.0, 3.0][..]));
         assert_eq!(head.bytes(), 4 * 4);
@@ -112,8 +126,8 @@ mod tests {
 
     #[test]
     fn only_what_is_needed_is_taken() {
-        let head = HeadStatistics { key_norms: vec![1.0], column_sums: vec![2.0] };
+        let head = HeadStatistics { key_norms: vec![1.0], column_sums: vec![2.0], ..HeadStatistics::default() };
         let taken = head.only(Needs { key_norms: true, ..Needs::default() });
-        assert_eq!(taken, HeadStatistics { key_norms: vec![1.0], column_sums: Vec::new() });
+        assert_eq!(taken, HeadStatistics { key_norms: vec![1.0], ..HeadStatistics::default() });
     }
 }

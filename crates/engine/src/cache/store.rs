@@ -12,7 +12,7 @@ use headwise_kernels::rope::Rope;
 use super::query_moments::FIRST_QUERIES;
 use super::received::{WaitingRows, log_sum_exp};
 use super::statistics::LayerStatistics;
-use super::{HeadStatistics, Needs, QueryMoments, QueryWindow};
+use super::{HeadStatistics, Memory, Needs, PairsRead, QueryMoments, QueryWindow};
 
 /// The sizes of a layer's attention.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +68,10 @@ pub struct LayerStore {
     statistics: LayerStatistics,
     pub(super) queries: QueryWindow,
     waiting: WaitingRows,
+    /// What the policy of reading remembers.
+    pub(super) memory: Memory,
+    /// What the queries after the prompt have read.
+    pub(crate) pairs_read: PairsRead,
     /// Unrotated keys of the first slots, from which they are moved without loss: `[kv_heads][slots][head_dim]`.
     first_keys: Vec<Vec<Vec<f32>>>,
     /// How the layer attends, from its first forward.
@@ -94,6 +98,8 @@ impl LayerStore {
             statistics: LayerStatistics::new(needs, heads, kv_heads, head_dim),
             queries: QueryWindow::new(needs.query_window, heads * head_dim),
             waiting: WaitingRows::default(),
+            memory: Memory::default(),
+            pairs_read: PairsRead::default(),
             first_keys: if reindex { vec![Vec::new(); kv_heads] } else { Vec::new() },
             attention: None,
             tokens: 0,
@@ -168,6 +174,7 @@ impl LayerStore {
         self.pairs.iter().for_each(|pairs| bytes += pairs.bytes());
         let first: usize = self.first_keys.iter().flatten().map(|key| size_of_val(&key[..])).sum();
         bytes.statistics += self.queries.bytes() + self.waiting.bytes() + first + self.statistics.bytes();
+        bytes.statistics += self.memory.bytes();
         bytes
     }
 
@@ -178,6 +185,7 @@ impl LayerStore {
         self.queries.extend(&other.queries.last(self.needs.query_window));
         self.waiting = if self.needs.column_sums { other.waiting.clone() } else { WaitingRows::default() };
         self.statistics = other.statistics.only(self.needs);
+        self.memory = Memory::default();
         if !self.first_keys.is_empty() {
             self.first_keys.clone_from(&other.first_keys);
         }
@@ -209,6 +217,15 @@ impl LayerStore {
             }
         }
         self.tokens += new.positions.len();
+        self.bound_keys();
+    }
+
+    /// Brings the bounds of keys up to date with the pairs.
+    fn bound_keys(&mut self) {
+        if self.needs.key_bounds {
+            let heads = self.statistics.heads.iter_mut().zip(&self.pairs);
+            heads.for_each(|(head, pairs)| head.key_bounds.update(pairs));
+        }
     }
 
     /// Takes note of the rows that were appended last, which have just attended as `spec` and `rope` say.
@@ -218,6 +235,7 @@ impl LayerStore {
         }
         self.gather_statistics(rows, spec);
         self.pairs.iter_mut().for_each(KeyValues::settle);
+        self.bound_keys();
     }
 
     /// Gathers what is needed of rows that have attended.
@@ -296,6 +314,8 @@ impl LayerStore {
             statistics.compact(keep);
             pairs.compact(keep);
         }
+        self.memory = Memory::default();
+        self.bound_keys();
     }
 
     /// Moves every key so that positions are consecutive and end where they ended.
@@ -307,6 +327,8 @@ impl LayerStore {
         for (head, pairs) in self.pairs.iter_mut().enumerate() {
             let first = self.first_keys.get(head).map_or(&[][..], Vec::as_slice);
             pairs.make_consecutive(rope, first);
+            self.statistics.heads[head].key_bounds.forget_from(0);
         }
+        self.bound_keys();
     }
 }

@@ -37,6 +37,9 @@ pub const EVICTING: [&str; 9] = [
     "random(seed=5)",
 ];
 
+/// Every policy of reading, without its budget, so that short texts are not read whole.
+pub const READING: [&str; 3] = ["quest(dense_layers=0)", "token_select(sinks=2, recent=9)", "recycled(stride=4)"];
+
 /// `policy` with more parameters.
 pub fn with(policy: &str, parameters: &str) -> String {
     match policy.strip_suffix(')') {

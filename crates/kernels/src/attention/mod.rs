@@ -6,6 +6,7 @@
 //!
 //! - [`attend`]: rows of several sequences over caches that are decoded block by block ([`KeyValueBlocks`]).
 //! - [`column_sums`]: how much weight each key received, in a second pass.
+//! - [`scores`]: those of one row, for policies that choose what it reads.
 //! - [`forward`] and [`backward`]: tensors `[batch, heads, tokens, head_dim]` and their gradients.
 //!
 //! Keys are cut at absolute slots: into blocks of [`BLOCK`], over which an online softmax runs, and into splits of 512,
@@ -23,6 +24,7 @@ mod plan;
 mod prepared;
 mod rows;
 mod schedule;
+mod scores;
 mod softmax;
 mod source;
 mod spec;
@@ -42,6 +44,7 @@ pub use columns::{HeadSum, column_sums};
 pub use forward::{Inputs, forward};
 pub use pass::SPLIT;
 pub use rows::{Rows, RowsMut, Shape};
+pub use scores::scores;
 pub use softmax::merge;
 pub use source::{BLOCK, Float, KeyValueBlocks, StoredReader, Strided};
 pub use spec::{AttnSpec, Stats};

@@ -11,6 +11,7 @@
 //! first ones. What changes the pairs of a settled page (eviction, moving keys, appending after a rollback) opens it
 //! and settles it again: each such change may cost its pairs another half a scale of error.
 
+mod bounds;
 mod bytes;
 mod codec;
 mod column_groups;
@@ -22,6 +23,7 @@ mod packed;
 mod page;
 mod row_groups;
 mod scales;
+mod selection;
 mod stored;
 #[cfg(test)]
 mod tests;
@@ -29,6 +31,7 @@ mod values;
 
 use std::sync::Arc;
 
+pub use bounds::{KeyBounds, PageScores};
 pub use bytes::StoreBytes;
 pub use codec::Codec;
 pub use page::Page;
@@ -126,35 +129,7 @@ impl KeyValues {
         if keep.len() == self.slots {
             return;
         }
-        let in_place = keep.iter().enumerate().take_while(|(slot, kept)| *slot == **kept as usize).count();
-        let shared = in_place / PAGE;
-        let mut kept = Self {
-            slots: shared * PAGE,
-            pages: self.pages[..shared].to_vec(),
-            settled: self.settled.min(shared),
-            positions: keep.iter().map(|&slot| self.positions[slot as usize]).collect(),
-            ..Self::new(self.codec, self.head_dim, self.value_dim)
-        };
-        // The last settled page a run came from, opened once for all its runs.
-        let mut opened: Option<(usize, Page)> = None;
-        while let Some(&slot) = keep.get(kept.slots) {
-            let (source, from) = (slot as usize / PAGE, slot as usize % PAGE);
-            let to = kept.slots % PAGE;
-            let room = PAGE - from.max(to);
-            let run = &keep[kept.slots..];
-            let count = run.iter().zip(slot..).take(room).take_while(|(kept, slot)| *kept == slot).count();
-            if source < self.settled && opened.as_ref().is_none_or(|(index, _)| *index != source) {
-                let mut page = Page::clone(&self.pages[source]);
-                page.open(self.codec);
-                opened = Some((source, page));
-            }
-            let page = match &opened {
-                Some((index, page)) if *index == source => page,
-                _ => &self.pages[source],
-            };
-            kept.writable_page(to).copy(to, page, from, count);
-            kept.slots += count;
-        }
+        let mut kept = self.gathered(keep);
         kept.settle();
         *self = kept;
     }

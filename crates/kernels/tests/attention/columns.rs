@@ -1,9 +1,9 @@
-//! `column_sums` and `merge` against the definition.
+//! `column_sums`, `scores` and `merge` against the definition.
 
 use std::ops::Range;
 use std::sync::Arc;
 
-use headwise_kernels::attention::{AttnSpec, HeadSum, Rows, Segment, Shape, Stats, attend, column_sums, merge};
+use headwise_kernels::attention::{AttnSpec, HeadSum, Rows, Segment, Shape, Stats, attend, column_sums, merge, scores};
 use headwise_kernels::attention::{Float, KeyValueBlocks, RowsMut, StatsOut, Strided};
 
 use crate::inference::{Sequence, expected, run};
@@ -55,6 +55,24 @@ fn equals_the_definition() {
     let alibi = Some(Arc::from([0.5, 0.25, 0.125, 0.06, 0.03, 0.015]));
     let sink_logits = Some(Arc::from([0.5, -1.0, 2.0, 0.0, 1.0, 3.0]));
     check(&AttnSpec { alibi, sink_logits, causal: false, ..spec() }, &[64, 65], 40, 40);
+}
+
+/// The scores of a row with every slot are the logarithms of its weights, but for a constant.
+#[test]
+fn scores_are_what_weights_are_made_of() {
+    let alibi = Some(Arc::from([0.5, 0.25, 0.125, 0.06, 0.03, 0.015]));
+    let specs = [spec(), AttnSpec { softcap: Some(2.0), alibi, ..spec() }, AttnSpec { window: Some(90), ..spec() }];
+    for (spec, slots, later) in specs.iter().flat_map(|spec| [(spec, [700, 65], 0), (spec, [1100, 130], 9)]) {
+        let sequence = Sequence::new(SHAPE, &slots, true, 5);
+        let sources = sequence.sources(SHAPE, 0);
+        let query = random(SHAPE.heads * SHAPE.head_dim, 6);
+        let found = scores(spec, SHAPE, &query, later, &sources);
+        for (head, found) in found.iter().enumerate() {
+            let exact = expected(spec, SHAPE, &query, &sources[head / SHAPE.group()], later + 1, 0, head);
+            let weights: Vec<f32> = found.iter().map(|score| (f64::from(*score) - exact.lse).exp() as f32).collect();
+            assert_close(&weights, &exact.weights, 1e-5, &format!("head {head}, {later} later tokens"));
+        }
+    }
 }
 
 /// A text read in parts gives the sums of the text read at once, bit for bit.
