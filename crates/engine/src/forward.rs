@@ -113,7 +113,7 @@ impl Engine {
         let batch = Batch::new(chunks);
         let mut x = self.model.embed(&batch.ids, &batch.positions, &self.device);
         for (index, place) in places(self.spec()).enumerate() {
-            let mut cache = Stores { chunks };
+            let mut cache = Stores { chunks, masked: &self.masked };
             let mut ctx = MixContext {
                 positions: &batch.positions,
                 segments: &batch.segments,
@@ -223,6 +223,8 @@ impl Batch {
 /// The stores of the sequences in a forward, as the model sees them.
 struct Stores<'a, 'b> {
     chunks: &'a mut [Chunk<'b>],
+    /// Query heads that give nothing.
+    masked: &'a [[usize; 2]],
 }
 
 impl LayerCache for Stores<'_, '_> {
@@ -273,6 +275,9 @@ impl LayerCache for Stores<'_, '_> {
             let lse = stats.lse.get(segment.rows.start * heads..segment.rows.end * heads).unwrap_or(&[]);
             let (raw_query, query) = (&projected.query[channels.clone()], &query[channels]);
             store.observe(Attended { raw_query, query, lse }, &spec, rope);
+        }
+        for [_, head] in self.masked.iter().filter(|[at, head]| *at == layer && *head < heads) {
+            out.chunks_exact_mut(width).for_each(|row| row[head * head_dim..][..head_dim].fill(0.0));
         }
     }
 }

@@ -1,12 +1,13 @@
 //! Language-model inference on CPU with a choice of key-value cache policies.
 //!
 //! An [`Engine`] runs a model over [`Chunk`]s of many [`Sequence`]s at once; each sequence has its own stores, policy and
-//! position. [`cache`] has the policies.
+//! position. [`cache`] has the policies, [`heads`] finds the heads that copy from far back.
 
 pub mod cache;
 mod engine;
 mod forward;
 mod generate;
+pub mod heads;
 mod sample;
 mod sequence;
 mod shared;

@@ -121,6 +121,10 @@ fn models_that_are_none() {
     says(&refused(&["generate", text.to_str().unwrap(), "-p", "once"]), &["notes.gguf", "GGUF"]);
     let unknown = refused(&["generate", "smollm3000", "-p", "once", "--offline"]);
     says(&unknown, &["smollm3000", "smollm2-135m"]);
+    let unknown = refused(&["inspect", "heads", "--model", "smollm3000", "--offline"]);
+    says(&unknown, &["smollm3000", "smollm2-135m"]);
+    says(&refused(&["inspect"]), &["MODEL"]);
+    says(&refused(&["inspect", "heads", "--model", model.path(), "--top", "many"]), &["--top"]);
 }
 
 #[test]

@@ -1,8 +1,10 @@
 //! `headwise inspect`
 
+mod heads;
+
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, Subcommand};
 use headwise::lab::inspect::{self, InspectReport, PageInput, inspect};
 use headwise::tasks::DEFAULT_TEXT;
 use indicatif::ProgressBar;
@@ -15,9 +17,26 @@ use super::progress::style;
 
 /// Where the heads of a model look: attention sinks, entropy and distance, as a report.
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct Inspect {
+    #[command(subcommand)]
+    what: Option<What>,
+    #[command(flatten)]
+    attention: Attention,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Which heads copy from far back: scores on repeated random tokens
+    Heads(heads::Heads),
+}
+
+/// Where the heads of a model look.
+#[derive(Debug, Args)]
+struct Attention {
     /// A model file, or a name that `pull` knows
-    model: String,
+    #[arg(required = true)]
+    model: Option<String>,
     /// The text to read; a long speech if not given
     #[arg(long)]
     text: Option<PathBuf>,
@@ -40,13 +59,23 @@ const TOKENS_LISTED: usize = 12;
 impl Inspect {
     /// Runs the command.
     pub fn run(self) -> Outcome {
+        match self.what {
+            Some(What::Heads(heads)) => heads.run(),
+            None => self.attention.run(),
+        }
+    }
+}
+
+impl Attention {
+    fn run(self) -> Outcome {
         if self.tokens == 0 {
             return Err("--tokens is 0: it must be at least 1".into());
         }
         let read = self.text.as_deref().map(super::read_text).transpose()?;
         let text = read.as_deref().unwrap_or(DEFAULT_TEXT);
         let output = Report::open(&self.html, self.json.as_deref())?;
-        let model = self.run.open(&self.model)?;
+        let name = self.model.as_deref().ok_or("name a MODEL")?;
+        let model = self.run.open(name)?;
         let mut ids = model.encode(text)?;
         ids.truncate(self.tokens);
         let bar = ProgressBar::new(model.engine.spec().layers.len() as u64)
