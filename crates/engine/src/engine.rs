@@ -12,7 +12,7 @@ use headwise_nn::mixer::SoftmaxSpec;
 use headwise_spec::Family;
 
 use crate::Sequence;
-use crate::cache::{CachePolicy, PolicyError};
+use crate::cache::{CachePolicy, PolicyError, WholeHeads};
 use crate::heads::HeadScores;
 
 /// Why the engine cannot do what it was asked.
@@ -227,10 +227,19 @@ impl Engine {
         self.threads.install(profile::handed(|| parallel::team(work)))
     }
 
-    /// A new text under `policy`.
+    /// A new text under `policy`. The first under one that keeps retrieval heads whole takes the time of
+    /// [`Engine::head_scores`].
     pub fn sequence(&self, policy: &CachePolicy) -> Result<Sequence, EngineError> {
         policy.check(self.context)?;
-        Ok(Sequence::new(self.spec(), policy))
+        let mut whole = match policy.whole_heads() {
+            None => Vec::new(),
+            Some(WholeHeads::Detected) => self.head_scores()?.retrieval(),
+            Some(WholeHeads::Given(heads)) => heads,
+        };
+        whole.sort_unstable();
+        whole.dedup();
+        policy.check_model(self.spec(), &whole)?;
+        Ok(Sequence::new(self.spec(), policy, &whole))
     }
 }
 

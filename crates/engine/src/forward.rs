@@ -256,7 +256,7 @@ impl LayerCache for Stores<'_, '_> {
                 value: &projected.value[channels],
                 positions,
             });
-            spec.want.lse |= store.needs().column_sums;
+            spec.want.lse |= store.needs().column_sums || store.has_dropped();
         }
         let views: Vec<kernel::Segment<'_, _>> = segments
             .iter()
@@ -272,8 +272,9 @@ impl LayerCache for Stores<'_, '_> {
         for segment in segments {
             let store = &mut self.chunks[segment.sequence].sequence.layers[layer];
             let channels = segment.rows.start * width..segment.rows.end * width;
-            let lse = stats.lse.get(segment.rows.start * heads..segment.rows.end * heads).unwrap_or(&[]);
-            let (raw_query, query) = (&projected.query[channels.clone()], &query[channels]);
+            let lse = stats.lse.get_mut(segment.rows.start * heads..segment.rows.end * heads).unwrap_or_default();
+            let (raw_query, query) = (&projected.query[channels.clone()], &query[channels.clone()]);
+            store.attend_dropped(&spec, query, lse, &mut out[channels]);
             store.observe(Attended { raw_query, query, lse }, &spec, rope);
         }
         for [_, head] in self.masked.iter().filter(|[at, head]| *at == layer && *head < heads) {

@@ -67,6 +67,15 @@ fn a_cache_that_cannot_be_written_is_no_error() {
 }
 
 #[test]
+fn razor_finds_the_heads_by_itself() {
+    let (cache, model) = (tempfile::tempdir().unwrap(), Model::new());
+    let prompt = "once upon a time there was a head that looked far back";
+    let policy = ["--cache", "razor(keep=0.6)"];
+    headwise(cache.path(), &[&["generate", model.path(), "-p", prompt, "-n", "4", "--ids"], &policy[..]].concat());
+    kept(cache.path());
+}
+
+#[test]
 fn inspect_still_takes_a_model() {
     let (cache, model) = (tempfile::tempdir().unwrap(), Model::new());
     let text = model.file("text.txt", b"once upon a time");

@@ -1,10 +1,13 @@
 //! What stays in the key-value cache, and in which form.
 //!
-//! A cache is named by a chain of methods: evicting policies in the order they apply, and at most one storage codec,
-//! for example `snapkv(keep=0.25) + int8`. [`CachePolicy::parse`] reads it. An evicting policy is a file with one
-//! [`Evictor`]: it scores slots; [`evict`] does budgets, ties, sinks and windows for all of them.
+//! A cache is named by a chain of methods: evicting policies in the order they apply, at most one division of their budgets
+//! over heads, and at most one storage codec, for example `adakv + snapkv(keep=0.25) + int8`. [`CachePolicy::parse`] reads
+//! it. An evicting policy is a file with one [`Evictor`]: it scores slots; [`evict`] does budgets, ties, sinks and windows
+//! for all of them.
 
+mod adakv;
 mod codecs;
+mod compensation;
 mod error;
 mod evict;
 pub mod expected_attention;
@@ -18,6 +21,7 @@ pub mod pyramidkv;
 mod query_moments;
 mod query_window;
 pub mod random;
+mod razor;
 mod read;
 mod received;
 pub mod snapkv;
@@ -25,11 +29,13 @@ mod statistics;
 mod store;
 mod streaming;
 pub mod tova;
+mod whole_heads;
 
 use std::sync::Arc;
 
 use headwise_kernels::kv::Codec;
 
+pub use adakv::AdaKv;
 pub use codecs::{Bf16, F16, F32, Int4, Int8, Kivi2, Kivi4};
 pub use error::PolicyError;
 pub use evict::{Evictor, Plan, Protected};
@@ -45,11 +51,13 @@ pub use pyramidkv::PyramidKv;
 pub use query_moments::{FIRST_QUERIES, QueryMoments};
 pub use query_window::QueryWindow;
 pub use random::Random;
+pub use razor::Razor;
 pub use snapkv::SnapKv;
 pub use statistics::{HeadStatistics, Needs};
 pub use store::{Attended, LayerStore, NewPairs, StoreShape};
 pub use streaming::Streaming;
 pub use tova::Tova;
+pub use whole_heads::{WholeHeads, WholeShare};
 
 headwise_spec::family! {
     /// The methods a cache is made of.
@@ -64,6 +72,8 @@ headwise_spec::family! {
         keydiff => KeyDiff,
         expected_attention => ExpectedAttention,
         random => Random,
+        razor => Razor,
+        adakv => AdaKv,
         f32 => F32,
         f16 => F16,
         bf16 => Bf16,
@@ -80,6 +90,8 @@ pub enum Part {
     Nothing,
     /// An evicting policy.
     Evictor(Arc<dyn Evictor>),
+    /// How the budget of a layer is divided over its heads.
+    Division(AdaKv),
     /// A storage format.
     Codec(Codec),
 }
@@ -98,6 +110,8 @@ impl CacheMethod {
             Self::KeyDiff(policy) => Part::evictor(policy),
             Self::ExpectedAttention(policy) => Part::evictor(policy),
             Self::Random(policy) => Part::evictor(policy),
+            Self::Razor(policy) => Part::evictor(policy),
+            Self::AdaKv(division) => Part::Division(division.clone()),
             Self::F32(_) => Part::Codec(Codec::F32),
             Self::F16(_) => Part::Codec(Codec::F16),
             Self::Bf16(_) => Part::Codec(Codec::Bf16),

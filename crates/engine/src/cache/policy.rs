@@ -5,11 +5,15 @@ use std::sync::Arc;
 
 use headwise_kernels::kv::Codec;
 use headwise_models::decoder::DecoderSpec;
-use headwise_nn::mixer::Heads;
+use headwise_nn::mixer::{Heads, SoftmaxSpec};
+use headwise_nn::position::PositionSpec;
 use headwise_spec::Family;
 
 use super::evict::evict;
-use super::{CacheMethod, Evictor, LayerStore, Limit, Limits, Needs, Part, Plan, PolicyError, StoreShape, When};
+use super::{
+    AdaKv, CacheMethod, Evictor, LayerStore, Limit, Limits, Needs, Part, Plan, PolicyError, StoreShape, When,
+    WholeHeads, WholeShare,
+};
 use crate::engine::attention;
 
 /// One evicting policy with its shared parameters.
@@ -41,6 +45,8 @@ impl Step {
 pub struct CachePolicy {
     text: String,
     steps: Vec<Step>,
+    /// Divides the budgets of all steps over heads.
+    division: Option<AdaKv>,
     codec: Codec,
 }
 
@@ -54,11 +60,28 @@ impl CachePolicy {
     /// The policy made of `methods`, in order.
     pub fn new(methods: &[CacheMethod]) -> Result<Self, PolicyError> {
         let mut steps: Vec<Step> = Vec::new();
+        let mut division: Option<AdaKv> = None;
+        let mut whole: Option<(WholeHeads, String)> = None;
         let mut codec: Option<(Codec, String)> = None;
         for method in methods {
             match method.part() {
                 Part::Nothing => {}
-                Part::Evictor(evictor) => steps.push(Step::new(evictor)?),
+                Part::Evictor(evictor) => {
+                    if let Some(new) = evictor.whole_heads() {
+                        let (first, name) = whole.get_or_insert_with(|| (new.clone(), method.to_string()));
+                        if *first != new {
+                            let (first, second) = (name.clone(), method.to_string());
+                            return Err(PolicyError::TwoPartitions { first, second });
+                        }
+                    }
+                    steps.push(Step::new(evictor)?);
+                }
+                Part::Division(new) => {
+                    new.check()?;
+                    if division.replace(new).is_some() {
+                        return Err(PolicyError::TwoDivisions);
+                    }
+                }
                 Part::Codec(new) => {
                     if let Some((_, first)) = codec {
                         return Err(PolicyError::TwoCodecs { first, second: method.name().into() });
@@ -72,9 +95,13 @@ impl CachePolicy {
         if let (true, Some(other)) = (full, other) {
             return Err(PolicyError::FullAndEvicting { other: other.to_string() });
         }
+        if division.is_some() {
+            check_division(methods)?;
+        }
         Ok(Self {
             text: headwise_spec::to_chain_text(methods),
             steps,
+            division,
             codec: codec.map_or(Codec::F16, |(codec, _)| codec),
         })
     }
@@ -82,12 +109,12 @@ impl CachePolicy {
     /// A policy of evictors that need not be [`CacheMethod`]s, called `text` in reports.
     pub fn custom(text: impl Into<String>, evictors: Vec<Arc<dyn Evictor>>, codec: Codec) -> Result<Self, PolicyError> {
         let steps = evictors.into_iter().map(Step::new).collect::<Result<_, _>>()?;
-        Ok(Self { text: text.into(), steps, codec })
+        Ok(Self { text: text.into(), steps, division: None, codec })
     }
 
     /// Keeps everything in half precision.
     pub fn full() -> Self {
-        Self { text: "full".into(), steps: Vec::new(), codec: Codec::F16 }
+        Self { text: "full".into(), steps: Vec::new(), division: None, codec: Codec::F16 }
     }
 
     /// A policy that gathers what all of `policies` need and keeps everything until the prompt ends; `None` if one of
@@ -97,7 +124,7 @@ impl CachePolicy {
         let alike = |policy: &&Self| policy.codec == codec && policy.waits_for_the_end();
         let texts: Vec<&str> = policies.iter().map(|policy| policy.text.as_str()).collect();
         let steps = policies.iter().flat_map(|policy| policy.steps.iter().cloned()).collect();
-        policies.iter().all(alike).then(|| Self { text: texts.join(" | "), steps, codec })
+        policies.iter().all(alike).then(|| Self { text: texts.join(" | "), steps, division: None, codec })
     }
 
     /// Whether pairs are ever evicted.
@@ -138,8 +165,25 @@ impl CachePolicy {
         Ok(())
     }
 
-    /// Empty stores for every layer of `model`.
-    pub(crate) fn stores(&self, model: &DecoderSpec) -> Vec<LayerStore> {
+    /// The heads that keep everything, if the policy makes the difference.
+    pub(crate) fn whole_heads(&self) -> Option<WholeHeads> {
+        self.steps.iter().find_map(|step| step.evictor.whole_heads())
+    }
+
+    /// Checks the policy against `model`, of which it keeps the key-value heads `whole` whole.
+    pub(crate) fn check_model(&self, model: &DecoderSpec, whole: &[[usize; 2]]) -> Result<(), PolicyError> {
+        WholeShare::check(model, whole)?;
+        let distant = |mixer: &SoftmaxSpec| matches!(mixer.position, PositionSpec::Alibi(_)) && mixer.window.is_none();
+        match model.layers.iter().position(|layer| distant(attention(layer))) {
+            Some(layer) if self.steps.iter().any(|step| step.evictor.compensates()) => {
+                Err(PolicyError::Alibi { layer, policy: self.text.clone() })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Empty stores for every layer of `model`, of which the policy keeps the key-value heads `whole` whole.
+    pub(crate) fn stores(&self, model: &DecoderSpec, whole: &[[usize; 2]]) -> Vec<LayerStore> {
         let needs = self.steps.iter().fold(Needs::default(), |needs, step| needs.union(step.evictor.needs()));
         let reindex = self.steps.iter().any(|step| step.limits.reindex);
         model
@@ -153,6 +197,7 @@ impl CachePolicy {
                 // A layer with a sliding window is bounded already: policies leave it alone.
                 let needs = if window.is_some() { Needs::default() } else { needs };
                 LayerStore::new(index, shape, self.codec, needs, reindex && window.is_none())
+                    .with_whole_heads(WholeShare::of(model, whole, index))
             })
             .collect()
     }
@@ -168,10 +213,25 @@ impl CachePolicy {
         for step in &self.steps {
             if stage != Stage::Prompt || step.limits.when == When::Chunk {
                 let budget = step.budget(store, place, tokens);
-                evict(step.evictor.as_ref(), &step.limits, store, budget, stage == Stage::Decode);
+                let (evictor, division) = (step.evictor.as_ref(), self.division.as_ref());
+                evict(evictor, &step.limits, division, store, budget, stage == Stage::Decode);
             }
         }
     }
+}
+
+/// Whether the budgets of `methods` can be divided over heads.
+fn check_division(methods: &[CacheMethod]) -> Result<(), PolicyError> {
+    let mut budgets = 0;
+    for method in methods {
+        if let Part::Evictor(evictor) = method.part() {
+            budgets += 1;
+            if let Some(reason) = evictor.undividable() {
+                return Err(PolicyError::Undividable { policy: method.name().into(), reason });
+            }
+        }
+    }
+    if budgets == 0 { Err(PolicyError::NothingToDivide) } else { Ok(()) }
 }
 
 /// Where a layer stands among those that evict.

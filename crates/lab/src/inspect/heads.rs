@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum HeadClass {
-    /// Its key-value head is one of the retrieval heads, which copy from far back.
+    /// Its key-value head is one of the retrieval heads, which cache policies such as `razor` keep whole.
     Retrieval,
     /// Any other.
     Other,
@@ -87,7 +87,7 @@ fn reading(rows: &[HeadScoreRow]) -> String {
     let retrieval = heads_of(&mut rows.iter().filter(|row| row.class == HeadClass::Retrieval));
     let named: Vec<String> = retrieval.iter().map(|[layer, head]| format!("[{layer}, {head}]")).collect();
     format!(
-        "{} of {} key-value heads are retrieval heads, as [layer, head]: {}.",
+        "{} of {} key-value heads are retrieval heads, as [layer, head]: {}.\nThe cache policy `razor` keeps them whole.",
         retrieval.len(),
         all.len(),
         named.join(", ")
