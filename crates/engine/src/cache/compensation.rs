@@ -47,11 +47,12 @@ impl Dropped {
 
     /// Joins what `query` `[head_dim]` reads here with what it has read elsewhere, `out` `[head_dim]`.
     fn join(&self, spec: &AttnSpec, query: &[f32], lse: &mut f32, out: &mut [f32]) {
-        let mut score = spec.scale * query.iter().zip(&self.key).map(|(q, k)| q * k).sum::<f32>();
-        if let Some(cap) = spec.softcap {
+        let product: f64 = query.iter().zip(&self.key).map(|(q, k)| f64::from(*q) * f64::from(*k)).sum();
+        let mut score = f64::from(spec.scale) * product;
+        if let Some(cap) = spec.softcap.map(f64::from) {
             score = cap * (score / cap).tanh();
         }
-        merge(out, lse, &self.value, score + (self.count as f32).ln());
+        merge(out, lse, &self.value, (score + (self.count as f64).ln()) as f32);
     }
 
     /// Memory held: a pair in single precision, and its count.
