@@ -52,7 +52,7 @@ impl Kept {
         // Under its name only when it is whole, whoever else writes.
         let part = self.path.with_extension(format!("{}.part", std::process::id()));
         let written = self.path.parent().map_or(Ok(()), fs::create_dir_all);
-        let written = written.and_then(|()| Ok(fs::write(&part, serde_json::to_vec_pretty(&contents)?)?));
+        let written = written.and_then(|()| fs::write(&part, serde_json::to_vec_pretty(&contents)?));
         let written: io::Result<()> = written.and_then(|()| fs::rename(&part, &self.path));
         if written.is_err() {
             let _ = fs::remove_file(&part);

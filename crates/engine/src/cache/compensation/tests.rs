@@ -90,10 +90,10 @@ fn pairs_that_are_alike_are_dropped_without_a_trace() {
         let full = naive(&spec, &query, &keys, &values);
         // In two steps, as while decoding.
         let first: Vec<u32> = (0..slots as u32).filter(|slot| *slot >= 150 || keep.contains(slot)).collect();
-        store.absorb_dropped(&[first.clone()]);
-        store.compact(&[first.clone()]);
+        store.absorb_dropped(std::slice::from_ref(&first));
+        store.compact(std::slice::from_ref(&first));
         let rest: Vec<u32> = (0u32..).zip(&first).filter(|(_, slot)| keep.contains(slot)).map(|(at, _)| at).collect();
-        store.absorb_dropped(&[rest.clone()]);
+        store.absorb_dropped(std::slice::from_ref(&rest));
         store.compact(&[rest]);
         assert_eq!(store.dropped_counts(), [slots - keep.len()]);
         assert_eq!(store.pairs()[0].len(), keep.len());
