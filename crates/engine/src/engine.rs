@@ -1,6 +1,7 @@
 //! A model ready to run, with the threads it runs on.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use burn::tensor::Device;
 use headwise_kernels::{parallel, profile};
@@ -11,7 +12,8 @@ use headwise_nn::mixer::SoftmaxSpec;
 use headwise_spec::Family;
 
 use crate::Sequence;
-use crate::cache::{CachePolicy, PolicyError};
+use crate::cache::{CachePolicy, PolicyError, WholeHeads};
+use crate::heads::HeadScores;
 
 /// Why the engine cannot do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -83,6 +85,19 @@ pub enum EngineError {
         /// Width of the convolution.
         width: usize,
     },
+    /// A context or a vocabulary in which random tokens cannot be repeated.
+    #[error(
+        "a context of {context} tokens and a vocabulary of {vocabulary} leave no room to look for retrieval heads: a context \
+         of {least} tokens and a vocabulary of 4 are needed"
+    )]
+    NoRoomForHeads {
+        /// Tokens that a text may have.
+        context: usize,
+        /// Tokens that are needed.
+        least: usize,
+        /// Tokens the model knows.
+        vocabulary: usize,
+    },
     /// Threads could not be started.
     #[error("cannot start {threads} threads: {reason}")]
     Threads {
@@ -100,6 +115,14 @@ pub struct Engine {
     pub(crate) device: Device,
     threads: rayon::ThreadPool,
     context: usize,
+    /// What the model was loaded from.
+    pub(crate) files: Option<PathBuf>,
+    /// The token that stands first in every text.
+    pub(crate) first_token: u32,
+    /// Once they have been asked for.
+    pub(crate) heads: OnceLock<HeadScores>,
+    /// Query heads that give nothing, `[layer, head]`.
+    pub(crate) masked: Vec<[usize; 2]>,
 }
 
 impl Engine {
@@ -120,13 +143,40 @@ impl Engine {
             .build()
             .map_err(|error| EngineError::Threads { threads, reason: error.to_string() })?;
         let context = model.spec().context;
-        Ok(Self { model, device: Device::flex(), threads: pool, context })
+        Ok(Self {
+            model,
+            device: Device::flex(),
+            threads: pool,
+            context,
+            files: None,
+            first_token: 0,
+            heads: OnceLock::new(),
+            masked: Vec::new(),
+        })
     }
 
     /// Loads a GGUF file.
     pub fn from_gguf(path: &Path, weights: Weights, threads: usize) -> Result<Self, EngineError> {
         let gguf = Gguf::open(path).map_err(LoadError::from)?;
-        Self::new(Decoder::from_gguf(&gguf, weights, &Device::flex())?, threads)
+        Ok(Self::new(Decoder::from_gguf(&gguf, weights, &Device::flex())?, threads)?.with_files(path))
+    }
+
+    /// Says what the model was loaded from, a file or a directory: what is measured once per model is kept under its contents.
+    pub fn with_files(mut self, path: &Path) -> Self {
+        self.files = Some(path.into());
+        self
+    }
+
+    /// Says which token stands first in every text; token 0 otherwise.
+    pub fn with_first_token(mut self, id: u32) -> Self {
+        self.first_token = id;
+        self
+    }
+
+    /// Silences the query heads `masked`, each `[layer, head]`: their output is zero. Shows what a head is needed for.
+    pub fn with_masked_heads(mut self, masked: &[[usize; 2]]) -> Self {
+        self.masked = masked.to_vec();
+        self
     }
 
     /// Sets how many tokens a text may have; the model's own context otherwise.
@@ -177,10 +227,19 @@ impl Engine {
         self.threads.install(profile::handed(|| parallel::team(work)))
     }
 
-    /// A new text under `policy`.
+    /// A new text under `policy`. The first under one that keeps retrieval heads whole takes the time of
+    /// [`Engine::head_scores`].
     pub fn sequence(&self, policy: &CachePolicy) -> Result<Sequence, EngineError> {
         policy.check(self.context)?;
-        Ok(Sequence::new(self.spec(), policy))
+        let mut whole = match policy.whole_heads() {
+            None => Vec::new(),
+            Some(WholeHeads::Detected) => self.head_scores()?.retrieval(),
+            Some(WholeHeads::Given(heads)) => heads,
+        };
+        whole.sort_unstable();
+        whole.dedup();
+        policy.check_model(self.spec(), &whole)?;
+        Ok(Sequence::new(self.spec(), policy, &whole))
     }
 }
 

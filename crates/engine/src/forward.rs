@@ -118,7 +118,7 @@ impl Engine {
         // A sequence that is read only to choose tokens has the stores of the first layers.
         let layers = chunks.iter().map(|chunk| chunk.sequence.layers.len()).min().unwrap_or(0);
         for (index, place) in places(self.spec()).enumerate().take(layers) {
-            let mut cache = Stores { chunks };
+            let mut cache = Stores { chunks, masked: &self.masked };
             let mut ctx = MixContext {
                 positions: &batch.positions,
                 segments: &batch.segments,
@@ -246,6 +246,8 @@ impl Batch {
 /// The stores of the sequences in a forward, as the model sees them.
 struct Stores<'a, 'b> {
     chunks: &'a mut [Chunk<'b>],
+    /// Query heads that give nothing.
+    masked: &'a [[usize; 2]],
 }
 
 impl LayerCache for Stores<'_, '_> {
@@ -277,7 +279,7 @@ impl LayerCache for Stores<'_, '_> {
                 value: &projected.value[channels],
                 positions,
             });
-            spec.want.lse |= store.needs().column_sums;
+            spec.want.lse |= store.needs().column_sums || store.has_dropped();
         }
         let reads: Vec<Vec<Read>> = segments
             .iter()
@@ -302,12 +304,16 @@ impl LayerCache for Stores<'_, '_> {
         for (segment, reads) in segments.iter().zip(reads) {
             let store = &mut self.chunks[segment.sequence].sequence.layers[layer];
             let channels = segment.rows.start * width..segment.rows.end * width;
+            let lse = stats.lse.get_mut(segment.rows.start * heads..segment.rows.end * heads).unwrap_or_default();
+            let (raw_query, query) = (&projected.query[channels.clone()], &query[channels.clone()]);
+            store.attend_dropped(&spec, query, lse, &mut out[channels]);
             // What a row gives to every key cannot be told from a sum over some of them.
             let everything = reads.iter().all(|read| read.pairs.is_none());
-            let lse = stats.lse.get(segment.rows.start * heads..segment.rows.end * heads).filter(|_| everything);
-            let (raw_query, query) = (&projected.query[channels.clone()], &query[channels]);
             drop(reads);
-            store.observe(Attended { raw_query, query, lse: lse.unwrap_or(&[]) }, &spec, rope);
+            store.observe(Attended { raw_query, query, lse: if everything { lse } else { &[] } }, &spec, rope);
+        }
+        for [_, head] in self.masked.iter().filter(|[at, head]| *at == layer && *head < heads) {
+            out.chunks_exact_mut(width).for_each(|row| row[head * head_dim..][..head_dim].fill(0.0));
         }
     }
 }

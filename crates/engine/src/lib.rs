@@ -1,13 +1,14 @@
 //! Language-model inference on CPU with a choice of key-value cache policies.
 //!
 //! An [`Engine`] runs a model over [`Chunk`]s of many [`Sequence`]s at once; each sequence has its own stores, policy and
-//! position. [`cache`] has the policies.
+//! position. [`cache`] has the policies, [`heads`] finds the heads that copy from far back.
 
 pub mod cache;
 mod engine;
 mod forward;
 mod generate;
 mod generate_all;
+pub mod heads;
 mod prepack;
 pub mod retrieve;
 mod sample;

@@ -19,10 +19,11 @@ pub struct Sequence {
 }
 
 impl Sequence {
-    /// An empty text for `model` under `policy`.
-    pub fn new(model: &DecoderSpec, policy: &CachePolicy) -> Self {
+    /// An empty text for `model` under `policy`, whose key-value heads `whole`, each `[layer, head]`, keep everything if
+    /// the policy makes the difference.
+    pub(crate) fn new(model: &DecoderSpec, policy: &CachePolicy, whole: &[[usize; 2]]) -> Self {
         Self {
-            layers: policy.stores(model),
+            layers: policy.stores(model, whole),
             policy: Arc::new(policy.clone()),
             tokens: 0,
             prompt_ended: false,
@@ -33,7 +34,7 @@ impl Sequence {
     /// A text of which the first `layers` layers are read, each with what `needs` names.
     pub(crate) fn partial(model: &DecoderSpec, codec: Codec, needs: Needs, layers: usize) -> Self {
         let policy = CachePolicy::gathering(codec, needs);
-        let mut sequence = Self::new(model, &policy);
+        let mut sequence = Self::new(model, &policy, &[]);
         sequence.layers.truncate(layers);
         sequence
     }

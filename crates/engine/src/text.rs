@@ -62,11 +62,12 @@ pub struct TextModel {
 impl TextModel {
     /// Opens a GGUF file, or a directory (`config.json` as of Hugging Face or `headwise.toml`, safetensors files, `tokenizer.json`).
     pub fn open(path: &Path, weights: Weights, threads: usize) -> Result<Self, TextError> {
-        if path.is_dir() {
-            Self::open_directory(path, weights, threads)
-        } else {
-            Self::open_gguf(path, weights, threads)
-        }
+        let mut model = match path.is_dir() {
+            true => Self::open_directory(path, weights, threads)?,
+            false => Self::open_gguf(path, weights, threads)?,
+        };
+        model.engine = model.engine.with_files(path);
+        Ok(model)
     }
 
     /// The model that comes with the program.
@@ -114,7 +115,11 @@ impl TextModel {
             return Err(TextError::WrongTokenizer { tokens, vocabulary });
         }
         let name = name.map_or_else(String::new, |name| name.to_string_lossy().into_owned());
-        Ok(Self { engine: Engine::new(model, threads)?, tokenizer, template, name })
+        let mut engine = Engine::new(model, threads)?;
+        if let Some(id) = tokenizer.bos_id().filter(|&id| tokenizer.adds_bos() && (id as usize) < vocabulary) {
+            engine = engine.with_first_token(id);
+        }
+        Ok(Self { engine, tokenizer, template, name })
     }
 
     /// The tokens of a plain text.

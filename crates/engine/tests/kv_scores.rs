@@ -6,8 +6,8 @@ use std::path::Path;
 
 use headwise_engine::cache::expected_attention::{self, AverageTurn, FutureQuery};
 use headwise_engine::cache::{
-    Attended, CacheMethod, Evictor, LayerStore, Limit, Limits, NewPairs, Part, QueryMoments, StoreShape, When, keydiff,
-    knorm, pyramidkv, snapkv, tova,
+    AdaKv, Attended, CacheMethod, Evictor, LayerStore, Limit, Limits, NewPairs, Part, QueryMoments, StoreShape, When,
+    keydiff, knorm, pyramidkv, snapkv, tova,
 };
 use headwise_kernels::attention::AttnSpec;
 use headwise_kernels::kv::Codec;
@@ -218,6 +218,20 @@ fn streaming_keeps_and_moves_what_kvpress_does() {
             assert_eq!(pairs.positions()[slot] as usize, TOKENS - kept.len() + slot);
         }
     }
+}
+
+#[test]
+fn budgets_are_divided_over_heads_as_by_kvpress() {
+    let golden = Golden::open();
+    let (store, evictor) = golden.store("snapkv(window=8, kernel=5, keep=0.5)", false);
+    let division = AdaKv { floor: golden.parameters["adakv"]["alpha"].as_f64().unwrap() };
+    let keep = division.divide(&evictor.score(&store), TOKENS / 2, evictor.protected(TOKENS / 2));
+    let tensors = SafeTensors::deserialize(&golden.bytes).unwrap();
+    let kept = tensors.tensor("kept_adakv").unwrap().data();
+    let of_head = |kept: &[u8]| (0u32..).zip(kept).filter(|(_, kept)| **kept == 1).map(|(slot, _)| slot).collect();
+    let expected: Vec<Vec<u32>> = kept.chunks_exact(TOKENS).map(of_head).collect();
+    assert_ne!(expected[0].len(), expected[1].len());
+    assert_eq!(keep, expected);
 }
 
 #[test]

@@ -54,6 +54,8 @@ fn policies_that_do_not_exist_or_cannot_be() {
     says(&cache("tova"), &["budget=", "keep=", "bytes="]);
     says(&cache("int8 + kivi4"), &["int8", "kivi4", "one"]);
     says(&cache("full + tova(keep=0.5)"), &["full", "tova"]);
+    says(&cache("razor(keep=0.5, heads=[[9, 0]])"), &["[9, 0]", "layers"]);
+    says(&cache("adakv"), &["adakv", "snapkv(keep=0.25)"]);
     let compare = refused(&["compare", "cache", "--model", model.path(), "--cache", "snapvk"]);
     says(&compare, &["snapvk", "snapkv"]);
     says(&refused(&["compare", "--suite", "huge"]), &["huge", "quick, standard, ruler, full, toy"]);
@@ -121,6 +123,10 @@ fn models_that_are_none() {
     says(&refused(&["generate", text.to_str().unwrap(), "-p", "once"]), &["notes.gguf", "GGUF"]);
     let unknown = refused(&["generate", "smollm3000", "-p", "once", "--offline"]);
     says(&unknown, &["smollm3000", "smollm2-135m"]);
+    let unknown = refused(&["inspect", "heads", "--model", "smollm3000", "--offline"]);
+    says(&unknown, &["smollm3000", "smollm2-135m"]);
+    says(&refused(&["inspect"]), &["MODEL"]);
+    says(&refused(&["inspect", "heads", "--model", model.path(), "--top", "many"]), &["--top"]);
 }
 
 #[test]

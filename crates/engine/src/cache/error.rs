@@ -48,6 +48,51 @@ pub enum PolicyError {
         /// The other method.
         other: String,
     },
+    /// Two divisions of one budget.
+    #[error("`adakv` stands twice: a budget is divided over heads once")]
+    TwoDivisions,
+    /// A division without a budget.
+    #[error(
+        "`adakv` divides the budget of an evicting policy and there is none: write for example `adakv + snapkv(keep=0.25)`"
+    )]
+    NothingToDivide,
+    /// A budget that scores cannot divide.
+    #[error("`adakv` cannot divide the budget of `{policy}`: {reason}")]
+    Undividable {
+        /// The evicting policy.
+        policy: String,
+        /// Why.
+        reason: &'static str,
+    },
+    /// Two policies that keep different heads whole.
+    #[error("`{first}` and `{second}` keep different heads whole: name the same ones")]
+    TwoPartitions {
+        /// The first.
+        first: String,
+        /// The second.
+        second: String,
+    },
+    /// A head that the model does not have, or that evicts nothing.
+    #[error("heads=[[{layer}, {head}]]: {reason}")]
+    NoSuchHead {
+        /// The layer asked for.
+        layer: usize,
+        /// The key-value head asked for.
+        head: usize,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A slot for dropped pairs where scores depend on distance.
+    #[error(
+        "layer {layer} has ALiBi, whose scores fall with the distance of each key: `{policy}` puts one key in the place of \
+         many, so it runs models with rotary positions or none"
+    )]
+    Alibi {
+        /// The layer.
+        layer: usize,
+        /// The whole policy.
+        policy: String,
+    },
     /// A budget that nothing can reach.
     #[error(
         "budget={budget} is above the context of {context} tokens: nothing would ever be evicted; use `full`, or a budget \

@@ -2,9 +2,10 @@
 
 use std::fmt::Debug;
 
+use headwise_kernels::kv::KeyValues;
 use headwise_kernels::profile;
 
-use super::{LayerStore, Limits, Needs};
+use super::{AdaKv, LayerStore, Limits, Needs, WholeHeads};
 
 /// An evicting policy.
 ///
@@ -30,6 +31,26 @@ pub trait Evictor: Debug + Send + Sync {
     fn layer_budget(&self, plan: &Plan) -> usize {
         plan.budget
     }
+
+    /// The heads that keep everything, if the policy makes the difference; `store` knows them then.
+    fn whole_heads(&self) -> Option<WholeHeads> {
+        None
+    }
+
+    /// Pairs that every head may keep when the mean over the heads of all layers is `budget`.
+    fn head_budgets(&self, store: &LayerStore, budget: usize) -> Vec<usize> {
+        vec![budget; store.shape().kv_heads]
+    }
+
+    /// Whether what a head drops lives on as one slot that stands for all of it.
+    fn compensates(&self) -> bool {
+        false
+    }
+
+    /// Why scores cannot divide a budget over the heads of a layer, if they cannot.
+    fn undividable(&self) -> Option<&'static str> {
+        None
+    }
 }
 
 /// Slots that stay whatever their score: the first ones, then the last ones as far as the budget reaches.
@@ -54,22 +75,52 @@ pub struct Plan {
     pub budget: usize,
 }
 
-/// Evicts from `store` whatever exceeds `budget` pairs per head; while `decoding`, also the slack.
-pub(super) fn evict(evictor: &dyn Evictor, limits: &Limits, store: &mut LayerStore, budget: usize, decoding: bool) {
-    if store.longest() <= budget {
+/// Evicts from `store` whatever exceeds `budget` pairs per head, as a mean over heads if `division` divides it; while
+/// `decoding`, also the slack.
+pub(super) fn evict(
+    evictor: &dyn Evictor,
+    limits: &Limits,
+    division: Option<&AdaKv>,
+    store: &mut LayerStore,
+    budget: usize,
+    decoding: bool,
+) {
+    let budgets = evictor.head_budgets(store, budget);
+    let fits = match division {
+        Some(_) => store.pairs().iter().map(KeyValues::len).sum::<usize>() <= budget * budgets.len(),
+        None => store.pairs().iter().zip(&budgets).all(|(pairs, budget)| pairs.len() <= *budget),
+    };
+    if fits {
         return;
     }
-    let target = if decoding { budget - limits.slack.min(budget / 8) } else { budget };
-    let protected = evictor.protected(target);
+    let target = |budget: usize| if decoding { budget - limits.slack.min(budget / 8) } else { budget };
     store.gather();
     let keep: Vec<Vec<u32>> = {
         let _span = profile::whole("eviction, scores");
-        evictor.score(store).iter().map(|scores| select(scores, target, protected)).collect()
+        let scores = evictor.score(store);
+        match division {
+            Some(division) => division.divide(&scores, target(budget), evictor.protected(target(budget))),
+            None => {
+                scores.iter().zip(budgets).map(|(scores, budget)| within(evictor, scores, budget, target)).collect()
+            }
+        }
     };
+    if evictor.compensates() {
+        store.absorb_dropped(&keep);
+    }
     store.compact(&keep);
     if limits.reindex {
         store.reindex();
     }
+}
+
+/// The slots that a head keeps: all that are within its `budget`, else as many as its `target`.
+fn within(evictor: &dyn Evictor, scores: &[f32], budget: usize, target: impl Fn(usize) -> usize) -> Vec<u32> {
+    if scores.len() <= budget {
+        return (0..scores.len() as u32).collect();
+    }
+    let target = target(budget);
+    select(scores, target, evictor.protected(target))
 }
 
 /// The slots to keep, ascending: the protected ones, then the largest scores; equal scores prefer the lower slot.

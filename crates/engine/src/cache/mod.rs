@@ -1,11 +1,14 @@
 //! What stays in the key-value cache, and in which form.
 //!
-//! A cache is named by a chain of methods: at most one filter of prompts ([`PromptFilter`]), evicting policies in the order they apply, and
-//! at most one storage codec, for example `snapkv(keep=0.25) + int8`. [`CachePolicy::parse`] reads it. An evicting policy is a file with
-//! one [`Evictor`]: it scores slots; [`evict`] does budgets, ties, sinks and windows for all of them. At most one policy of
-//! reading, a [`Selector`], says which of the pairs that stay a query reads: `snapkv(keep=0.5) + quest(budget=512) + int8`.
+//! A cache is named by a chain of methods: at most one filter of prompts ([`PromptFilter`]), evicting policies in the order they apply, at
+//! most one division of their budgets over heads, and at most one storage codec, for example `adakv + snapkv(keep=0.25) + int8`.
+//! [`CachePolicy::parse`] reads it. An evicting policy is a file with one [`Evictor`]: it scores slots; [`evict`] does budgets, ties, sinks
+//! and windows for all of them. At most one policy of reading, a [`Selector`], says which of the pairs that stay a query reads:
+//! `snapkv(keep=0.5) + quest(budget=512) + int8`.
 
+mod adakv;
 mod codecs;
+mod compensation;
 mod error;
 mod evict;
 pub mod expected_attention;
@@ -22,6 +25,7 @@ mod query_moments;
 mod query_window;
 mod quest;
 pub mod random;
+mod razor;
 mod read;
 mod received;
 mod recycled;
@@ -32,11 +36,13 @@ mod store;
 mod streaming;
 mod token_select;
 pub mod tova;
+mod whole_heads;
 
 use std::sync::Arc;
 
 use headwise_kernels::kv::Codec;
 
+pub use adakv::AdaKv;
 pub use codecs::{Bf16, F16, F32, Int4, Int8, Kivi2, Kivi4};
 pub use error::PolicyError;
 pub use evict::{Evictor, Plan, Protected};
@@ -55,6 +61,7 @@ pub use query_moments::{FIRST_QUERIES, QueryMoments};
 pub use query_window::QueryWindow;
 pub use quest::Quest;
 pub use random::Random;
+pub use razor::Razor;
 pub use recycled::Recycled;
 pub(crate) use select::Read;
 pub use select::{Memory, PairsRead, Reading, Selection, Selector};
@@ -64,6 +71,7 @@ pub use store::{Attended, LayerStore, NewPairs, StoreShape};
 pub use streaming::Streaming;
 pub use token_select::TokenSelect;
 pub use tova::Tova;
+pub use whole_heads::{WholeHeads, WholeShare};
 
 headwise_spec::family! {
     /// The methods a cache is made of.
@@ -78,6 +86,8 @@ headwise_spec::family! {
         keydiff => KeyDiff,
         expected_attention => ExpectedAttention,
         random => Random,
+        razor => Razor,
+        adakv => AdaKv,
         quest => Quest,
         token_select => TokenSelect,
         recycled => Recycled,
@@ -102,6 +112,8 @@ pub enum Part {
     Selector(Arc<dyn Selector>),
     /// What chooses the tokens of a prompt that are read.
     Filter(Arc<dyn PromptFilter>),
+    /// How the budget of a layer is divided over its heads.
+    Division(AdaKv),
     /// A storage format.
     Codec(Codec),
 }
@@ -124,6 +136,8 @@ impl CacheMethod {
             Self::TokenSelect(policy) => Part::selector(policy),
             Self::Recycled(policy) => Part::selector(policy),
             Self::GemFilter(filter) => Part::Filter(Arc::new(filter.clone())),
+            Self::Razor(policy) => Part::evictor(policy),
+            Self::AdaKv(division) => Part::Division(division.clone()),
             Self::F32(_) => Part::Codec(Codec::F32),
             Self::F16(_) => Part::Codec(Codec::F16),
             Self::Bf16(_) => Part::Codec(Codec::Bf16),

@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use headwise_kernels::kv::Codec;
 use headwise_models::decoder::DecoderSpec;
-use headwise_nn::mixer::Heads;
+use headwise_nn::mixer::{Heads, SoftmaxSpec};
+use headwise_nn::position::PositionSpec;
 use headwise_spec::Family;
 
 use super::evict::evict;
 use super::{
-    CacheMethod, Evictor, LayerStore, Limit, Limits, Needs, Part, Plan, PolicyError, PromptFilter, Selector,
-    StoreShape, When,
+    AdaKv, CacheMethod, Evictor, LayerStore, Limit, Limits, Needs, Part, Plan, PolicyError, PromptFilter, Selector,
+    StoreShape, When, WholeHeads, WholeShare,
 };
 use crate::engine::attention;
 
@@ -46,6 +47,8 @@ pub struct CachePolicy {
     filter: Option<Arc<dyn PromptFilter>>,
     steps: Vec<Step>,
     selector: Option<Arc<dyn Selector>>,
+    /// Divides the budgets of all steps over heads.
+    division: Option<AdaKv>,
     codec: Codec,
     /// What is gathered for other policies.
     for_others: Needs,
@@ -62,12 +65,23 @@ impl CachePolicy {
     pub fn new(methods: &[CacheMethod]) -> Result<Self, PolicyError> {
         let mut steps: Vec<Step> = Vec::new();
         let mut selector: Option<(Arc<dyn Selector>, &CacheMethod)> = None;
+        let mut division: Option<AdaKv> = None;
+        let mut whole: Option<(WholeHeads, String)> = None;
         let mut codec: Option<(Codec, String)> = None;
         let mut filter: Option<(Arc<dyn PromptFilter>, String)> = None;
         for method in methods {
             match method.part() {
                 Part::Nothing => {}
-                Part::Evictor(evictor) => steps.push(Step::new(evictor)?),
+                Part::Evictor(evictor) => {
+                    if let Some(new) = evictor.whole_heads() {
+                        let (first, name) = whole.get_or_insert_with(|| (new.clone(), method.to_string()));
+                        if *first != new {
+                            let (first, second) = (name.clone(), method.to_string());
+                            return Err(PolicyError::TwoPartitions { first, second });
+                        }
+                    }
+                    steps.push(Step::new(evictor)?);
+                }
                 Part::Filter(new) => {
                     if let Some((_, first)) = filter {
                         return Err(PolicyError::TwoFilters { first, second: method.name().into() });
@@ -83,6 +97,12 @@ impl CachePolicy {
                     new.check().map_err(PolicyError::Parameter)?;
                     selector = Some((new, method));
                 }
+                Part::Division(new) => {
+                    new.check()?;
+                    if division.replace(new).is_some() {
+                        return Err(PolicyError::TwoDivisions);
+                    }
+                }
                 Part::Codec(new) => {
                     if let Some((_, first)) = codec {
                         return Err(PolicyError::TwoCodecs { first, second: method.name().into() });
@@ -92,11 +112,15 @@ impl CachePolicy {
             }
         }
         check_company(methods, &steps, selector.as_ref().map(|(selector, method)| (selector.as_ref(), *method)))?;
+        if division.is_some() {
+            check_division(methods)?;
+        }
         Ok(Self {
             text: headwise_spec::to_chain_text(methods),
             filter: filter.map(|(filter, _)| filter),
             steps,
             selector: selector.map(|(selector, _)| selector),
+            division,
             codec: codec.map_or(Codec::F16, |(codec, _)| codec),
             for_others: Needs::default(),
         })
@@ -115,6 +139,7 @@ impl CachePolicy {
             filter: None,
             steps: Vec::new(),
             selector: None,
+            division: None,
             codec: Codec::F16,
             for_others: Needs::default(),
         }
@@ -197,8 +222,25 @@ impl CachePolicy {
         Ok(())
     }
 
-    /// Empty stores for every layer of `model`.
-    pub(crate) fn stores(&self, model: &DecoderSpec) -> Vec<LayerStore> {
+    /// The heads that keep everything, if the policy makes the difference.
+    pub(crate) fn whole_heads(&self) -> Option<WholeHeads> {
+        self.steps.iter().find_map(|step| step.evictor.whole_heads())
+    }
+
+    /// Checks the policy against `model`, of which it keeps the key-value heads `whole` whole.
+    pub(crate) fn check_model(&self, model: &DecoderSpec, whole: &[[usize; 2]]) -> Result<(), PolicyError> {
+        WholeShare::check(model, whole)?;
+        let distant = |mixer: &SoftmaxSpec| matches!(mixer.position, PositionSpec::Alibi(_)) && mixer.window.is_none();
+        match model.layers.iter().position(|layer| distant(attention(layer))) {
+            Some(layer) if self.steps.iter().any(|step| step.evictor.compensates()) => {
+                Err(PolicyError::Alibi { layer, policy: self.text.clone() })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Empty stores for every layer of `model`, of which the policy keeps the key-value heads `whole` whole.
+    pub(crate) fn stores(&self, model: &DecoderSpec, whole: &[[usize; 2]]) -> Vec<LayerStore> {
         let needs = self.needs();
         let reindex = self.steps.iter().any(|step| step.limits.reindex);
         model
@@ -212,6 +254,7 @@ impl CachePolicy {
                 // A layer with a sliding window is bounded already: policies leave it alone.
                 let needs = if window.is_some() { Needs::default() } else { needs };
                 LayerStore::new(index, shape, self.codec, needs, reindex && window.is_none())
+                    .with_whole_heads(WholeShare::of(model, whole, index))
             })
             .collect()
     }
@@ -227,7 +270,8 @@ impl CachePolicy {
         for step in &self.steps {
             if stage != Stage::Prompt || step.limits.when == When::Chunk {
                 let budget = step.budget(store, place, tokens);
-                evict(step.evictor.as_ref(), &step.limits, store, budget, stage == Stage::Decode);
+                let (evictor, division) = (step.evictor.as_ref(), self.division.as_ref());
+                evict(evictor, &step.limits, division, store, budget, stage == Stage::Decode);
             }
         }
     }
@@ -252,6 +296,20 @@ fn check_company(
         }
         _ => Ok(()),
     }
+}
+
+/// Whether the budgets of `methods` can be divided over heads.
+fn check_division(methods: &[CacheMethod]) -> Result<(), PolicyError> {
+    let mut budgets = 0;
+    for method in methods {
+        if let Part::Evictor(evictor) = method.part() {
+            budgets += 1;
+            if let Some(reason) = evictor.undividable() {
+                return Err(PolicyError::Undividable { policy: method.name().into(), reason });
+            }
+        }
+    }
+    if budgets == 0 { Err(PolicyError::NothingToDivide) } else { Ok(()) }
 }
 
 /// Where a layer stands among those that evict.

@@ -9,10 +9,11 @@ use headwise_kernels::parallel;
 use headwise_kernels::profile::{self, Work};
 use headwise_kernels::rope::Rope;
 
+use super::compensation::Dropped;
 use super::query_moments::FIRST_QUERIES;
 use super::received::{WaitingRows, log_sum_exp};
 use super::statistics::LayerStatistics;
-use super::{HeadStatistics, Memory, Needs, PairsRead, QueryMoments, QueryWindow};
+use super::{HeadStatistics, Memory, Needs, PairsRead, QueryMoments, QueryWindow, WholeShare};
 
 /// The sizes of a layer's attention.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +77,10 @@ pub struct LayerStore {
     first_keys: Vec<Vec<Vec<f32>>>,
     /// How the layer attends, from its first forward.
     attention: Option<(AttnSpec, Option<Rope>)>,
+    /// The pairs that a policy dropped and stands in for, of every key-value head.
+    pub(super) dropped: Vec<Dropped>,
+    /// Which heads keep everything, where a policy makes the difference.
+    whole: WholeShare,
     tokens: usize,
     prompt_tokens: usize,
 }
@@ -102,9 +107,22 @@ impl LayerStore {
             pairs_read: PairsRead::default(),
             first_keys: if reindex { vec![Vec::new(); kv_heads] } else { Vec::new() },
             attention: None,
+            dropped: vec![Dropped::default(); kv_heads],
+            whole: WholeShare::default(),
             tokens: 0,
             prompt_tokens: 0,
         }
+    }
+
+    /// Says which heads keep everything.
+    pub fn with_whole_heads(mut self, whole: WholeShare) -> Self {
+        self.whole = whole;
+        self
+    }
+
+    /// Which heads keep everything, where a policy makes the difference.
+    pub fn whole_heads(&self) -> &WholeShare {
+        &self.whole
     }
 
     /// Index of the layer in the model.
@@ -172,6 +190,7 @@ impl LayerStore {
     pub fn bytes(&self) -> StoreBytes {
         let mut bytes = StoreBytes::default();
         self.pairs.iter().for_each(|pairs| bytes += pairs.bytes());
+        self.dropped.iter().for_each(|dropped| bytes += dropped.bytes());
         let first: usize = self.first_keys.iter().flatten().map(|key| size_of_val(&key[..])).sum();
         bytes.statistics += self.queries.bytes() + self.waiting.bytes() + first + self.statistics.bytes();
         bytes.statistics += self.memory.bytes();
@@ -181,6 +200,7 @@ impl LayerStore {
     /// Takes over the pairs of `other`, and of its statistics those that this store gathers.
     pub(crate) fn adopt(&mut self, other: &Self) {
         self.pairs.clone_from(&other.pairs);
+        self.dropped.clone_from(&other.dropped);
         self.queries = QueryWindow::new(self.needs.query_window, self.shape.heads * self.shape.head_dim);
         self.queries.extend(&other.queries.last(self.needs.query_window));
         self.waiting = if self.needs.column_sums { other.waiting.clone() } else { WaitingRows::default() };

@@ -30,4 +30,8 @@ impl Evictor for Streaming {
     fn protected(&self, _budget: usize) -> Protected {
         Protected { sinks: self.sinks, recent: 0 }
     }
+
+    fn undividable(&self) -> Option<&'static str> {
+        Some("it keeps the same tokens in every head")
+    }
 }

@@ -33,6 +33,10 @@ impl Evictor for Tova {
     fn protected(&self, _budget: usize) -> Protected {
         Protected { sinks: 0, recent: 1 }
     }
+
+    fn undividable(&self) -> Option<&'static str> {
+        Some("it keeps the same tokens in every head")
+    }
 }
 
 /// Gives every slot the mean `attention` `[kv_heads][slots]` that its token receives, over the heads that still hold the token.

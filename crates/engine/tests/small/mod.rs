@@ -25,7 +25,7 @@ const DIM: usize = 48;
 const HIDDEN: usize = 64;
 
 /// Every evicting policy, without its limit.
-pub const EVICTING: [&str; 9] = [
+pub const EVICTING: [&str; 10] = [
     "streaming",
     "h2o",
     "snapkv(window=8)",
@@ -35,6 +35,7 @@ pub const EVICTING: [&str; 9] = [
     "keydiff",
     "expected_attention(future=64)",
     "random(seed=5)",
+    "razor(recent=4)",
 ];
 
 /// Every policy of reading, without its budget, so that short texts are not read whole.

@@ -1,8 +1,10 @@
 //! `headwise inspect`
 
+mod heads;
+
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, Subcommand};
 use headwise::lab::inspect::{self, InspectReport, PageInput, inspect};
 use headwise::models::embedded;
 use headwise::tasks::DEFAULT_TEXT;
@@ -16,7 +18,23 @@ use super::progress::style;
 
 /// Where the heads of a model look: attention sinks, entropy and distance, as a report.
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Inspect {
+    #[command(subcommand)]
+    what: Option<What>,
+    #[command(flatten)]
+    attention: Attention,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Which heads copy from far back: scores on repeated random tokens
+    Heads(heads::Heads),
+}
+
+/// Where the heads of a model look.
+#[derive(Debug, Args)]
+struct Attention {
     /// A model file, or a name that `pull` knows
     #[arg(default_value = embedded::NAME)]
     model: String,
@@ -42,6 +60,15 @@ const TOKENS_LISTED: usize = 12;
 impl Inspect {
     /// Runs the command.
     pub fn run(self) -> Outcome {
+        match self.what {
+            Some(What::Heads(heads)) => heads.run(),
+            None => self.attention.run(),
+        }
+    }
+}
+
+impl Attention {
+    fn run(self) -> Outcome {
         if self.tokens == 0 {
             return Err("--tokens is 0: it must be at least 1".into());
         }

@@ -221,7 +221,8 @@ mod tests {
         let spike = |slot: usize, channel: usize| if slot % PAGE == PAGE - 1 && channel == 3 { -900.0 } else { 1e-4 };
         let tiny = |slot: usize, channel: usize| ((slot * 7 + channel) as f32 * 1e-30) - 1e-28;
         let constant = |_: usize, channel: usize| channel as f32 - 4.0;
-        let keys: [(&str, &dyn Fn(usize, usize) -> f32); 5] = [
+        type Key<'a> = &'a dyn Fn(usize, usize) -> f32;
+        let keys: [(&str, Key<'_>); 5] = [
             ("random", &|slot, channel| random[slot * 20 + channel % 20]),
             ("corners", &corner),
             ("a spike in the last slot", &spike),

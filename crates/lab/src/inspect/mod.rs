@@ -12,6 +12,7 @@
 //!
 //! The model runs as always; only its cache is a [`probe`] that notes these before it returns the attention.
 
+pub mod heads;
 mod page;
 mod probe;
 mod reading;

@@ -94,6 +94,10 @@ impl CacheComparison {
         let longest = lengths.last().copied().unwrap_or(0);
         let keeps = if self.keep.is_empty() { contents.keeps } else { &self.keep };
         let policies = policies(&self.caches, keeps, longest)?;
+        // What does not fit the model is said now.
+        for policy in &policies {
+            subject.engine().sequence(policy)?;
+        }
         let prose = self.text.clone().unwrap_or_else(|| headwise_tasks::DEFAULT_TEXT.to_owned());
         let needed = perplexity::needed(longest).max(longest + speed::decoded(contents.repeats));
         let ids = subject.running_text(&prose, needed, self.seed)?;

@@ -62,8 +62,8 @@ impl Reader<'_> {
             Self::Shared { policies, prefill, .. } => {
                 let read = prefill.read(ids, |_| {})?;
                 let begun =
-                    |policy: &&CachePolicy| Begun { sequence: read.under(policy), logits: read.logits().to_vec() };
-                Ok(policies.iter().map(begun).collect())
+                    |policy: &&CachePolicy| Ok(Begun { sequence: read.under(policy)?, logits: read.logits().to_vec() });
+                policies.iter().map(begun).collect()
             }
             Self::Alone { policy, engine, .. } => {
                 let mut sequence = engine.sequence(policy)?;

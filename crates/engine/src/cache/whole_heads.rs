@@ -1,0 +1,56 @@
+//! Heads that keep everything while the others do not.
+
+use headwise_models::decoder::DecoderSpec;
+
+use super::PolicyError;
+use crate::engine::attention;
+
+/// Which key-value heads a policy keeps whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WholeHeads {
+    /// The retrieval heads that are found; see [`crate::heads`].
+    Detected,
+    /// These, each `[layer, key-value head]`.
+    Given(Vec<[usize; 2]>),
+}
+
+/// The heads of a layer that keep everything, and how many do in the whole model.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WholeShare {
+    /// The key-value heads of this layer.
+    pub heads: Vec<usize>,
+    /// Those of all layers that evict.
+    pub whole: usize,
+    /// Key-value heads of all layers that evict, whole or not.
+    pub all: usize,
+}
+
+impl WholeShare {
+    /// The share of layer `layer` of `model` if the heads `whole`, each `[layer, key-value head]`, keep everything.
+    pub(super) fn of(model: &DecoderSpec, whole: &[[usize; 2]], layer: usize) -> Self {
+        let evicting = model.layers.iter().map(attention).filter(|mixer| mixer.window.is_none());
+        Self {
+            heads: whole.iter().filter(|[at, _]| *at == layer).map(|[_, head]| *head).collect(),
+            whole: whole.len(),
+            all: evicting.map(|mixer| mixer.sizes(model.dim).kv_heads).sum(),
+        }
+    }
+
+    /// Checks that `model` has the heads `whole`, and evicts from them.
+    pub(super) fn check(model: &DecoderSpec, whole: &[[usize; 2]]) -> Result<(), PolicyError> {
+        for &[layer, head] in whole {
+            let wrong = |reason| Err(PolicyError::NoSuchHead { layer, head, reason });
+            let Some(mixer) = model.layers.get(layer).map(attention) else {
+                return wrong(format!("the model has {} layers, counted from 0", model.layers.len()));
+            };
+            let heads = mixer.sizes(model.dim).kv_heads;
+            if head >= heads {
+                return wrong(format!("the layer has {heads} key-value heads, counted from 0"));
+            }
+            if let Some(window) = mixer.window {
+                return wrong(format!("the layer has a sliding window of {window} tokens, which policies leave alone"));
+            }
+        }
+        Ok(())
+    }
+}

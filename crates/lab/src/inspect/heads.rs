@@ -1,0 +1,123 @@
+//! The scores of a model's heads as rows and as a table: which of them copy from far back.
+
+use comfy_table::{Cell, CellAlignment, ContentArrangement, LineStyle, Table, TableStyle};
+use headwise_engine::heads::HeadScores;
+use serde::{Deserialize, Serialize};
+
+/// What a head is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HeadClass {
+    /// Its key-value head is one of the retrieval heads, which cache policies such as `razor` keep whole.
+    Retrieval,
+    /// Any other.
+    Other,
+}
+
+/// One query head; see [`headwise_engine::heads`] for the definitions.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HeadScoreRow {
+    /// Name of the model.
+    pub model: String,
+    /// Layer, from 0.
+    pub layer: usize,
+    /// Query head, from 0.
+    pub head: usize,
+    /// The key-value head it reads.
+    pub kv_head: usize,
+    /// Weight on the tokens that followed earlier occurrences of a token, 0–1.
+    pub induction: f64,
+    /// Weight on these occurrences, 0–1.
+    pub echo: f64,
+    /// What the head is.
+    pub class: HeadClass,
+}
+
+/// Every query head of `model`, the best by induction first.
+pub fn rows(model: &str, scores: &HeadScores) -> Vec<HeadScoreRow> {
+    let retrieval = scores.retrieval();
+    let mut rows: Vec<HeadScoreRow> = scores
+        .heads()
+        .iter()
+        .map(|score| HeadScoreRow {
+            model: model.into(),
+            layer: score.layer,
+            head: score.head,
+            kv_head: score.kv_head,
+            induction: score.induction,
+            echo: score.echo,
+            class: match retrieval.contains(&[score.layer, score.kv_head]) {
+                true => HeadClass::Retrieval,
+                false => HeadClass::Other,
+            },
+        })
+        .collect();
+    rows.sort_by(|a, b| b.induction.total_cmp(&a.induction).then((a.layer, a.head).cmp(&(b.layer, b.head))));
+    rows
+}
+
+/// The first `count` of `rows`, and which key-value heads are retrieval heads.
+pub fn table(rows: &[HeadScoreRow], count: usize) -> String {
+    let mut table = Table::new();
+    let header_line = TableStyle::new().header_separator(LineStyle::new('─', '─', '─', '─'));
+    table.load_style(header_line).set_content_arrangement(ContentArrangement::Disabled);
+    let right = |text: String| Cell::new(text).set_alignment(CellAlignment::Right);
+    table.set_header(["layer", "head", "key-value head", "induction", "echo", "class"].map(|name| right(name.into())));
+    for row in rows.iter().take(count) {
+        let class = if row.class == HeadClass::Retrieval { "retrieval" } else { "other" };
+        let numbers = [row.layer, row.head, row.kv_head].map(|number| number.to_string());
+        let scores = [row.induction, row.echo].map(|score| format!("{score:.4}"));
+        table.add_row(numbers.into_iter().chain(scores).chain([class.to_owned()]).map(right));
+    }
+    let lines: Vec<String> = table.lines().map(|line| line.trim_end().to_owned()).collect();
+    let left = rows.len().saturating_sub(count);
+    let more = if left > 0 { format!("{left} more heads: --top 0 prints all\n") } else { String::new() };
+    format!("{}\n{more}\n{}\n", lines.join("\n"), reading(rows))
+}
+
+/// The retrieval heads in a sentence.
+fn reading(rows: &[HeadScoreRow]) -> String {
+    let heads_of = |rows: &mut dyn Iterator<Item = &HeadScoreRow>| {
+        let mut heads: Vec<[usize; 2]> = rows.map(|row| [row.layer, row.kv_head]).collect();
+        heads.sort_unstable();
+        heads.dedup();
+        heads
+    };
+    let all = heads_of(&mut rows.iter());
+    let retrieval = heads_of(&mut rows.iter().filter(|row| row.class == HeadClass::Retrieval));
+    let named: Vec<String> = retrieval.iter().map(|[layer, head]| format!("[{layer}, {head}]")).collect();
+    format!(
+        "{} of {} key-value heads are retrieval heads, as [layer, head]: {}.\nThe cache policy `razor` keeps them whole.",
+        retrieval.len(),
+        all.len(),
+        named.join(", ")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compare::cache::toy_engine;
+
+    #[test]
+    fn the_induction_head_stands_first() {
+        let engine = toy_engine(2).expect("the model is built in");
+        let rows = rows("toy", engine.head_scores().expect("it is measured"));
+        assert_eq!(rows.len(), 8);
+        let best = &rows[0];
+        assert_eq!((best.layer, best.head, best.kv_head, best.class), (1, 0, 0, HeadClass::Retrieval));
+        assert!(best.induction > 0.99 && rows[1].induction < 0.05, "{rows:?}");
+        // Head 1 reads the same keys and values.
+        let classes: Vec<(usize, usize)> =
+            rows.iter().filter(|row| row.class == HeadClass::Retrieval).map(|row| (row.layer, row.head)).collect();
+        assert_eq!(classes.len(), 2);
+        assert!(classes.contains(&(1, 1)), "{classes:?}");
+
+        let text = table(&rows, 3);
+        let first = text.lines().nth(2).expect("a line per head").split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(first.starts_with("1 0 0 0.99") || first.starts_with("1 0 0 1.00"), "{text}");
+        assert!(first.ends_with("retrieval") && text.contains("5 more heads"), "{text}");
+        assert!(text.contains("1 of 4 key-value heads are retrieval heads, as [layer, head]: [1, 0]."), "{text}");
+        assert!(!table(&rows, 8).contains("more heads"));
+    }
+}
