@@ -125,7 +125,6 @@ fn models_that_are_none() {
     says(&unknown, &["smollm3000", "smollm2-135m"]);
     let unknown = refused(&["inspect", "heads", "--model", "smollm3000", "--offline"]);
     says(&unknown, &["smollm3000", "smollm2-135m"]);
-    says(&refused(&["inspect"]), &["MODEL"]);
     says(&refused(&["inspect", "heads", "--model", model.path(), "--top", "many"]), &["--top"]);
 }
 

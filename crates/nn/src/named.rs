@@ -116,11 +116,7 @@ impl<S: Source> ModuleMapper for Filling<'_, S> {
         }
         let shape = self.path.turn(param.val()).dims();
         match self.source.weight(&self.path.name(), shape) {
-            Ok(weight) => {
-                // A leaf of its own: what turned it round is not to be differentiated.
-                let weight = Tensor::from_data(self.path.turn(weight).into_data(), &param.device());
-                Param::initialized(param.id, weight).set_require_grad(param.is_require_grad())
-            }
+            Ok(weight) => Param::initialized(param.id, self.path.turn(weight)),
             Err(error) => {
                 self.failed = Some(error);
                 param

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::convert::Infallible;
 
+use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{Device, Tensor};
 use headwise_models::decoder::{Decoder, DecoderSpec};
 use headwise_nn::Embedding;
@@ -15,14 +16,14 @@ use headwise_ops::host;
 headwise_spec::family! {
     /// The weights that training starts from.
     pub enum StartSpec: "start" {
-        random => Random,
-        induction => InductionStart,
+        drawn => Drawn,
+        induction_heads => InductionHeads,
     }
 }
 
 headwise_spec::method! {
     /// Every weight is drawn at random.
-    pub struct Random {}
+    pub struct Drawn {}
 }
 
 headwise_spec::method! {
@@ -32,7 +33,7 @@ headwise_spec::method! {
     /// before. Small models learn this circuit late or never; from it they learn in minutes what to copy. The circuit is that of
     /// Olsson et al. 2022, arXiv:2209.11895; to start from weights that imitate trained ones is Trockman and Kolter 2023,
     /// arXiv:2305.09828.
-    pub struct InductionStart {
+    pub struct InductionHeads {
         /// Score of one token that is alike.
         pub gain: f32 = 12.0,
     }
@@ -40,7 +41,7 @@ headwise_spec::method! {
 
 impl Default for StartSpec {
     fn default() -> Self {
-        Random {}.into()
+        Drawn {}.into()
     }
 }
 
@@ -48,8 +49,8 @@ impl StartSpec {
     /// `model`, drawn at random, with the weights that training starts from.
     pub fn apply(&self, model: Decoder, device: &Device) -> Result<Decoder, String> {
         match self {
-            Self::Random(_) => Ok(model),
-            Self::InductionStart(start) => start.apply(model, device),
+            Self::Drawn(_) => Ok(model),
+            Self::InductionHeads(start) => start.apply(model, device),
         }
     }
 }
@@ -65,7 +66,7 @@ const COPY: f32 = 4.0;
 const NEEDED: &str = "needs a decoder with tied token vectors and RMSNorm before each part, whose first layers are twice \
                       softmax(window=2, position=nope) and once softmax(position=nope), with heads of one width";
 
-impl InductionStart {
+impl InductionHeads {
     /// Channels of a head; an error if the circuit does not fit the model.
     fn head_dim(spec: &DecoderSpec) -> Result<usize, String> {
         let heads = |(layer, window)| {
@@ -80,12 +81,14 @@ impl InductionStart {
         let fits =
             spec.tied && spec.embedding_scale.is_none() && spec.position.is_none() && spec.layers.iter().all(normed);
         let (Some(first), Some(second), Some(third), true) = (first, second, third, fits) else {
-            return Err(format!("induction {NEEDED}"));
+            return Err(format!("induction_heads {NEEDED}"));
         };
         let (code, needed) = (third.head_dim, (2 + third.kv_heads) * third.head_dim);
         match (first.head_dim, second.head_dim) == (code, code) && spec.dim >= needed {
             true => Ok(code),
-            false => Err(format!("induction {NEEDED}, and here with at least {needed} channels: it has {}", spec.dim)),
+            false => {
+                Err(format!("induction_heads {NEEDED}, and here with at least {needed} channels: it has {}", spec.dim))
+            }
         }
     }
 
@@ -96,7 +99,8 @@ impl InductionStart {
             Weights(named::read(&model).into_iter().map(|weight| (weight.name.clone(), weight)).collect());
         self.write(&mut weights, &spec, code);
         let mut source = Filled { weights, device };
-        Ok(named::fill(model, &mut source).unwrap_or_else(|never: Infallible| match never {}))
+        let filled = named::fill(model, &mut source).unwrap_or_else(|never: Infallible| match never {});
+        Ok(filled.map(&mut Leaves))
     }
 
     /// The residual stream is `[token vector | last two tokens | last three tokens]`. A token's code is the first channels of its
@@ -174,6 +178,17 @@ impl Weights {
     }
 }
 
+/// Makes every weight one that gradients end at, whatever it was made from.
+struct Leaves;
+
+impl ModuleMapper for Leaves {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let weight = param.val();
+        let (device, data) = (weight.device(), weight.into_data());
+        Param::initialized(param.id, Tensor::from_data(data, &device).require_grad())
+    }
+}
+
 struct Filled<'a> {
     weights: Weights,
     device: &'a Device,
@@ -213,7 +228,7 @@ mod tests {
     fn started(text: &str) -> Result<Decoder, String> {
         let device = Device::flex();
         let model = draw(toml::from_str(text).unwrap(), 3, &device).unwrap();
-        StartSpec::from(InductionStart::default()).apply(model, &device)
+        StartSpec::from(InductionHeads::default()).apply(model, &device)
     }
 
     /// The token that the model finds most likely after `ids`.
@@ -236,7 +251,7 @@ mod tests {
 
     #[test]
     fn models_that_the_circuit_does_not_fit_are_refused() {
-        for (from, to) in [("tied = true", "tied = false"), ("window=2", "window=4"), ("dim = 96", "dim = 60")] {
+        for (from, to) in [("tied = true", "tied = false"), ("window=2", "window=4"), ("kv_heads=2", "kv_heads=6")] {
             let error = started(&LAYERS.replace(from, to)).unwrap_err();
             assert!(error.contains("softmax(window=2, position=nope)"), "{error}");
         }
