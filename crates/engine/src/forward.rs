@@ -1,14 +1,16 @@
 //! One forward of the model over chunks of many sequences.
 
+use burn::tensor::Tensor;
 use headwise_kernels::attention::{self as kernel, AttnSpec, Rows, RowsMut, Shape, StatsOut};
+use headwise_kernels::kv::Codec;
 use headwise_kernels::profile;
-use headwise_kernels::rope::{HeadLayout, Rope};
+use headwise_kernels::rope::Rope;
 use headwise_models::decoder::DecoderSpec;
 use headwise_nn::block::BlockSpec;
 use headwise_nn::mixer::{LayerCache, MixContext, Projected, Segment};
 use headwise_ops::host::Host;
 
-use crate::cache::{Attended, NewPairs, Place, Read, Stage};
+use crate::cache::{Attended, Needs, NewPairs, Place, Read, Stage};
 use crate::engine::attention;
 use crate::{Engine, EngineError, Sequence};
 
@@ -94,6 +96,44 @@ impl Engine {
             progress(read);
         }
         Ok(logits)
+    }
+
+    /// Reads `ids` in the first `layers` layers only, which gather `needs` and store pairs as `codec`.
+    pub(crate) fn read_first_layers(
+        &self,
+        ids: &[u32],
+        codec: Codec,
+        needs: Needs,
+        layers: usize,
+    ) -> Result<Sequence, EngineError> {
+        let mut sequence = Sequence::partial(self.spec(), codec, needs, layers);
+        for ids in ids.chunks(PROMPT_CHUNK) {
+            let wanted = Wanted::Nothing;
+            self.forward(&mut [Chunk { sequence: &mut sequence, ids, prompt_ends: false, wanted }])?;
+        }
+        Ok(sequence)
+    }
+
+    /// Runs the layers once over the whole text `ids`, known to be one that the model can read, with `cache` in the place of
+    /// stores; returns the residual stream after the last, `[1, tokens, dim]`. `progress` is told how many layers are done.
+    pub fn observe<C: LayerCache + Send>(
+        &self,
+        ids: &[u32],
+        cache: &mut C,
+        mut progress: impl FnMut(usize) + Send,
+    ) -> Tensor<3> {
+        let positions: Vec<i32> = (0..ids.len() as i32).collect();
+        let segments = [Segment { sequence: 0, rows: 0..ids.len() }];
+        self.install(|| {
+            let mut x = self.model.embed(ids, &positions, &self.device);
+            for layer in 0..self.spec().layers.len() {
+                let cache: &mut dyn LayerCache = &mut *cache;
+                let mut ctx = MixContext { positions: &positions, segments: &segments, layer, cache: Some(cache) };
+                x = self.model.layer(layer, x, &mut ctx);
+                progress(layer + 1);
+            }
+            x
+        })
     }
 
     /// Continues `sequence` by one token; returns the scores after it.
@@ -263,11 +303,7 @@ impl LayerCache for Stores<'_, '_> {
     ) {
         let Projected { heads, kv_heads, head_dim, .. } = projected;
         let (width, kv_width) = (heads * head_dim, kv_heads * head_dim);
-        let (mut query, mut key) = (projected.query.to_vec(), projected.key.to_vec());
-        if let Some(rope) = rope {
-            rope.rotate(&mut query, HeadLayout { row_stride: width, heads, head_dim }, positions);
-            rope.rotate(&mut key, HeadLayout { row_stride: kv_width, heads: kv_heads, head_dim }, positions);
-        }
+        let (query, key) = projected.rotated(rope, positions);
         let mut spec = spec.clone();
         for segment in segments {
             let store = &mut self.chunks[segment.sequence].sequence.layers[layer];

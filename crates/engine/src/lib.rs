@@ -9,6 +9,7 @@ mod forward;
 mod generate;
 mod generate_all;
 pub mod heads;
+mod neighbours;
 mod prepack;
 pub mod retrieve;
 mod sample;

@@ -11,7 +11,7 @@ use headwise_models::embedded;
 use headwise_models::gguf::Gguf;
 use headwise_models::tokenizer::{Encode, TokenKind, Tokenizer, TokenizerError};
 
-use crate::{Engine, EngineError};
+use crate::{Engine, EngineError, Generation};
 
 /// Why a model cannot read or write text.
 #[derive(Debug, thiserror::Error)]
@@ -120,6 +120,11 @@ impl TextModel {
             engine = engine.with_first_token(id);
         }
         Ok(Self { engine, tokenizer, template, name })
+    }
+
+    /// How far to write: at most `tokens` tokens, up to one that ends a text of this model.
+    pub fn generation(&self, tokens: usize) -> Generation {
+        Generation { tokens, stop: self.tokenizer.end_of_generation_ids().to_vec() }
     }
 
     /// The tokens of a plain text.

@@ -48,11 +48,7 @@ impl Dropped {
     /// Joins what `query` `[head_dim]` reads here with what it has read elsewhere, `out` `[head_dim]`.
     fn join(&self, spec: &AttnSpec, query: &[f32], lse: &mut f32, out: &mut [f32]) {
         let product: f64 = query.iter().zip(&self.key).map(|(q, k)| f64::from(*q) * f64::from(*k)).sum();
-        let mut score = f64::from(spec.scale) * product;
-        if let Some(cap) = spec.softcap.map(f64::from) {
-            score = cap * (score / cap).tanh();
-        }
-        merge(out, lse, &self.value, (score + (self.count as f64).ln()) as f32);
+        merge(out, lse, &self.value, (spec.score(product) + (self.count as f64).ln()) as f32);
     }
 
     /// Memory held: a pair in single precision, and its count.

@@ -12,7 +12,7 @@ use super::limits::{Limits, When};
 use super::prompt_filter::{Chosen, PromptFilter};
 use super::{LayerStore, Needs, PolicyError, Protected, evict, read};
 use crate::engine::attention;
-use crate::{Chunk, Engine, EngineError, Sequence, Wanted};
+use crate::{Engine, EngineError, neighbours};
 
 headwise_spec::method! {
     /// Lets an early layer pick the tokens of a prompt, then reads only those.
@@ -53,11 +53,7 @@ impl PromptFilter for GemFilter {
             return Ok(Chosen { tokens: (0..ids.len()).collect(), peak_bytes: 0 });
         }
         let needs = Needs { query_window: self.rows, ..Needs::default() };
-        let mut sequence = Sequence::partial(engine.spec(), codec, needs, layer + 1);
-        for ids in ids.chunks(crate::forward::PROMPT_CHUNK) {
-            let wanted = Wanted::Nothing;
-            engine.forward(&mut [Chunk { sequence: &mut sequence, ids, prompt_ends: false, wanted }])?;
-        }
+        let sequence = engine.read_first_layers(ids, codec, needs, layer + 1)?;
         let scores = self.scores(&sequence.layers[layer], ids.len());
         let protected = Protected { sinks: self.first, recent: self.last };
         let tokens = evict::select(&scores, budget, protected).into_iter().map(|token| token as usize).collect();
@@ -103,25 +99,6 @@ impl GemFilter {
                 *sum += key.iter().zip(&query).map(|(k, q)| k * q).sum::<f32>();
             }
         }
-        smooth(&sums, self.kernel)
-    }
-}
-
-/// The average over `kernel` neighbours, zeros beyond the ends.
-fn smooth(values: &[f32], kernel: usize) -> Vec<f32> {
-    let reach = kernel / 2;
-    let around = |at: usize| at.saturating_sub(reach)..(at + reach + 1).min(values.len());
-    (0..values.len()).map(|at| values[around(at)].iter().sum::<f32>() / kernel as f32).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn neighbours_are_averaged_with_zeros_beyond_the_ends() {
-        assert_eq!(smooth(&[3.0, 0.0, 6.0, 9.0], 3), [1.0, 3.0, 5.0, 5.0]);
-        assert_eq!(smooth(&[3.0], 1), [3.0]);
-        assert!(smooth(&[], 5).is_empty());
+        neighbours::average(&sums, self.kernel)
     }
 }

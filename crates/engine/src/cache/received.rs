@@ -120,10 +120,9 @@ fn request<'a>(
     pairs: &'a [KeyValues],
     query: &'a [f32],
 ) -> (Shape, Rows<'a>, Segment<'a, KeyValues>) {
-    let StoreShape { heads, kv_heads, head_dim, .. } = shape;
-    let width = heads * head_dim;
+    let width = shape.heads * shape.head_dim;
     let segment = Segment { rows: 0..query.len() / width, heads: pairs };
-    (Shape { heads, kv_heads, head_dim, value_dim: head_dim }, Rows { data: query, stride: width }, segment)
+    (shape.of_heads(), Rows { data: query, stride: width }, segment)
 }
 
 fn zeros(pairs: &[KeyValues]) -> Vec<Vec<f32>> {

@@ -4,7 +4,7 @@
 //! `kernel` neighbours `j'` of a slot; until the next full step it reads these and the tokens written since. Xu et al. 2024,
 //! arXiv:2411.05787.
 
-use headwise_kernels::attention::{Shape, scores};
+use headwise_kernels::attention::scores;
 use headwise_kernels::softmax::softmax;
 
 use super::evict::select;
@@ -68,9 +68,7 @@ impl Recycled {
     fn attended(&self, reading: &Reading<'_>) -> Vec<Vec<u32>> {
         let shape = reading.store.shape();
         let group = shape.group();
-        let of_heads =
-            Shape { heads: shape.heads, kv_heads: shape.kv_heads, head_dim: shape.head_dim, value_dim: shape.head_dim };
-        let scores = scores(reading.spec, of_heads, reading.query, reading.later, reading.store.pairs());
+        let scores = scores(reading.spec, shape.of_heads(), reading.query, reading.later, reading.store.pairs());
         reading.heads(|head| {
             let slots = reading.slots(head);
             let heads = scores[head * group..(head + 1) * group].iter().map(|scores| &scores[..slots]);

@@ -5,6 +5,7 @@
 
 use super::limits::evicting;
 use super::{Evictor, LayerStore, Limits, Needs, Protected};
+use crate::neighbours;
 
 evicting! {
     "snapkv", reindex = false;
@@ -60,12 +61,8 @@ pub(super) fn check(name: &str, window: usize, kernel: usize) -> Result<(), Stri
 /// `kernel` neighbours, zeros beyond the ends. The last `window` slots take no part and get zero.
 pub fn vote(attention: &[f32], window: usize, kernel: usize) -> Vec<f32> {
     let open = attention.len().saturating_sub(window);
-    let reach = kernel / 2;
-    let mut scores = vec![0.0; attention.len()];
-    for (slot, score) in scores[..open].iter_mut().enumerate() {
-        let neighbours = slot.saturating_sub(reach)..(slot + reach + 1).min(open);
-        *score = attention[neighbours].iter().sum::<f32>() / kernel as f32;
-    }
+    let mut scores = neighbours::average(&attention[..open], kernel);
+    scores.resize(attention.len(), 0.0);
     scores
 }
 

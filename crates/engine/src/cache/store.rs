@@ -3,7 +3,7 @@
 //! A forward calls [`LayerStore::append`], attends over [`LayerStore::pairs`], and calls [`LayerStore::observe`]. What a
 //! policy keeps per slot lives here and is permuted with the slots; a policy owns nothing that is indexed by slot.
 
-use headwise_kernels::attention::AttnSpec;
+use headwise_kernels::attention::{AttnSpec, Shape};
 use headwise_kernels::kv::{Codec, KeyValues, StoreBytes};
 use headwise_kernels::parallel;
 use headwise_kernels::profile::{self, Work};
@@ -32,6 +32,12 @@ impl StoreShape {
     /// Query heads that share a key-value head.
     pub fn group(&self) -> usize {
         self.heads / self.kv_heads
+    }
+
+    /// The heads as the kernels see them.
+    pub(super) fn of_heads(&self) -> Shape {
+        let Self { heads, kv_heads, head_dim, .. } = *self;
+        Shape { heads, kv_heads, head_dim, value_dim: head_dim }
     }
 }
 

@@ -7,7 +7,7 @@
 
 use std::ops::Range;
 
-use headwise_kernels::attention::{Shape, scores};
+use headwise_kernels::attention::scores;
 use headwise_kernels::softmax::softmax;
 
 use super::evict::select;
@@ -86,9 +86,8 @@ impl TokenSelect {
     fn vote(&self, reading: &Reading<'_>) -> Vec<Vec<u32>> {
         let shape = reading.store.shape();
         let (group, kv_heads) = (shape.group(), shape.kv_heads);
-        let of_heads = Shape { heads: shape.heads, kv_heads, head_dim: shape.head_dim, value_dim: shape.head_dim };
         let pairs = reading.store.pairs();
-        let scores = scores(reading.spec, of_heads, reading.query, reading.later, pairs);
+        let scores = scores(reading.spec, shape.of_heads(), reading.query, reading.later, pairs);
         let mut votes: Vec<Vec<f32>> = reading.heads(|head| {
             let candidates = self.candidates(reading.slots(head));
             let scores = &scores[head * group..(head + 1) * group];

@@ -18,7 +18,6 @@ mod probe;
 use std::collections::BTreeMap;
 
 use headwise_models::decoder::DecoderSpec;
-use headwise_nn::mixer::{MixContext, Segment};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
@@ -135,17 +134,8 @@ fn text(engine: &Engine) -> Result<Vec<u32>, EngineError> {
 
 /// Reads `text`, as [`text`] makes it, once.
 fn measure(engine: &Engine, text: &[u32]) -> HeadScores {
-    let model = engine.model();
-    let positions: Vec<i32> = (0..text.len() as i32).collect();
-    let segments = [Segment { sequence: 0, rows: 0..text.len() }];
     let mut probe = Probe::new((text.len() - 1) / REPEATS);
-    engine.install(|| {
-        let mut x = model.embed(text, &positions, &engine.device);
-        for layer in 0..model.spec().layers.len() {
-            let mut ctx = MixContext { positions: &positions, segments: &segments, layer, cache: Some(&mut probe) };
-            x = model.layer(layer, x, &mut ctx);
-        }
-    });
+    engine.observe(text, &mut probe, |_| {});
     HeadScores(probe.heads)
 }
 
@@ -154,8 +144,7 @@ fn belong_to(scores: &[HeadScore], model: &DecoderSpec) -> bool {
     let heads = model.layers.iter().enumerate().flat_map(|(layer, block)| {
         let mixer = crate::engine::attention(block);
         let sizes = mixer.sizes(model.dim);
-        let group = sizes.heads / sizes.kv_heads;
-        (0..sizes.heads).map(move |head| (layer, head, head / group, mixer.window))
+        (0..sizes.heads).map(move |head| (layer, head, head / sizes.group(), mixer.window))
     });
     scores.iter().map(|score| (score.layer, score.head, score.kv_head, score.window)).eq(heads)
 }

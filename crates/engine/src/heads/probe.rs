@@ -3,7 +3,7 @@
 use headwise_kernels::attention::{
     AttnSpec, Float, Rows, RowsMut, Segment as Keys, Shape, Stats, StatsOut, Strided, attend,
 };
-use headwise_kernels::rope::{HeadLayout, Rope};
+use headwise_kernels::rope::Rope;
 use headwise_nn::mixer::{LayerCache, Projected, Segment};
 
 use super::HeadScore;
@@ -36,11 +36,7 @@ impl LayerCache for Probe {
         debug_assert!(segments.len() == 1, "a probe reads one whole text");
         let Projected { heads, kv_heads, head_dim, value, .. } = projected;
         let (width, kv_width, tokens) = (heads * head_dim, kv_heads * head_dim, positions.len());
-        let (mut query, mut key) = (projected.query.to_vec(), projected.key.to_vec());
-        if let Some(rope) = rope {
-            rope.rotate(&mut query, HeadLayout { row_stride: width, heads, head_dim }, positions);
-            rope.rotate(&mut key, HeadLayout { row_stride: kv_width, heads: kv_heads, head_dim }, positions);
-        }
+        let (query, key) = projected.rotated(rope, positions);
         let sources: Vec<Float<'_>> = (0..kv_heads)
             .map(|head| {
                 let of = |data| Strided { data, stride: kv_width, rows: tokens, width: head_dim };
@@ -73,10 +69,7 @@ fn weight_of(spec: &AttnSpec, head: usize, query: &[f32], key: &[f32], distance:
         return 0.0;
     }
     let product: f64 = query.iter().zip(key).map(|(q, k)| f64::from(q * k)).sum();
-    let mut score = f64::from(spec.scale) * product;
-    if let Some(cap) = spec.softcap.map(f64::from) {
-        score = cap * (score / cap).tanh();
-    }
+    let mut score = spec.score(product);
     if let Some(slopes) = &spec.alibi {
         score -= f64::from(slopes[head]) * distance as f64;
     }

@@ -12,7 +12,7 @@ use headwise_models::tokenizer::Encode;
 use super::parts::{INNER, Piece, parts, tokens};
 use super::{Question, Retrieved};
 use crate::cache::Needs;
-use crate::{Chunk, EngineError, Sequence, TextError, TextModel, Wanted};
+use crate::{EngineError, TextError, TextModel, neighbours};
 
 headwise_spec::method! {
     /// Reads a text part by part and keeps the sentences that the question attends to.
@@ -83,7 +83,7 @@ impl InfiniRetri {
 
     /// The sentences of the tokens with the largest `scores`, the best first as far as the memory reaches, in the order of the text.
     fn keep<'a>(&self, pieces: Vec<Piece<'a>>, scores: &[f32]) -> Vec<Piece<'a>> {
-        let scores = smooth(scores, self.phrase);
+        let scores = neighbours::average(scores, self.phrase);
         let owner: Vec<usize> =
             pieces.iter().enumerate().flat_map(|(index, piece)| std::iter::repeat_n(index, piece.ids.len())).collect();
         let mut order: Vec<usize> = (0..scores.len()).collect();
@@ -135,11 +135,7 @@ fn attention(
 ) -> Result<(Vec<f32>, usize), EngineError> {
     let ids = frame.around(pieces);
     let needs = Needs { query_window: frame.after.len(), ..Needs::default() };
-    let mut sequence = Sequence::partial(model.engine.spec(), Codec::F16, needs, layer + 1);
-    for ids in ids.chunks(crate::forward::PROMPT_CHUNK) {
-        let wanted = Wanted::Nothing;
-        model.engine.forward(&mut [Chunk { sequence: &mut sequence, ids, prompt_ends: false, wanted }])?;
-    }
+    let sequence = model.engine.read_first_layers(&ids, Codec::F16, needs, layer + 1)?;
     let mut scores = vec![0.0; ids.len()];
     for head in sequence.layers[layer].window_attention(frame.after.len()) {
         // A layer with a window of its own holds the last keys only.
@@ -150,12 +146,6 @@ fn attention(
     scores[0] = 0.0;
     let text = frame.before.len()..ids.len() - frame.after.len();
     Ok((scores[text].to_vec(), sequence.peak_bytes()))
-}
-
-/// The average over `phrase` neighbours, zeros beyond the ends.
-fn smooth(values: &[f32], phrase: usize) -> Vec<f32> {
-    let around = |at: usize| at.saturating_sub(phrase / 2)..(at + phrase.div_ceil(2)).min(values.len());
-    (0..values.len()).map(|at| values[around(at)].iter().sum::<f32>() / phrase as f32).collect()
 }
 
 #[cfg(test)]
@@ -178,11 +168,5 @@ mod tests {
         assert_eq!(kept(3, 100, &scores), "bcd");
         assert_eq!(kept(3, 4, &scores), "bc", "d does not fit after b");
         assert_eq!(kept(8, 100, &scores), "abcd");
-    }
-
-    #[test]
-    fn phrases_are_averaged() {
-        assert_eq!(smooth(&[4.0, 0.0, 0.0, 8.0], 2), [2.0, 2.0, 0.0, 4.0]);
-        assert_eq!(smooth(&[3.0, 0.0, 6.0], 3), [1.0, 3.0, 2.0]);
     }
 }

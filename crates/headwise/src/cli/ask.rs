@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 use headwise::engine::cache::CachePolicy;
 use headwise::engine::retrieve::{Question, Retriever};
-use headwise::engine::{Generation, Sampler, generate};
+use headwise::engine::{Sampler, generate};
 use headwise::models::embedded;
 use indicatif::ProgressBar;
 
@@ -67,7 +67,7 @@ impl Ask {
             writeln!(out, "{}\n", found.text.trim_end())?;
         }
         let mut sequence = model.engine.sequence(&policy)?;
-        let generation = Generation { tokens: self.tokens, stop: model.tokenizer.end_of_generation_ids().to_vec() };
+        let generation = model.generation(self.tokens);
         let mut decoder = model.tokenizer.decoder();
         let mut written = Ok(());
         generate(&model.engine, &mut sequence, &found.prompt, &generation, &mut Sampler::greedy(), |id| {

@@ -4,7 +4,7 @@ use std::io::{BufRead, IsTerminal, Write};
 
 use clap::Args;
 use headwise::engine::cache::CachePolicy;
-use headwise::engine::{Generation, Sampler, generate};
+use headwise::engine::{Sampler, generate};
 use headwise::models::chat::Message;
 use headwise::models::tokenizer::Encode;
 
@@ -43,7 +43,7 @@ impl Chat {
         let template =
             model.template.as_ref().ok_or("this model has no chat template: use `headwise generate --raw`")?;
         let mut sequence = model.engine.sequence(&policy)?;
-        let generation = Generation { tokens: self.tokens, stop: model.tokenizer.end_of_generation_ids().to_vec() };
+        let generation = model.generation(self.tokens);
         let mut sampler = Sampler::new(self.temperature, 0, 1.0, self.seed);
         let mut messages: Vec<Message> = self.system.iter().map(Message::system).collect();
         // What the cache has read already is never read again: only the text after it is encoded.

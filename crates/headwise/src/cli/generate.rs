@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use clap::Args;
 use headwise::engine::cache::CachePolicy;
-use headwise::engine::{Generated, Generation, Sampler, TextError, TextModel, Writing, generate, generate_all};
+use headwise::engine::{Generated, Sampler, TextError, TextModel, Writing, generate, generate_all};
 use headwise::kernels::profile;
 use headwise::lab;
 use headwise::models::embedded;
@@ -83,7 +83,7 @@ impl Generate {
         }
         let ids = self.encode(&model, &prompt)?;
         let mut sequence = model.engine.sequence(&policy)?;
-        let generation = self.generation(&model);
+        let generation = model.generation(self.tokens);
         let mut sampler = self.sampler(0);
         let mut decoder = model.tokenizer.decoder();
         let mut out = std::io::stdout().lock();
@@ -120,10 +120,6 @@ impl Generate {
         if self.raw { model.encode(prompt) } else { model.encode_turn(prompt, "") }
     }
 
-    fn generation(&self, model: &TextModel) -> Generation {
-        Generation { tokens: self.tokens, stop: model.tokenizer.end_of_generation_ids().to_vec() }
-    }
-
     /// The sampler of prompt number `index`; each draws for itself.
     fn sampler(&self, index: u64) -> Sampler {
         Sampler::new(self.temperature, self.top_k, self.top_p, self.seed.wrapping_add(index))
@@ -146,7 +142,9 @@ impl Generate {
         let mut texts = prompts.iter().enumerate().map(writing).collect::<Result<Vec<_>, Box<dyn Error>>>()?;
         let bar = ProgressBar::new_spinner().with_style(style("{spinner} {pos} tokens, {per_sec}"));
         let started = Instant::now();
-        generate_all(&model.engine, &mut texts, &self.generation(&model), |tokens| bar.set_position(tokens as u64))?;
+        generate_all(&model.engine, &mut texts, &model.generation(self.tokens), |tokens| {
+            bar.set_position(tokens as u64)
+        })?;
         bar.finish_and_clear();
         let mut out = std::io::stdout().lock();
         for (prompt, text) in prompts.iter().zip(&texts) {

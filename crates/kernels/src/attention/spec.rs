@@ -41,6 +41,12 @@ impl AttnSpec {
         Self { scale: 1.0 / (head_dim as f32).sqrt(), ..Self::default() }
     }
 
+    /// The score of a query and a key with the dot product `product`, before what depends on where they stand.
+    pub fn score(&self, product: f64) -> f64 {
+        let score = f64::from(self.scale) * product;
+        self.softcap.map(f64::from).map_or(score, |cap| cap * (score / cap).tanh())
+    }
+
     /// The ALiBi slope of a head, 0 without ALiBi.
     pub(super) fn slope(&self, head: usize) -> f32 {
         self.alibi.as_ref().map_or(0.0, |slopes| slopes[head])

@@ -19,9 +19,8 @@ mod reading;
 mod row;
 mod table;
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Tensor;
 use headwise_engine::{Engine, EngineError};
-use headwise_nn::mixer::{MixContext, Segment};
 
 pub use page::{PageInput, html};
 pub use reading::{Reading, SINK_HEAD};
@@ -42,7 +41,7 @@ pub fn inspect(
     progress: impl FnMut(usize) + Send,
 ) -> Result<Inspection, EngineError> {
     engine.check_text(0, ids)?;
-    let (_, layers) = engine.install(|| run(engine, ids, progress));
+    let (_, layers) = run(engine, ids, progress);
     Ok(Inspection::new(model, ids, &layers))
 }
 
@@ -87,17 +86,9 @@ impl Inspection {
 }
 
 /// The residual stream after the last layer, `[1, tokens, dim]`, and what every layer did.
-fn run(engine: &Engine, ids: &[u32], mut progress: impl FnMut(usize)) -> (Tensor<3>, Vec<LayerMeans>) {
-    let model = engine.model();
-    let positions: Vec<i32> = (0..ids.len() as i32).collect();
-    let segments = [Segment { sequence: 0, rows: 0..ids.len() }];
+fn run(engine: &Engine, ids: &[u32], progress: impl FnMut(usize) + Send) -> (Tensor<3>, Vec<LayerMeans>) {
     let mut probe = Probe::default();
-    let mut x = model.embed(ids, &positions, &Device::flex());
-    for layer in 0..engine.spec().layers.len() {
-        let mut ctx = MixContext { positions: &positions, segments: &segments, layer, cache: Some(&mut probe) };
-        x = model.layer(layer, x, &mut ctx);
-        progress(layer + 1);
-    }
+    let x = engine.observe(ids, &mut probe, progress);
     (x, probe.layers)
 }
 

@@ -7,7 +7,7 @@
 use headwise_kernels::attention::{
     AttnSpec, Float, HeadSum, Rows, RowsMut, Segment as Keys, Shape, Stats, StatsOut, Strided, attend, column_sums,
 };
-use headwise_kernels::rope::{HeadLayout, Rope};
+use headwise_kernels::rope::Rope;
 use headwise_nn::mixer::{LayerCache, Projected, Segment};
 
 use super::row::{HeadMeans, LayerMeans};
@@ -36,11 +36,7 @@ impl LayerCache for Probe {
         debug_assert!(segments.len() == 1, "a probe reads one whole text");
         let Projected { heads, kv_heads, head_dim, .. } = projected;
         let (width, kv_width, tokens) = (heads * head_dim, kv_heads * head_dim, positions.len());
-        let (mut query, mut key) = (projected.query.to_vec(), projected.key.to_vec());
-        if let Some(rope) = rope {
-            rope.rotate(&mut query, HeadLayout { row_stride: width, heads, head_dim }, positions);
-            rope.rotate(&mut key, HeadLayout { row_stride: kv_width, heads: kv_heads, head_dim }, positions);
-        }
+        let (query, key) = projected.rotated(rope, positions);
         let value_dim = head_dim + EXTRA;
         let values = with_sums(projected.value, kv_heads, head_dim);
         let sources: Vec<Float<'_>> = (0..kv_heads)

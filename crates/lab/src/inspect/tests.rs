@@ -1,5 +1,6 @@
 //! Against the induction model, whose heads are known.
 
+use burn::tensor::Device;
 use headwise_models::decoder::{Induction, Weights};
 
 use super::*;

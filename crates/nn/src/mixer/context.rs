@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use headwise_kernels::attention::AttnSpec;
-use headwise_kernels::rope::Rope;
+use headwise_kernels::rope::{HeadLayout, Rope};
 
 /// The rows of one sequence in a forward. A forward may hold many sequences, each with rows of its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,6 +54,21 @@ pub struct Projected<'a> {
     pub kv_heads: usize,
     /// Channels of a head.
     pub head_dim: usize,
+}
+
+impl Projected<'_> {
+    /// Copies of the queries and keys, rotated to `positions`, one for each row, where there is a rotation.
+    pub fn rotated(&self, rope: Option<&Rope>, positions: &[i32]) -> (Vec<f32>, Vec<f32>) {
+        let rotated = |rows: &[f32], heads: usize| {
+            let mut rows = rows.to_vec();
+            if let Some(rope) = rope {
+                let layout = HeadLayout { row_stride: heads * self.head_dim, heads, head_dim: self.head_dim };
+                rope.rotate(&mut rows, layout, positions);
+            }
+            rows
+        };
+        (rotated(self.query, self.heads), rotated(self.key, self.kv_heads))
+    }
 }
 
 /// The keys and values of earlier tokens, kept between forwards by whoever runs the model.
