@@ -10,8 +10,11 @@
 //! A key-value head scores as the best of its query heads. Retrieval heads are the best 14 % by induction together with the
 //! best 1 % by echo, as in RazorAttention (Tang et al. 2024, arXiv:2407.15891); that few heads do the retrieval is from Wu
 //! et al. 2024, arXiv:2404.15574. Text and tokenizer play no part, so the scores belong to the model alone, and are kept in
-//! the cache directory once they are measured.
+//! the cache directory once they are measured. What heads do while the model answers from a text, [`Engine::copying_heads`]
+//! tells.
 
+mod copies;
+mod induction;
 mod kept;
 mod probe;
 
@@ -24,8 +27,9 @@ use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use crate::{Engine, EngineError};
+pub use copies::Answered;
 use kept::Kept;
-use probe::Probe;
+use probe::{Looking, Probe};
 
 /// How often the random tokens are read.
 const REPEATS: usize = 4;
@@ -134,9 +138,12 @@ fn text(engine: &Engine) -> Result<Vec<u32>, EngineError> {
 
 /// Reads `text`, as [`text`] makes it, once.
 fn measure(engine: &Engine, text: &[u32]) -> HeadScores {
-    let mut probe = Probe::new((text.len() - 1) / REPEATS);
+    let mut heads = Vec::new();
+    let mut probe = Probe(|looking: &Looking<'_>| {
+        heads.extend(induction::of_layer(looking, (text.len() - 1) / REPEATS, text.len()));
+    });
     engine.observe(text, &mut probe, |_| {});
-    HeadScores(probe.heads)
+    HeadScores(heads)
 }
 
 /// Whether `scores` name every head of `model`, in order.

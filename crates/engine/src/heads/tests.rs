@@ -103,3 +103,23 @@ fn without_the_heads_found_nothing_is_copied() {
         assert_eq!(accuracy(other), 1.0, "without {other:?}");
     }
 }
+
+#[test]
+fn the_match_head_copies_the_answer_and_no_other_does() {
+    let engine = engine();
+    // `A B` far back, then `A`: the row of the second `A` writes `B`.
+    let mut ids: Vec<u32> = std::iter::once(Induction::START).chain((1..200).map(|at| 20 + at % 200)).collect();
+    ids.extend([ids[50], ids[51]]);
+    let end = ids.len();
+    let needle = Answered { ids: &ids, answer: end - 1..end, needle: 50..52 };
+    let elsewhere = Answered { needle: 60..62, ..needle.clone() };
+    for (layer, heads) in engine.copying_heads(&needle).unwrap().iter().enumerate() {
+        for (head, share) in heads.iter().enumerate() {
+            assert_eq!(*share, f64::from(u8::from([layer, head] == MATCH)), "layer {layer}, head {head}");
+        }
+    }
+    assert!(engine.copying_heads(&elsewhere).unwrap().iter().flatten().all(|share| *share == 0.0));
+    let unknown = [1, 2, 3, 999_999];
+    let text = Answered { ids: &unknown, answer: 3..4, needle: 1..2 };
+    assert!(matches!(engine.copying_heads(&text), Err(EngineError::UnknownToken { id: 999_999, .. })));
+}

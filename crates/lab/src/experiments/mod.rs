@@ -4,11 +4,15 @@
 //! the median meets the threshold and no seed is on the wrong side of the baseline; it is inconclusive if the baseline itself
 //! cannot do the task.
 
+mod i02;
 mod i07;
 mod i08;
+mod i09;
 mod i12;
+mod i23;
 mod l04;
 mod l14;
+mod needles;
 mod record;
 mod t01;
 mod verdict;
@@ -93,8 +97,17 @@ pub struct Experiment {
 }
 
 /// Every experiment, by id.
-pub const EXPERIMENTS: &[Experiment] =
-    &[i07::EXPERIMENT, i08::EXPERIMENT, i12::EXPERIMENT, l04::EXPERIMENT, l14::EXPERIMENT, t01::EXPERIMENT];
+pub const EXPERIMENTS: &[Experiment] = &[
+    i02::EXPERIMENT,
+    i07::EXPERIMENT,
+    i08::EXPERIMENT,
+    i09::EXPERIMENT,
+    i12::EXPERIMENT,
+    i23::EXPERIMENT,
+    l04::EXPERIMENT,
+    l14::EXPERIMENT,
+    t01::EXPERIMENT,
+];
 
 /// The experiment of the system `id`, in any case.
 pub fn find(id: &str) -> Option<&'static Experiment> {

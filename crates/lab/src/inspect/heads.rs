@@ -4,6 +4,8 @@ use comfy_table::{Cell, CellAlignment, ContentArrangement, LineStyle, Table, Tab
 use headwise_engine::heads::HeadScores;
 use serde::{Deserialize, Serialize};
 
+use super::Copies;
+
 /// What a head is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -29,12 +31,18 @@ pub struct HeadScoreRow {
     pub induction: f64,
     /// Weight on these occurrences, 0–1.
     pub echo: f64,
+    /// Share of the answers to needle prompts that it copied, 0–1, if it was measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retrieval: Option<f64>,
+    /// Share of these answers in which it copied at all, 0–1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub activation: Option<f64>,
     /// What the head is.
     pub class: HeadClass,
 }
 
-/// Every query head of `model`, the best by induction first.
-pub fn rows(model: &str, scores: &HeadScores) -> Vec<HeadScoreRow> {
+/// Every query head of `model`; the best by what it copied first, where that is known, and by induction.
+pub fn rows(model: &str, scores: &HeadScores, copies: Option<&Copies>) -> Vec<HeadScoreRow> {
     let retrieval = scores.retrieval();
     let mut rows: Vec<HeadScoreRow> = scores
         .heads()
@@ -46,13 +54,20 @@ pub fn rows(model: &str, scores: &HeadScores) -> Vec<HeadScoreRow> {
             kv_head: score.kv_head,
             induction: score.induction,
             echo: score.echo,
+            retrieval: copies.map(|copies| copies.score[score.layer][score.head]),
+            activation: copies.map(|copies| copies.activation[score.layer][score.head]),
             class: match retrieval.contains(&[score.layer, score.kv_head]) {
                 true => HeadClass::Retrieval,
                 false => HeadClass::Other,
             },
         })
         .collect();
-    rows.sort_by(|a, b| b.induction.total_cmp(&a.induction).then((a.layer, a.head).cmp(&(b.layer, b.head))));
+    let order = |row: &HeadScoreRow| [row.retrieval.unwrap_or(0.0), row.induction];
+    rows.sort_by(|a, b| {
+        let ([retrieval_a, induction_a], [retrieval_b, induction_b]) = (order(a), order(b));
+        let scores = retrieval_b.total_cmp(&retrieval_a).then(induction_b.total_cmp(&induction_a));
+        scores.then((a.layer, a.head).cmp(&(b.layer, b.head)))
+    });
     rows
 }
 
@@ -62,11 +77,15 @@ pub fn table(rows: &[HeadScoreRow], count: usize) -> String {
     let header_line = TableStyle::new().header_separator(LineStyle::new('─', '─', '─', '─'));
     table.load_style(header_line).set_content_arrangement(ContentArrangement::Disabled);
     let right = |text: String| Cell::new(text).set_alignment(CellAlignment::Right);
-    table.set_header(["layer", "head", "key-value head", "induction", "echo", "class"].map(|name| right(name.into())));
+    let copies = rows.first().is_some_and(|row| row.retrieval.is_some());
+    let measured = if copies { &["retrieval", "activation"][..] } else { &[] };
+    let names = ["layer", "head", "key-value head"].iter().chain(measured).chain(&["induction", "echo", "class"]);
+    table.set_header(names.map(|name| right((*name).into())));
     for row in rows.iter().take(count) {
         let class = if row.class == HeadClass::Retrieval { "retrieval" } else { "other" };
         let numbers = [row.layer, row.head, row.kv_head].map(|number| number.to_string());
-        let scores = [row.induction, row.echo].map(|score| format!("{score:.4}"));
+        let scores = row.retrieval.into_iter().chain(row.activation).chain([row.induction, row.echo]);
+        let scores = scores.map(|score| format!("{score:.4}"));
         table.add_row(numbers.into_iter().chain(scores).chain([class.to_owned()]).map(right));
     }
     let lines: Vec<String> = table.lines().map(|line| line.trim_end().to_owned()).collect();
@@ -102,7 +121,7 @@ mod tests {
     #[test]
     fn the_induction_head_stands_first() {
         let engine = toy_engine(2).expect("the model is built in");
-        let rows = rows("toy", engine.head_scores().expect("it is measured"));
+        let rows = rows("toy", engine.head_scores().expect("it is measured"), None);
         assert_eq!(rows.len(), 8);
         let best = &rows[0];
         assert_eq!((best.layer, best.head, best.kv_head, best.class), (1, 0, 0, HeadClass::Retrieval));

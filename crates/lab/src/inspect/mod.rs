@@ -12,6 +12,7 @@
 //!
 //! The model runs as always; only its cache is a [`probe`] that notes these before it returns the attention.
 
+mod copies;
 pub mod heads;
 mod page;
 mod probe;
@@ -22,6 +23,7 @@ mod table;
 use burn::tensor::Tensor;
 use headwise_engine::{Engine, EngineError};
 
+pub use copies::{Copies, CopiesError, RETRIEVAL_SCORE, copies};
 pub use page::{PageInput, html};
 pub use reading::{Reading, SINK_HEAD};
 pub use row::{HeadRow, InspectReport, TokenRow};

@@ -1,13 +1,16 @@
 //! `headwise inspect heads`
 
 use clap::Args;
-use headwise::lab::inspect::heads;
+use headwise::engine::TextModel;
+use headwise::lab::inspect::{self, Copies, RETRIEVAL_SCORE, heads};
 use headwise::models::embedded;
+use indicatif::ProgressBar;
 
 use super::super::Outcome;
 use super::super::envelope::envelope;
 use super::super::model::Run;
 use super::super::output::Output;
+use super::super::progress::style;
 
 /// Which heads copy from far back: scores on repeated random tokens.
 #[derive(Debug, Args)]
@@ -21,6 +24,15 @@ pub struct Heads {
     /// Write the rows of all heads as JSON; `-`, or no name, is standard output
     #[arg(long, num_args = 0..=1, default_missing_value = "-")]
     json: Option<String>,
+    /// Also ask for so many needles, and show how much of its answers every head copied
+    #[arg(long, default_value_t = 0)]
+    needles: usize,
+    /// Tokens of the text that hides a needle
+    #[arg(long, default_value_t = 1024)]
+    length: usize,
+    /// Seed of the needles
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
     #[command(flatten)]
     run: Run,
 }
@@ -30,8 +42,19 @@ impl Heads {
     pub fn run(self) -> Outcome {
         let json = self.json.as_deref().map(Output::open).transpose()?;
         let model = self.run.open(&self.model)?;
-        let rows = heads::rows(&model.name, model.engine.head_scores()?);
-        let table = heads::table(&rows, if self.top == 0 { rows.len() } else { self.top });
+        let copies = if self.needles > 0 { Some(self.copies(&model)?) } else { None };
+        let rows = heads::rows(&model.name, model.engine.head_scores()?, copies.as_ref());
+        let mut table = heads::table(&rows, if self.top == 0 { rows.len() } else { self.top });
+        if let Some(copies) = copies {
+            table += &format!(
+                "{} of {} needles in {} tokens were found; {} of {} heads copied at least {RETRIEVAL_SCORE} of the answers.\n",
+                copies.answered,
+                copies.asked,
+                self.length,
+                copies.retrieval_heads(),
+                rows.len()
+            );
+        }
         if json.as_ref().is_some_and(Output::is_stdout) {
             eprint!("{table}");
         } else {
@@ -41,5 +64,13 @@ impl Heads {
             Some(json) => json.write_json(&envelope(model.engine.threads(), rows)),
             None => Ok(()),
         }
+    }
+
+    /// What the heads copied of the answers to needle prompts.
+    fn copies(&self, model: &TextModel) -> Result<Copies, inspect::CopiesError> {
+        let bar = ProgressBar::new(self.needles as u64).with_style(style("needles {bar:30} {pos}/{len}  {eta} left"));
+        let copies = inspect::copies(model, self.length, self.needles, self.seed, |done| bar.set_position(done as u64));
+        bar.finish_and_clear();
+        copies
     }
 }
