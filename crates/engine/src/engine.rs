@@ -12,7 +12,7 @@ use headwise_nn::mixer::SoftmaxSpec;
 use headwise_spec::Family;
 
 use crate::Sequence;
-use crate::cache::{CachePolicy, PolicyError, WholeHeads};
+use crate::cache::{CachePolicy, KnownHeads, PolicyError, WholeHeads};
 use crate::heads::HeadScores;
 
 /// Why the engine cannot do what it was asked.
@@ -227,7 +227,7 @@ impl Engine {
         self.threads.install(profile::handed(|| parallel::team(work)))
     }
 
-    /// A new text under `policy`. The first under one that keeps retrieval heads whole takes the time of
+    /// A new text under `policy`. The first under one that has to know the model's heads takes the time of
     /// [`Engine::head_scores`].
     pub fn sequence(&self, policy: &CachePolicy) -> Result<Sequence, EngineError> {
         policy.check(self.context)?;
@@ -239,7 +239,8 @@ impl Engine {
         whole.sort_unstable();
         whole.dedup();
         policy.check_model(self.spec(), &whole)?;
-        Ok(Sequence::new(self.spec(), policy, &whole))
+        let entropies = if policy.needs_entropies() { self.head_scores()?.entropies() } else { Vec::new() };
+        Ok(Sequence::new(self.spec(), policy, &KnownHeads { whole, entropies }))
     }
 }
 

@@ -10,7 +10,7 @@ use headwise_nn::block::BlockSpec;
 use headwise_nn::mixer::{LayerCache, MixContext, Projected, Segment};
 use headwise_ops::host::Host;
 
-use crate::cache::{Attended, Needs, NewPairs, Place, Read, Stage};
+use crate::cache::{Attended, LayerStore, Needs, NewPairs, Place, Read, Stage};
 use crate::engine::attention;
 use crate::{Engine, EngineError, Sequence};
 
@@ -86,6 +86,9 @@ impl Engine {
         self.check_text(sequence.tokens, ids)?;
         let kept = sequence.choose_tokens(self, ids)?;
         let ids = kept.as_deref().unwrap_or(ids);
+        if let (0, Some(stages)) = (sequence.tokens, sequence.policy.clone().stages()) {
+            return self.prefill_in_stages(sequence, ids, stages, progress);
+        }
         let mut read = 0;
         for chunk in ids.chunks(PROMPT_CHUNK) {
             read += chunk.len();
@@ -158,7 +161,7 @@ impl Engine {
         // A sequence that is read only to choose tokens has the stores of the first layers.
         let layers = chunks.iter().map(|chunk| chunk.sequence.layers.len()).min().unwrap_or(0);
         for (index, place) in places(self.spec()).enumerate().take(layers) {
-            let mut cache = Stores { chunks, masked: &self.masked };
+            let mut cache = Stores::new(chunks, &self.masked);
             let mut ctx = MixContext {
                 positions: &batch.positions,
                 segments: &batch.segments,
@@ -194,7 +197,7 @@ impl Chunk<'_> {
     }
 
     /// Lets the policy evict from layer `index`, which has just attended.
-    fn hold(&mut self, index: usize, place: Place) {
+    pub(crate) fn hold(&mut self, index: usize, place: Place) {
         let stage = self.stage();
         let tokens = self.sequence.tokens + self.ids.len();
         let policy = self.sequence.policy.clone();
@@ -207,10 +210,14 @@ impl Chunk<'_> {
         policy.hold(store, place, tokens, stage);
     }
 
-    /// What the rows that were appended last to layer `index` read; `queries` are rotated, and as they were before.
-    fn reads(&mut self, index: usize, queries: [&[f32]; 2], spec: &AttnSpec) -> Vec<Read> {
+    /// The store of layer `index`.
+    pub(crate) fn store(&self, index: usize) -> &LayerStore {
+        &self.sequence.layers[index]
+    }
+
+    /// What the `rows` rows that were appended last to layer `index` read; `queries` are rotated, and as they were before.
+    fn reads(&mut self, index: usize, rows: usize, queries: [&[f32]; 2], spec: &AttnSpec) -> Vec<Read> {
         let policy = self.sequence.policy.clone();
-        let rows = self.ids.len();
         let decoding = self.stage() == Stage::Decode;
         let store = &mut self.sequence.layers[index];
         // A layer with a sliding window or a mask of blocks reads little already.
@@ -226,7 +233,7 @@ impl Chunk<'_> {
     }
 
     /// Moves the text on.
-    fn finish(&mut self) {
+    pub(crate) fn finish(&mut self) {
         self.sequence.tokens += self.ids.len();
         self.sequence.prompt_ended |= self.prompt_ends;
         self.sequence.note_peak();
@@ -284,10 +291,16 @@ impl Batch {
 }
 
 /// The stores of the sequences in a forward, as the model sees them.
-struct Stores<'a, 'b> {
+pub(crate) struct Stores<'a, 'b> {
     chunks: &'a mut [Chunk<'b>],
     /// Query heads that give nothing.
     masked: &'a [[usize; 2]],
+}
+
+impl<'a, 'b> Stores<'a, 'b> {
+    pub fn new(chunks: &'a mut [Chunk<'b>], masked: &'a [[usize; 2]]) -> Self {
+        Self { chunks, masked }
+    }
 }
 
 impl LayerCache for Stores<'_, '_> {
@@ -321,7 +334,12 @@ impl LayerCache for Stores<'_, '_> {
             .iter()
             .map(|segment| {
                 let rows = segment.rows.start * width..segment.rows.end * width;
-                self.chunks[segment.sequence].reads(layer, [&query[rows.clone()], &projected.query[rows]], &spec)
+                self.chunks[segment.sequence].reads(
+                    layer,
+                    segment.rows.len(),
+                    [&query[rows.clone()], &projected.query[rows]],
+                    &spec,
+                )
             })
             .collect();
         let mut views = Vec::with_capacity(segments.len());
@@ -342,11 +360,15 @@ impl LayerCache for Stores<'_, '_> {
             let channels = segment.rows.start * width..segment.rows.end * width;
             let lse = stats.lse.get_mut(segment.rows.start * heads..segment.rows.end * heads).unwrap_or_default();
             let (raw_query, query) = (&projected.query[channels.clone()], &query[channels.clone()]);
-            store.attend_dropped(&spec, query, lse, &mut out[channels]);
+            store.attend_dropped(&spec, query, lse, &mut out[channels.clone()]);
             // What a row gives to every key cannot be told from a sum over some of them.
             let everything = reads.iter().all(|read| read.pairs.is_none());
             drop(reads);
             store.observe(Attended { raw_query, query, lse: if everything { lse } else { &[] } }, &spec, rope);
+            if self.chunks[segment.sequence].stage() != Stage::Decode {
+                self.chunks[segment.sequence].sequence.layers[layer].find_sinks();
+            }
+            self.chunks[segment.sequence].sequence.layers[layer].calibrate(&spec, query, lse, &mut out[channels]);
         }
         for [_, head] in self.masked.iter().filter(|[at, head]| *at == layer && *head < heads) {
             out.chunks_exact_mut(width).for_each(|row| row[head * head_dim..][..head_dim].fill(0.0));

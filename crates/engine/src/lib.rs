@@ -15,6 +15,7 @@ pub mod retrieve;
 mod sample;
 mod sequence;
 mod shared;
+mod stages;
 mod text;
 
 pub use engine::{Engine, EngineError};

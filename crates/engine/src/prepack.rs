@@ -44,6 +44,15 @@ impl Engine {
         }
         let mut logits = vec![Logits::default(); prompts.len()];
         let mut read = 0;
+        for ((Prompt { sequence, .. }, ids), logits) in prompts.iter_mut().zip(&mut texts).zip(&mut logits) {
+            // What deeper layers leave out of a prompt is its own matter.
+            if let (0, Some(stages)) = (sequence.tokens(), sequence.policy.clone().stages()) {
+                *logits = self.prefill_in_stages(sequence, ids, stages, |_| {})?;
+                read += ids.len();
+                *ids = Cow::Borrowed(&[]);
+                progress(read);
+            }
+        }
         let longest = texts.iter().map(|ids| ids.len()).max().unwrap_or(0);
         for start in (0..longest).step_by(PROMPT_CHUNK) {
             let piece = |ids: &[u32]| start.min(ids.len())..ids.len().min(start + PROMPT_CHUNK);

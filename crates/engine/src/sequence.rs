@@ -5,7 +5,7 @@ use std::sync::Arc;
 use headwise_kernels::kv::{Codec, StoreBytes};
 use headwise_models::decoder::DecoderSpec;
 
-use crate::cache::{CachePolicy, LayerStore, Needs, PairsRead};
+use crate::cache::{CachePolicy, KnownHeads, LayerStore, Needs, PairsRead};
 use crate::{Engine, EngineError};
 
 /// The state of one text. A clone is a fork: pages are shared until one side writes.
@@ -19,11 +19,10 @@ pub struct Sequence {
 }
 
 impl Sequence {
-    /// An empty text for `model` under `policy`, whose key-value heads `whole`, each `[layer, head]`, keep everything if
-    /// the policy makes the difference.
-    pub(crate) fn new(model: &DecoderSpec, policy: &CachePolicy, whole: &[[usize; 2]]) -> Self {
+    /// An empty text for `model` under `policy`, which knows what it asked of the model's heads.
+    pub(crate) fn new(model: &DecoderSpec, policy: &CachePolicy, known: &KnownHeads) -> Self {
         Self {
-            layers: policy.stores(model, whole),
+            layers: policy.stores(model, known),
             policy: Arc::new(policy.clone()),
             tokens: 0,
             prompt_ended: false,
@@ -34,7 +33,7 @@ impl Sequence {
     /// A text of which the first `layers` layers are read, each with what `needs` names.
     pub(crate) fn partial(model: &DecoderSpec, codec: Codec, needs: Needs, layers: usize) -> Self {
         let policy = CachePolicy::gathering(codec, needs);
-        let mut sequence = Self::new(model, &policy, &[]);
+        let mut sequence = Self::new(model, &policy, &KnownHeads::default());
         sequence.layers.truncate(layers);
         sequence
     }

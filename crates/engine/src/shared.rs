@@ -8,7 +8,7 @@
 //! Prompts that begin alike share that beginning too: states are kept at chunk boundaries and reused as far as the next
 //! prompt agrees with the last one.
 
-use crate::cache::{CachePolicy, Stage};
+use crate::cache::{CachePolicy, KnownHeads, Stage};
 use crate::forward::{PROMPT_CHUNK, places};
 use crate::{Chunk, Engine, EngineError, Logits, Sequence, Wanted};
 
@@ -27,7 +27,11 @@ impl<'a> SharedPrefill<'a> {
     /// differently.
     pub fn new(engine: &'a Engine, policies: &[&CachePolicy]) -> Option<Self> {
         let together = CachePolicy::together(policies)?;
-        Some(Self { engine, ids: Vec::new(), states: vec![Sequence::new(engine.spec(), &together, &[])] })
+        Some(Self {
+            engine,
+            ids: Vec::new(),
+            states: vec![Sequence::new(engine.spec(), &together, &KnownHeads::default())],
+        })
     }
 
     /// Reads `ids` as a whole prompt. `progress` is told how many tokens of it have been read.
@@ -124,7 +128,8 @@ mod tests {
 
     /// Every method that shares prefills by itself, evicting ones at a quarter, and some in company.
     fn policies() -> Vec<CachePolicy> {
-        let alone = CacheMethod::NAMES.iter().filter(|name| !["adakv", "gemfilter"].contains(name));
+        let others = ["adakv", "uncomp_groups", "uncomp_stages", "act", "gemfilter"];
+        let alone = CacheMethod::NAMES.iter().filter(|name| !others.contains(name));
         let named = alone.map(|name| {
             CachePolicy::parse(&format!("{name}(keep=0.25)")).or_else(|_| CachePolicy::parse(name)).unwrap()
         });
@@ -135,6 +140,7 @@ mod tests {
             "token_select(budget=200)",
             "h2o(keep=0.5) + quest(budget=128, dense_layers=0)",
             "adakv + pyramidkv(keep=0.25, window=16)",
+            "uncomp_groups + h2o(keep=0.25)",
         ];
         named.chain(more.map(|text| CachePolicy::parse(text).unwrap())).collect()
     }
@@ -181,6 +187,8 @@ mod tests {
         assert!(share("full", "snapkv(keep=0.5)"));
         assert!(!share("full", "f32"), "another codec");
         assert!(!share("full", "snapkv(keep=0.5, when=chunk)"), "evicts while it reads");
+        assert!(!share("full", "uncomp_stages"), "layers that do not read everything");
+        assert!(!share("full", "act"), "another attention");
         assert!(SharedPrefill::new(&engine, &[]).is_none());
     }
 

@@ -15,7 +15,7 @@ const CODECS: [&str; 7] = ["f32", "f16", "bf16", "int8", "int4", "kivi4", "kivi2
 fn the_family_keeps_its_promises() {
     headwise_spec::check_family::<CacheMethod>();
     let methods = EVICTING.iter().chain(&READING).map(|policy| policy.split('(').next().unwrap());
-    let known = methods.chain(CODECS).chain(["full", "adakv", "gemfilter"]);
+    let known = methods.chain(CODECS).chain(["full", "adakv", "uncomp_groups", "uncomp_stages", "act", "gemfilter"]);
     let (mut known, mut names): (Vec<&str>, Vec<&str>) = (known.collect(), CacheMethod::names());
     known.sort_unstable();
     names.sort_unstable();
@@ -51,13 +51,27 @@ fn misuse_is_refused_and_named() {
         ("razor(keep=0.5, heads=[[0, 1]]) + razor(keep=0.5)", "different heads"),
         ("adakv(floor=1.5) + snapkv(keep=0.5)", "floor=1.5"),
         ("adakv(floor=-0.1) + snapkv(keep=0.5)", "floor=-0.1"),
-        ("adakv + adakv(floor=0.5) + snapkv(keep=0.5)", "twice"),
+        ("adakv + uncomp_groups + snapkv(keep=0.5)", "`adakv` and `uncomp_groups`"),
         ("adakv", "adakv + snapkv(keep=0.25)"),
         ("adakv + full", "adakv + snapkv(keep=0.25)"),
         ("adakv + int8", "adakv + snapkv(keep=0.25)"),
         ("adakv + streaming(keep=0.5)", "same tokens in every head"),
         ("tova(keep=0.5) + adakv", "same tokens in every head"),
         ("adakv + razor(keep=0.5)", "over the heads itself"),
+        ("uncomp_groups", "uncomp_groups + snapkv(keep=0.25)"),
+        ("uncomp_groups(groups=1) + snapkv(keep=0.5)", "groups=1"),
+        ("uncomp_groups(ratio=0.5) + snapkv(keep=0.5)", "ratio=0.5"),
+        ("uncomp_stages(keep=0)", "keep=0"),
+        ("uncomp_stages(fall=-1)", "fall=-1"),
+        ("uncomp_stages(window=0)", "window=0"),
+        ("uncomp_stages + uncomp_stages", "twice"),
+        ("uncomp_stages + act", "leaves rows out"),
+        ("act(beta=1.5)", "beta=1.5"),
+        ("act(alpha=0.5)", "alpha=0.5"),
+        ("act(rows=0)", "rows=0"),
+        ("act + act(beta=0.5)", "twice"),
+        ("act + quest(budget=128)", "beside `quest(budget=128)`"),
+        ("streaming(keep=0.5) + act", "counts positions anew"),
         ("int8 + f32", "`int8` and `f32`"),
         ("kivi2 + kivi4", "takes one"),
         ("full + snapkv(keep=0.5)", "keeps every pair"),

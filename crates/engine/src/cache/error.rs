@@ -49,19 +49,44 @@ pub enum PolicyError {
         other: String,
     },
     /// Two divisions of one budget.
-    #[error("`adakv` stands twice: a budget is divided over heads once")]
-    TwoDivisions,
+    #[error("`{first}` and `{second}` both divide a budget over heads: it is divided once")]
+    TwoDivisions {
+        /// The first.
+        first: String,
+        /// The second.
+        second: String,
+    },
     /// A division without a budget.
     #[error(
-        "`adakv` divides the budget of an evicting policy and there is none: write for example `adakv + snapkv(keep=0.25)`"
+        "`{division}` divides the budget of an evicting policy and there is none: write for example \
+         `{division} + snapkv(keep=0.25)`"
     )]
-    NothingToDivide,
+    NothingToDivide {
+        /// The division.
+        division: String,
+    },
     /// A budget that scores cannot divide.
-    #[error("`adakv` cannot divide the budget of `{policy}`: {reason}")]
+    #[error("`{division}` cannot divide the budget of `{policy}`: {reason}")]
     Undividable {
+        /// The division.
+        division: String,
         /// The evicting policy.
         policy: String,
         /// Why.
+        reason: &'static str,
+    },
+    /// Two plans of stages.
+    #[error("`uncomp_stages` stands twice: a prompt is read in stages once")]
+    TwoStages,
+    /// Two calibrations.
+    #[error("`act` stands twice: attention is moved once")]
+    TwoCalibrations,
+    /// A method beside which attention cannot be moved.
+    #[error("`act` cannot stand beside `{other}`, which {reason}")]
+    Uncalibrated {
+        /// The other method.
+        other: String,
+        /// What it does.
         reason: &'static str,
     },
     /// Two policies that keep different heads whole.
@@ -77,7 +102,7 @@ pub enum PolicyError {
     NoSuchHead {
         /// The layer asked for.
         layer: usize,
-        /// The key-value head asked for.
+        /// The head asked for.
         head: usize,
         /// What is wrong with it.
         reason: String,

@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use headwise_kernels::kv::KeyValues;
 use headwise_kernels::profile;
 
-use super::{AdaKv, LayerStore, Limits, Needs, WholeHeads};
+use super::{AdaKv, Division, LayerStore, Limits, Needs, WholeHeads};
 
 /// An evicting policy.
 ///
@@ -80,13 +80,17 @@ pub struct Plan {
 pub(super) fn evict(
     evictor: &dyn Evictor,
     limits: &Limits,
-    division: Option<&AdaKv>,
+    division: Option<&Division>,
     store: &mut LayerStore,
     budget: usize,
     decoding: bool,
 ) {
-    let budgets = evictor.head_budgets(store, budget);
-    let fits = match division {
+    let (budgets, by_scores): (Vec<usize>, Option<&AdaKv>) = match division {
+        Some(Division::Entropies(groups)) => (groups.head_budgets(store, budget), None),
+        Some(Division::Scores(scores)) => (evictor.head_budgets(store, budget), Some(scores)),
+        None => (evictor.head_budgets(store, budget), None),
+    };
+    let fits = match by_scores {
         Some(_) => store.pairs().iter().map(KeyValues::len).sum::<usize>() <= budget * budgets.len(),
         None => store.pairs().iter().zip(&budgets).all(|(pairs, budget)| pairs.len() <= *budget),
     };
@@ -98,7 +102,7 @@ pub(super) fn evict(
     let keep: Vec<Vec<u32>> = {
         let _span = profile::whole("eviction, scores");
         let scores = evictor.score(store);
-        match division {
+        match by_scores {
             Some(division) => division.divide(&scores, target(budget), evictor.protected(target(budget))),
             None => {
                 scores.iter().zip(budgets).map(|(scores, budget)| within(evictor, scores, budget, target)).collect()

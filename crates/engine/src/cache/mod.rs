@@ -4,11 +4,13 @@
 //! most one division of their budgets over heads, and at most one storage codec, for example `adakv + snapkv(keep=0.25) + int8`.
 //! [`CachePolicy::parse`] reads it. An evicting policy is a file with one [`Evictor`]: it scores slots; [`evict`] does budgets, ties, sinks
 //! and windows for all of them. At most one policy of reading, a [`Selector`], says which of the pairs that stay a query reads:
-//! `snapkv(keep=0.5) + quest(budget=512) + int8`.
+//! `snapkv(keep=0.5) + quest(budget=512) + int8`. [`Act`] evicts nothing: it moves attention.
 
+mod act;
 mod adakv;
 mod codecs;
 mod compensation;
+mod division;
 mod error;
 mod evict;
 pub mod expected_attention;
@@ -36,14 +38,18 @@ mod store;
 mod streaming;
 mod token_select;
 pub mod tova;
+mod uncomp_groups;
+mod uncomp_stages;
 mod whole_heads;
 
 use std::sync::Arc;
 
 use headwise_kernels::kv::Codec;
 
+pub use act::Act;
 pub use adakv::AdaKv;
 pub use codecs::{Bf16, F16, F32, Int4, Int8, Kivi2, Kivi4};
+pub use division::Division;
 pub use error::PolicyError;
 pub use evict::{Evictor, Plan, Protected};
 pub use expected_attention::ExpectedAttention;
@@ -54,7 +60,7 @@ pub use keydiff::KeyDiff;
 pub use knorm::Knorm;
 pub use limits::{Limit, Limits, When};
 pub use policy::CachePolicy;
-pub(crate) use policy::{Place, Stage};
+pub(crate) use policy::{KnownHeads, Place, Stage};
 pub use prompt_filter::{Chosen, PromptFilter};
 pub use pyramidkv::PyramidKv;
 pub use query_moments::{FIRST_QUERIES, QueryMoments};
@@ -71,6 +77,8 @@ pub use store::{Attended, LayerStore, NewPairs, StoreShape};
 pub use streaming::Streaming;
 pub use token_select::TokenSelect;
 pub use tova::Tova;
+pub use uncomp_groups::UncompGroups;
+pub use uncomp_stages::UncompStages;
 pub use whole_heads::{WholeHeads, WholeShare};
 
 headwise_spec::family! {
@@ -88,6 +96,9 @@ headwise_spec::family! {
         random => Random,
         razor => Razor,
         adakv => AdaKv,
+        uncomp_groups => UncompGroups,
+        uncomp_stages => UncompStages,
+        act => Act,
         quest => Quest,
         token_select => TokenSelect,
         recycled => Recycled,
@@ -112,8 +123,12 @@ pub enum Part {
     Selector(Arc<dyn Selector>),
     /// What chooses the tokens of a prompt that are read.
     Filter(Arc<dyn PromptFilter>),
+    /// How many tokens of a prompt each layer reads.
+    Stages(UncompStages),
     /// How the budget of a layer is divided over its heads.
-    Division(AdaKv),
+    Division(Division),
+    /// How attention is moved once it is there.
+    Calibration(Act),
     /// A storage format.
     Codec(Codec),
 }
@@ -137,7 +152,10 @@ impl CacheMethod {
             Self::Recycled(policy) => Part::selector(policy),
             Self::GemFilter(filter) => Part::Filter(Arc::new(filter.clone())),
             Self::Razor(policy) => Part::evictor(policy),
-            Self::AdaKv(division) => Part::Division(division.clone()),
+            Self::AdaKv(division) => Part::Division(Division::Scores(division.clone())),
+            Self::UncompGroups(division) => Part::Division(Division::Entropies(division.clone())),
+            Self::UncompStages(stages) => Part::Stages(stages.clone()),
+            Self::Act(act) => Part::Calibration(act.clone()),
             Self::F32(_) => Part::Codec(Codec::F32),
             Self::F16(_) => Part::Codec(Codec::F16),
             Self::Bf16(_) => Part::Codec(Codec::Bf16),

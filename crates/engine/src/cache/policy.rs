@@ -11,8 +11,8 @@ use headwise_spec::Family;
 
 use super::evict::evict;
 use super::{
-    AdaKv, CacheMethod, Evictor, LayerStore, Limit, Limits, Needs, Part, Plan, PolicyError, PromptFilter, Selector,
-    StoreShape, When, WholeHeads, WholeShare,
+    Act, CacheMethod, Division, Evictor, LayerStore, Limit, Limits, Needs, Part, Plan, PolicyError, PromptFilter,
+    Selector, StoreShape, UncompStages, When, WholeHeads, WholeShare,
 };
 use crate::engine::attention;
 
@@ -48,7 +48,11 @@ pub struct CachePolicy {
     steps: Vec<Step>,
     selector: Option<Arc<dyn Selector>>,
     /// Divides the budgets of all steps over heads.
-    division: Option<AdaKv>,
+    division: Option<Division>,
+    /// How many tokens of a prompt each layer reads.
+    stages: Option<UncompStages>,
+    /// Moves attention away from sinks.
+    calibration: Option<Act>,
     codec: Codec,
     /// What is gathered for other policies.
     for_others: Needs,
@@ -65,7 +69,9 @@ impl CachePolicy {
     pub fn new(methods: &[CacheMethod]) -> Result<Self, PolicyError> {
         let mut steps: Vec<Step> = Vec::new();
         let mut selector: Option<(Arc<dyn Selector>, &CacheMethod)> = None;
-        let mut division: Option<AdaKv> = None;
+        let mut division: Option<(Division, String)> = None;
+        let mut stages: Option<UncompStages> = None;
+        let mut calibration: Option<Act> = None;
         let mut whole: Option<(WholeHeads, String)> = None;
         let mut codec: Option<(Codec, String)> = None;
         let mut filter: Option<(Arc<dyn PromptFilter>, String)> = None;
@@ -99,8 +105,20 @@ impl CachePolicy {
                 }
                 Part::Division(new) => {
                     new.check()?;
-                    if division.replace(new).is_some() {
-                        return Err(PolicyError::TwoDivisions);
+                    if let Some((_, first)) = division.replace((new, method.name().into())) {
+                        return Err(PolicyError::TwoDivisions { first, second: method.name().into() });
+                    }
+                }
+                Part::Stages(new) => {
+                    new.check()?;
+                    if stages.replace(new).is_some() {
+                        return Err(PolicyError::TwoStages);
+                    }
+                }
+                Part::Calibration(new) => {
+                    new.check()?;
+                    if calibration.replace(new).is_some() {
+                        return Err(PolicyError::TwoCalibrations);
                     }
                 }
                 Part::Codec(new) => {
@@ -112,15 +130,20 @@ impl CachePolicy {
             }
         }
         check_company(methods, &steps, selector.as_ref().map(|(selector, method)| (selector.as_ref(), *method)))?;
-        if division.is_some() {
-            check_division(methods)?;
+        if let Some((_, name)) = &division {
+            check_division(methods, name)?;
+        }
+        if calibration.is_some() {
+            check_calibration(methods, &steps)?;
         }
         Ok(Self {
             text: headwise_spec::to_chain_text(methods),
             filter: filter.map(|(filter, _)| filter),
             steps,
             selector: selector.map(|(selector, _)| selector),
-            division,
+            division: division.map(|(division, _)| division),
+            stages,
+            calibration,
             codec: codec.map_or(Codec::F16, |(codec, _)| codec),
             for_others: Needs::default(),
         })
@@ -140,6 +163,8 @@ impl CachePolicy {
             steps: Vec::new(),
             selector: None,
             division: None,
+            stages: None,
+            calibration: None,
             codec: Codec::F16,
             for_others: Needs::default(),
         }
@@ -172,6 +197,16 @@ impl CachePolicy {
         !self.steps.is_empty()
     }
 
+    /// How many tokens of a prompt each layer reads, if not all.
+    pub(crate) fn stages(&self) -> Option<&UncompStages> {
+        self.stages.as_ref()
+    }
+
+    /// Whether the entropies of a model's heads have to be known.
+    pub(crate) fn needs_entropies(&self) -> bool {
+        self.stages.is_some() || matches!(self.division, Some(Division::Entropies(_)))
+    }
+
     /// What chooses the pairs that a query reads; without it, all are read.
     pub(crate) fn selector(&self) -> Option<&dyn Selector> {
         self.selector.as_deref()
@@ -180,7 +215,8 @@ impl CachePolicy {
     /// Everything that has to be gathered.
     fn needs(&self) -> Needs {
         let of_selector = self.selector.as_ref().map_or_else(Needs::default, |selector| selector.needs());
-        let needs = of_selector.union(self.for_others);
+        let of_stages = self.stages.as_ref().map_or_else(Needs::default, UncompStages::needs);
+        let needs = of_selector.union(of_stages).union(self.for_others);
         self.steps.iter().fold(needs, |needs, step| needs.union(step.evictor.needs()))
     }
 
@@ -191,7 +227,8 @@ impl CachePolicy {
 
     /// Whether the prompt is read with full attention before anything is evicted, so that prefills can be shared.
     pub fn waits_for_the_end(&self) -> bool {
-        self.filter.is_none() && self.steps.iter().all(|step| step.limits.when == When::End)
+        let reads_all = self.filter.is_none() && self.stages.is_none() && self.calibration.is_none();
+        reads_all && self.steps.iter().all(|step| step.limits.when == When::End)
     }
 
     /// The share of pairs that is kept, where the policy states one.
@@ -230,6 +267,9 @@ impl CachePolicy {
     /// Checks the policy against `model`, of which it keeps the key-value heads `whole` whole.
     pub(crate) fn check_model(&self, model: &DecoderSpec, whole: &[[usize; 2]]) -> Result<(), PolicyError> {
         WholeShare::check(model, whole)?;
+        if let Some(act) = &self.calibration {
+            act.check_model(model)?;
+        }
         let distant = |mixer: &SoftmaxSpec| matches!(mixer.position, PositionSpec::Alibi(_)) && mixer.window.is_none();
         match model.layers.iter().position(|layer| distant(attention(layer))) {
             Some(layer) if self.steps.iter().any(|step| step.evictor.compensates()) => {
@@ -239,8 +279,8 @@ impl CachePolicy {
         }
     }
 
-    /// Empty stores for every layer of `model`, of which the policy keeps the key-value heads `whole` whole.
-    pub(crate) fn stores(&self, model: &DecoderSpec, whole: &[[usize; 2]]) -> Vec<LayerStore> {
+    /// Empty stores for every layer of `model`, whose heads are known as far as the policy asked.
+    pub(crate) fn stores(&self, model: &DecoderSpec, known: &KnownHeads) -> Vec<LayerStore> {
         let needs = self.needs();
         let reindex = self.steps.iter().any(|step| step.limits.reindex);
         model
@@ -253,8 +293,12 @@ impl CachePolicy {
                 let shape = StoreShape { heads, kv_heads, head_dim, window };
                 // A layer with a sliding window is bounded already: policies leave it alone.
                 let needs = if window.is_some() { Needs::default() } else { needs };
+                let calibration = self.calibration.as_ref().and_then(|act| act.of_layer(model, index));
+                let needs = Needs { column_sums: needs.column_sums || calibration.is_some(), ..needs };
                 LayerStore::new(index, shape, self.codec, needs, reindex && window.is_none())
-                    .with_whole_heads(WholeShare::of(model, whole, index))
+                    .with_whole_heads(WholeShare::of(model, &known.whole, index))
+                    .with_entropies(known.entropies.get(index).cloned().unwrap_or_default())
+                    .with_calibration(calibration)
             })
             .collect()
     }
@@ -298,18 +342,45 @@ fn check_company(
     }
 }
 
-/// Whether the budgets of `methods` can be divided over heads.
-fn check_division(methods: &[CacheMethod]) -> Result<(), PolicyError> {
+/// Whether `division` can divide the budgets of `methods` over heads.
+fn check_division(methods: &[CacheMethod], division: &str) -> Result<(), PolicyError> {
     let mut budgets = 0;
     for method in methods {
         if let Part::Evictor(evictor) = method.part() {
             budgets += 1;
             if let Some(reason) = evictor.undividable() {
-                return Err(PolicyError::Undividable { policy: method.name().into(), reason });
+                let (division, policy) = (division.into(), method.name().into());
+                return Err(PolicyError::Undividable { division, policy, reason });
             }
         }
     }
-    if budgets == 0 { Err(PolicyError::NothingToDivide) } else { Ok(()) }
+    if budgets == 0 { Err(PolicyError::NothingToDivide { division: division.into() }) } else { Ok(()) }
+}
+
+/// Whether attention can be moved in a cache of `methods`, the evicting ones of which are `steps`.
+fn check_calibration(methods: &[CacheMethod], steps: &[Step]) -> Result<(), PolicyError> {
+    let reindexing = steps.iter().any(|step| step.limits.reindex);
+    let refused = methods.iter().find_map(|method| match method.part() {
+        Part::Stages(_) => Some((method, "leaves rows out, so that it is not known how many have seen a token")),
+        Part::Selector(_) => Some((method, "reads some of the pairs only, so that the weight of a sink is not known")),
+        Part::Evictor(evictor) if reindexing && evictor.limits().is_ok_and(|limits| limits.reindex) => {
+            Some((method, "counts positions anew, so that it is not known how many rows have seen a token"))
+        }
+        _ => None,
+    });
+    match refused {
+        Some((other, reason)) => Err(PolicyError::Uncalibrated { other: other.to_string(), reason }),
+        None => Ok(()),
+    }
+}
+
+/// What is known of a model's heads, as far as a policy asked.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct KnownHeads {
+    /// Key-value heads that keep everything, each `[layer, head]`.
+    pub whole: Vec<[usize; 2]>,
+    /// Entropy of every key-value head, `[layers][kv_heads]`.
+    pub entropies: Vec<Vec<f64>>,
 }
 
 /// Where a layer stands among those that evict.

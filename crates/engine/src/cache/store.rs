@@ -9,6 +9,7 @@ use headwise_kernels::parallel;
 use headwise_kernels::profile::{self, Work};
 use headwise_kernels::rope::Rope;
 
+use super::act::Calibration;
 use super::compensation::Dropped;
 use super::query_moments::FIRST_QUERIES;
 use super::received::{WaitingRows, log_sum_exp};
@@ -50,7 +51,7 @@ pub struct NewPairs<'a> {
     pub key: &'a [f32],
     /// Values, `[rows, kv_heads · head_dim]`.
     pub value: &'a [f32],
-    /// Text positions of the rows, ascending; the first follows the last one appended.
+    /// Text positions of the rows, ascending and after the last one appended.
     pub positions: &'a [i32],
 }
 
@@ -85,8 +86,12 @@ pub struct LayerStore {
     attention: Option<(AttnSpec, Option<Rope>)>,
     /// The pairs that a policy dropped and stands in for, of every key-value head.
     pub(super) dropped: Vec<Dropped>,
+    /// Where attention is moved once it is there.
+    pub(super) calibration: Option<Calibration>,
     /// Which heads keep everything, where a policy makes the difference.
     whole: WholeShare,
+    /// Entropy of the queries of every key-value head, if the policy asked for it.
+    entropies: Vec<f64>,
     tokens: usize,
     prompt_tokens: usize,
 }
@@ -114,7 +119,9 @@ impl LayerStore {
             first_keys: if reindex { vec![Vec::new(); kv_heads] } else { Vec::new() },
             attention: None,
             dropped: vec![Dropped::default(); kv_heads],
+            calibration: None,
             whole: WholeShare::default(),
+            entropies: Vec::new(),
             tokens: 0,
             prompt_tokens: 0,
         }
@@ -123,6 +130,23 @@ impl LayerStore {
     /// Says which heads keep everything.
     pub fn with_whole_heads(mut self, whole: WholeShare) -> Self {
         self.whole = whole;
+        self
+    }
+
+    /// Says how far the queries of every key-value head spread.
+    pub fn with_entropies(mut self, entropies: Vec<f64>) -> Self {
+        self.entropies = entropies;
+        self
+    }
+
+    /// Entropy of the queries of every key-value head; empty unless the policy asked for it.
+    pub fn entropies(&self) -> &[f64] {
+        &self.entropies
+    }
+
+    /// Says where attention is moved.
+    pub(super) fn with_calibration(mut self, calibration: Option<Calibration>) -> Self {
+        self.calibration = calibration;
         self
     }
 
@@ -199,7 +223,7 @@ impl LayerStore {
         self.dropped.iter().for_each(|dropped| bytes += dropped.bytes());
         let first: usize = self.first_keys.iter().flatten().map(|key| size_of_val(&key[..])).sum();
         bytes.statistics += self.queries.bytes() + self.waiting.bytes() + first + self.statistics.bytes();
-        bytes.statistics += self.memory.bytes();
+        bytes.statistics += self.memory.bytes() + self.calibration.as_ref().map_or(0, Calibration::bytes);
         bytes
     }
 
@@ -242,7 +266,8 @@ impl LayerStore {
                 }
             }
         }
-        self.tokens += new.positions.len();
+        // Rows may have been left out: what counts is where the last one stands.
+        self.tokens = new.positions.last().map_or(self.tokens, |&last| last as usize + 1);
         self.bound_keys();
     }
 
@@ -339,6 +364,9 @@ impl LayerStore {
         for ((pairs, statistics), keep) in self.pairs.iter_mut().zip(&mut self.statistics.heads).zip(keep) {
             statistics.compact(keep);
             pairs.compact(keep);
+        }
+        if let Some(calibration) = &mut self.calibration {
+            calibration.compact(keep);
         }
         self.memory = Memory::default();
         self.bound_keys();

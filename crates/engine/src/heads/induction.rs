@@ -1,14 +1,23 @@
 //! Induction and echo scores: what a head does on random tokens that are repeated.
 
-use super::HeadScore;
 use super::probe::Looking;
+use super::{HeadScore, entropy};
 
 /// The scores of every head of a layer over a text that repeats `segment` tokens after a first one.
 pub(super) fn of_layer(looking: &Looking<'_>, segment: usize, tokens: usize) -> Vec<HeadScore> {
+    let entropies = entropy::of_layer(looking, tokens);
     let score = |head| {
         let [induction, echo] = scores(segment, tokens, |row, column| looking.weight(head, row, column));
         let kv_head = head / looking.shape.group();
-        HeadScore { layer: looking.layer, head, kv_head, window: looking.window, induction, echo }
+        HeadScore {
+            layer: looking.layer,
+            head,
+            kv_head,
+            window: looking.window,
+            induction,
+            echo,
+            entropy: entropies[head],
+        }
     };
     (0..looking.shape.heads).map(score).collect()
 }

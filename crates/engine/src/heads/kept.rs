@@ -42,7 +42,8 @@ impl Kept {
     pub fn read(&self, model: &DecoderSpec) -> Option<HeadScores> {
         let contents: Contents = serde_json::from_slice(&fs::read(&self.path).ok()?).ok()?;
         let share = |score: f64| (0.0..=REPEATED).contains(&score);
-        let sound = contents.heads.iter().all(|head| share(head.induction) && share(head.echo));
+        let sound = |head: &HeadScore| share(head.induction) && share(head.echo) && share(head.entropy);
+        let sound = contents.heads.iter().all(sound);
         (contents.key == self.key && sound && belong_to(&contents.heads, model)).then_some(HeadScores(contents.heads))
     }
 

@@ -14,6 +14,7 @@
 //! tells.
 
 mod copies;
+mod entropy;
 mod induction;
 mod kept;
 mod probe;
@@ -59,6 +60,8 @@ pub struct HeadScore {
     pub induction: f64,
     /// Weight on earlier occurrences, 0–1.
     pub echo: f64,
+    /// How many directions its queries spread over: their truncated matrix entropy, 0–1.
+    pub entropy: f64,
 }
 
 /// The scores of every query head of a model, by layer and head.
@@ -69,6 +72,20 @@ impl HeadScores {
     /// Every query head.
     pub fn heads(&self) -> &[HeadScore] {
         &self.0
+    }
+
+    /// The mean entropy of the query heads of every key-value head, `[layers][kv_heads]`.
+    pub fn entropies(&self) -> Vec<Vec<f64>> {
+        let mut layers: Vec<Vec<(f64, usize)>> = Vec::new();
+        for head in &self.0 {
+            layers.resize_with(layers.len().max(head.layer + 1), Vec::new);
+            let heads = &mut layers[head.layer];
+            heads.resize(heads.len().max(head.kv_head + 1), (0.0, 0));
+            heads[head.kv_head].0 += head.entropy;
+            heads[head.kv_head].1 += 1;
+        }
+        let mean = |&(sum, count): &(f64, usize)| sum / count.max(1) as f64;
+        layers.iter().map(|heads| heads.iter().map(mean).collect()).collect()
     }
 
     /// The retrieval heads: `[layer, key-value head]`, ascending. Heads in a sliding window are none, for they cannot look

@@ -25,13 +25,18 @@ pub(super) struct Looking<'a> {
 }
 
 impl Looking<'_> {
+    /// The rotated query of row `row` of head `head`.
+    pub fn query(&self, head: usize, row: usize) -> &[f32] {
+        self.query.head(row, head, self.shape.head_dim)
+    }
+
     /// The score of row `row` of head `head` on key `column`, which must not be later; none outside the window.
     pub fn score(&self, head: usize, row: usize, column: usize) -> Option<f64> {
         let (distance, head_dim) = (row - column, self.shape.head_dim);
         if self.window.is_some_and(|window| distance >= window) {
             return None;
         }
-        let query = self.query.head(row, head, head_dim);
+        let query = self.query(head, row);
         let key = self.key.head(column, head / self.shape.group(), head_dim);
         let product: f64 = query.iter().zip(key).map(|(q, k)| f64::from(q * k)).sum();
         let slope = self.spec.alibi.as_ref().map_or(0.0, |slopes| f64::from(slopes[head]));

@@ -44,6 +44,7 @@ fn shares_and_ties_are_as_defined() {
         window: (layer == 9).then_some(64),
         induction,
         echo,
+        entropy: 0.5,
     };
     // 9 layers without a window, 10 key-value heads each: 13 by induction, 1 by echo.
     let mut heads: Vec<HeadScore> =
@@ -122,4 +123,13 @@ fn the_match_head_copies_the_answer_and_no_other_does() {
     let unknown = [1, 2, 3, 999_999];
     let text = Answered { ids: &unknown, answer: 3..4, needle: 1..2 };
     assert!(matches!(engine.copying_heads(&text), Err(EngineError::UnknownToken { id: 999_999, .. })));
+}
+
+#[test]
+fn queries_that_ask_for_anything_spread_and_fixed_ones_do_not() {
+    let engine = engine();
+    let entropies = engine.head_scores().unwrap().entropies();
+    assert_eq!(entropies.iter().map(Vec::len).collect::<Vec<_>>(), [2, 2]);
+    let [layer, head] = MATCH;
+    assert!(entropies[layer][head] > entropies[layer][1 - head] + 0.1, "{entropies:?}");
 }

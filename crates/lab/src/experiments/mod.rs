@@ -4,11 +4,13 @@
 //! the median meets the threshold and no seed is on the wrong side of the baseline; it is inconclusive if the baseline itself
 //! cannot do the task.
 
+mod i01;
 mod i02;
 mod i07;
 mod i08;
 mod i09;
 mod i12;
+mod i14;
 mod i23;
 mod l04;
 mod l14;
@@ -98,11 +100,13 @@ pub struct Experiment {
 
 /// Every experiment, by id.
 pub const EXPERIMENTS: &[Experiment] = &[
+    i01::EXPERIMENT,
     i02::EXPERIMENT,
     i07::EXPERIMENT,
     i08::EXPERIMENT,
     i09::EXPERIMENT,
     i12::EXPERIMENT,
+    i14::EXPERIMENT,
     i23::EXPERIMENT,
     l04::EXPERIMENT,
     l14::EXPERIMENT,

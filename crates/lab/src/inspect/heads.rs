@@ -31,6 +31,8 @@ pub struct HeadScoreRow {
     pub induction: f64,
     /// Weight on these occurrences, 0–1.
     pub echo: f64,
+    /// Truncated matrix entropy of its queries, 0–1.
+    pub entropy: f64,
     /// Share of the answers to needle prompts that it copied, 0–1, if it was measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retrieval: Option<f64>,
@@ -54,6 +56,7 @@ pub fn rows(model: &str, scores: &HeadScores, copies: Option<&Copies>) -> Vec<He
             kv_head: score.kv_head,
             induction: score.induction,
             echo: score.echo,
+            entropy: score.entropy,
             retrieval: copies.map(|copies| copies.score[score.layer][score.head]),
             activation: copies.map(|copies| copies.activation[score.layer][score.head]),
             class: match retrieval.contains(&[score.layer, score.kv_head]) {
@@ -79,12 +82,13 @@ pub fn table(rows: &[HeadScoreRow], count: usize) -> String {
     let right = |text: String| Cell::new(text).set_alignment(CellAlignment::Right);
     let copies = rows.first().is_some_and(|row| row.retrieval.is_some());
     let measured = if copies { &["retrieval", "activation"][..] } else { &[] };
-    let names = ["layer", "head", "key-value head"].iter().chain(measured).chain(&["induction", "echo", "class"]);
+    let names =
+        ["layer", "head", "key-value head"].iter().chain(measured).chain(&["induction", "echo", "entropy", "class"]);
     table.set_header(names.map(|name| right((*name).into())));
     for row in rows.iter().take(count) {
         let class = if row.class == HeadClass::Retrieval { "retrieval" } else { "other" };
         let numbers = [row.layer, row.head, row.kv_head].map(|number| number.to_string());
-        let scores = row.retrieval.into_iter().chain(row.activation).chain([row.induction, row.echo]);
+        let scores = row.retrieval.into_iter().chain(row.activation).chain([row.induction, row.echo, row.entropy]);
         let scores = scores.map(|score| format!("{score:.4}"));
         table.add_row(numbers.into_iter().chain(scores).chain([class.to_owned()]).map(right));
     }
