@@ -25,6 +25,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Engine, EngineError};
 use kept::Kept;
+pub(crate) use kept::key as key_of_files;
 use probe::Probe;
 
 /// How often the random tokens are read.
