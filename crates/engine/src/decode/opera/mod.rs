@@ -249,7 +249,8 @@ impl Search<'_> {
         let at = mode(beams.iter().filter_map(|beam| beam.beginning.locations.last().copied()))?;
         let histories = beams.iter().map(|beam| &beam.beginning.locations[..]);
         let length = beams.first()?.beginning.ids.len();
-        if at < first || at + 1 >= length || !repeats(histories, at, most, window) {
+        // Something of the answer has to stay.
+        if at < first.max(1) || at + 1 >= length || !repeats(histories, at, most, window) {
             return None;
         }
         again.place(at, candidates)
