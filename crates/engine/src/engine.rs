@@ -98,6 +98,12 @@ pub enum EngineError {
         /// Tokens the model knows.
         vocabulary: usize,
     },
+    /// A model that attends to whole texts nowhere.
+    #[error("every layer has a sliding window: no attention to the whole text can be looked at")]
+    NoWholeLayer,
+    /// Parameters of a way to write.
+    #[error("{0}")]
+    Decoding(String),
     /// Threads could not be started.
     #[error("cannot start {threads} threads: {reason}")]
     Threads {
@@ -225,6 +231,12 @@ impl Engine {
     /// Runs `work` on the engine's threads, which wait for it as a [team](parallel::team).
     pub fn install<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
         self.threads.install(profile::handed(|| parallel::team(work)))
+    }
+
+    /// The last layer that attends to the whole text.
+    pub(crate) fn last_whole_layer(&self) -> Result<usize, EngineError> {
+        let whole = |layer: &BlockSpec| attention(layer).window.is_none();
+        self.spec().layers.iter().rposition(whole).ok_or(EngineError::NoWholeLayer)
     }
 
     /// A new text under `policy`. The first under one that has to know the model's heads takes the time of

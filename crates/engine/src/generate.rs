@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use headwise_kernels::profile::{self, Profile};
 
-use crate::{Engine, EngineError, Sampler, Sequence};
+use crate::{Chunk, Engine, EngineError, PromptLookup, Sampler, Sequence, TokenLogProbabilities, Wanted};
 
 /// How far to write.
 #[derive(Clone, Debug)]
@@ -15,6 +15,22 @@ pub struct Generation {
     pub stop: Vec<u32>,
 }
 
+/// A token that has just been written.
+#[derive(Clone, Copy, Debug)]
+pub struct NewToken<'a> {
+    /// The token.
+    pub id: u32,
+    /// The scores `[vocabulary]` it was chosen from.
+    pub logits: &'a [f32],
+}
+
+impl NewToken<'_> {
+    /// How likely the token was, and the `most` likeliest in its place.
+    pub fn log_probabilities(&self, most: usize) -> TokenLogProbabilities {
+        TokenLogProbabilities::new(self.logits, self.id, most)
+    }
+}
+
 /// What was written, and how long it took.
 #[derive(Clone, Debug, Default)]
 pub struct Generated {
@@ -22,10 +38,14 @@ pub struct Generated {
     pub ids: Vec<u32>,
     /// Time of reading the prompt.
     pub prefill: Duration,
-    /// Time of every further token.
+    /// Time of every forward after it.
     pub steps: Vec<Duration>,
     /// Whether a stop token ended the text.
     pub stopped: bool,
+    /// Tokens that were read ahead, as drafts.
+    pub drafted: usize,
+    /// How many of them the text took over.
+    pub accepted: usize,
     /// Where the time went until the prompt was read, if a profile runs.
     pub prefill_profile: Option<Profile>,
     /// Where the time went from there on, if a profile runs.
@@ -35,7 +55,18 @@ pub struct Generated {
 impl Generated {
     /// Tokens written per second, the first (which the prompt's last scores give) left out.
     pub fn tokens_per_second(&self) -> f64 {
-        self.steps.len() as f64 / self.steps.iter().sum::<Duration>().as_secs_f64().max(1e-9)
+        let tokens = (self.ids.len() + usize::from(self.stopped)).saturating_sub(1);
+        tokens as f64 / self.steps.iter().sum::<Duration>().as_secs_f64().max(1e-9)
+    }
+
+    /// Tokens that were written and not read: the last one, unless another ended the text. A prompt that follows begins with them.
+    pub fn unread(&self) -> &[u32] {
+        &self.ids[self.read()..]
+    }
+
+    /// Tokens that the model has read of what was written: not the last one, unless another ended the text.
+    fn read(&self) -> usize {
+        (self.ids.len() + usize::from(self.stopped)).saturating_sub(1)
     }
 }
 
@@ -48,24 +79,73 @@ pub fn generate(
     sampler: &mut Sampler,
     mut on_token: impl FnMut(u32) -> bool,
 ) -> Result<Generated, EngineError> {
+    generate_with(engine, sequence, prompt, generation, sampler, None, |token| on_token(token.id))
+}
+
+/// The same, where `on_token` sees the scores too, and with drafts of `lookup`, which change nothing but the time.
+pub fn generate_with(
+    engine: &Engine,
+    sequence: &mut Sequence,
+    prompt: &[u32],
+    generation: &Generation,
+    sampler: &mut Sampler,
+    lookup: Option<&PromptLookup>,
+    mut on_token: impl FnMut(NewToken<'_>) -> bool,
+) -> Result<Generated, EngineError> {
+    if lookup.is_some() {
+        sequence.policy().check_rollback()?;
+    }
     let started = Instant::now();
     let mut logits = engine.prefill(sequence, prompt, |_| {})?;
     let mut generated = Generated { prefill: started.elapsed(), ..Generated::default() };
     generated.prefill_profile = profile::lap();
-    while generated.ids.len() < generation.tokens {
-        let id = sampler.choose(logits.last());
-        if generation.stop.contains(&id) {
-            generated.stopped = true;
-            break;
+    let before = sequence.tokens();
+    // What drafts are copied from.
+    let mut text = if lookup.is_some() { prompt.to_vec() } else { Vec::new() };
+    let mut draft: Vec<u32> = Vec::new();
+    loop {
+        let mut going = true;
+        for (row, scores) in logits.rows().enumerate() {
+            going = generated.ids.len() < generation.tokens;
+            if !going {
+                break;
+            }
+            let id = sampler.choose(scores);
+            generated.stopped = generation.stop.contains(&id);
+            going = !generated.stopped;
+            if !going {
+                break;
+            }
+            generated.ids.push(id);
+            text.push(id);
+            going = on_token(NewToken { id, logits: scores })
+                && generated.ids.len() < generation.tokens
+                && before + generated.read() < engine.context();
+            if !going || draft.get(row) != Some(&id) {
+                break;
+            }
+            generated.accepted += 1;
         }
-        generated.ids.push(id);
-        if !on_token(id) || generated.ids.len() == generation.tokens || sequence.tokens() == engine.context() {
-            break;
-        }
+        sequence.rollback(before + generated.read());
+        let (true, Some(&id)) = (going, generated.ids.last()) else { break };
+        let most = engine.most_draft(sequence).min(generation.tokens - generated.ids.len() - 1);
+        let ahead = lookup.map_or(&[][..], |lookup| lookup.draft(&text, most));
+        generated.drafted += ahead.len();
+        let ids = [&[id], ahead].concat();
         let started = Instant::now();
-        logits = engine.step(sequence, id)?;
+        let chunk = Chunk { sequence: &mut *sequence, ids: &ids, prompt_ends: true, wanted: Wanted::All };
+        logits = engine.forward(&mut [chunk])?.pop().unwrap_or_default();
         generated.steps.push(started.elapsed());
+        draft = ids[1..].to_vec();
     }
     generated.steps_profile = profile::lap();
     Ok(generated)
+}
+
+impl Engine {
+    /// Tokens that can be read beyond the next one of `sequence`, and taken back.
+    fn most_draft(&self, sequence: &Sequence) -> usize {
+        let end = self.spec().positions().map_or(self.context(), |positions| positions.min(self.context()));
+        end.saturating_sub(sequence.tokens()).min(sequence.most_rollback()).saturating_sub(1)
+    }
 }

@@ -1,6 +1,6 @@
-//! Writing many texts at once: their prompts share forwards, and so do their steps.
+//! Writing many texts at once: their prompts share forwards, or are one prompt read once, and their steps share forwards.
 
-use crate::{Chunk, Engine, EngineError, Generation, Prompt, Sampler, Sequence, Wanted};
+use crate::{Chunk, Engine, EngineError, Generation, Logits, Prompt, Sampler, Sequence, TokenLogProbabilities, Wanted};
 
 /// A text that is being written.
 #[derive(Clone, Debug)]
@@ -9,13 +9,46 @@ pub struct Writing {
     prompt: Vec<u32>,
     sampler: Sampler,
     written: Vec<u32>,
+    /// How many of the likeliest tokens to note with the probability of each token, if any.
+    likeliest: Option<usize>,
+    log_probabilities: Vec<TokenLogProbabilities>,
     stopped: bool,
 }
 
 impl Writing {
     /// A text that begins with `prompt`; `sequence` is empty.
     pub fn new(sequence: Sequence, prompt: Vec<u32>, sampler: Sampler) -> Self {
-        Self { sequence, prompt, sampler, written: Vec::new(), stopped: false }
+        Self {
+            sequence,
+            prompt,
+            sampler,
+            written: Vec::new(),
+            likeliest: None,
+            log_probabilities: Vec::new(),
+            stopped: false,
+        }
+    }
+
+    /// Notes the log-probability of every token that is written, and the `likeliest` ones in its place.
+    pub fn with_log_probabilities(mut self, likeliest: usize) -> Self {
+        self.likeliest = Some(likeliest);
+        self
+    }
+
+    /// The text with what it has in its cache.
+    pub fn sequence(&self) -> &Sequence {
+        &self.sequence
+    }
+
+    /// The log-probabilities of the tokens that were written, if they are noted.
+    pub fn log_probabilities(&self) -> &[TokenLogProbabilities] {
+        &self.log_probabilities[..self.log_probabilities.len().min(self.written.len())]
+    }
+
+    /// Log-probability of the text, if it is noted: of all tokens, the one that ended it included, and of a token in the mean.
+    pub fn log_probability(&self) -> Option<[f64; 2]> {
+        let sum: f64 = self.log_probabilities.iter().map(|token| token.chosen.value).sum();
+        self.likeliest.map(|_| [sum, sum / self.log_probabilities.len().max(1) as f64])
     }
 
     /// The tokens after the prompt, without the one that ended the text.
@@ -34,6 +67,9 @@ impl Writing {
             return false;
         }
         let id = self.sampler.choose(logits);
+        if let Some(likeliest) = self.likeliest {
+            self.log_probabilities.push(TokenLogProbabilities::new(logits, id, likeliest));
+        }
         self.stopped = generation.stop.contains(&id);
         if self.stopped {
             return false;
@@ -54,8 +90,42 @@ pub fn generate_all(
 ) -> Result<(), EngineError> {
     let mut prompts: Vec<Prompt<'_>> =
         texts.iter_mut().map(|text| Prompt { sequence: &mut text.sequence, ids: &text.prompt }).collect();
-    let mut done = prompts.iter().map(|prompt| prompt.ids.len()).sum();
-    let mut logits = engine.prefill_all(&mut prompts, &mut progress)?;
+    let read: usize = prompts.iter().map(|prompt| prompt.ids.len()).sum();
+    let logits = engine.prefill_all(&mut prompts, &mut progress)?;
+    write_on(engine, texts, logits, generation, |written| progress(read + written))
+}
+
+/// Reads the prompt of `text` once and writes as many answers to it as there are `samplers`, each as it would be written alone.
+///
+/// The answers are forks of one text: they share what the cache holds of the prompt, until one of them changes it. `progress` is told
+/// how many tokens have been read and written.
+pub fn generate_several(
+    engine: &Engine,
+    mut text: Writing,
+    samplers: Vec<Sampler>,
+    generation: &Generation,
+    mut progress: impl FnMut(usize),
+) -> Result<Vec<Writing>, EngineError> {
+    let logits = engine.prefill(&mut text.sequence, &text.prompt, &mut progress)?;
+    let read = text.prompt.len();
+    let scores = vec![logits; samplers.len()];
+    let fork = |sampler| Writing { sampler, ..text.clone() };
+    let mut texts: Vec<Writing> = samplers.into_iter().map(fork).collect();
+    // No fork is copied for the sake of a text that nobody writes on.
+    drop(text);
+    write_on(engine, &mut texts, scores, generation, |written| progress(read + written))?;
+    Ok(texts)
+}
+
+/// Writes `texts` on, whose prompts have been read up to the scores `logits`.
+fn write_on(
+    engine: &Engine,
+    texts: &mut [Writing],
+    mut logits: Vec<Logits>,
+    generation: &Generation,
+    mut progress: impl FnMut(usize),
+) -> Result<(), EngineError> {
+    let mut done = 0;
     let mut going: Vec<usize> = (0..texts.len()).collect();
     loop {
         let mut scores = logits.iter();

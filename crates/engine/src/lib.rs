@@ -1,9 +1,12 @@
 //! Language-model inference on CPU with a choice of key-value cache policies.
 //!
 //! An [`Engine`] runs a model over [`Chunk`]s of many [`Sequence`]s at once; each sequence has its own stores, policy and
-//! position. [`cache`] has the policies, [`heads`] finds the heads that copy from far back.
+//! position. [`cache`] has the policies, [`heads`] finds the heads that copy from far back,
+//! [`confidence`] says how sure an answer is.
 
 pub mod cache;
+pub mod confidence;
+mod decode;
 mod engine;
 mod forward;
 mod generate;
@@ -14,16 +17,22 @@ mod prepack;
 pub mod retrieve;
 mod sample;
 mod sequence;
+mod session;
 mod shared;
 mod stages;
 mod text;
 
+pub use decode::{
+    BeamSearch, Decoding, Hypothesis, LogProbability, Opera, OperaAnswers, PromptLookup, TokenLogProbabilities,
+    beam_search,
+};
 pub use engine::{Engine, EngineError};
 pub use forward::{Chunk, Logits, Wanted};
-pub use generate::{Generated, Generation, generate};
-pub use generate_all::{Writing, generate_all};
+pub use generate::{Generated, Generation, NewToken, generate, generate_with};
+pub use generate_all::{Writing, generate_all, generate_several};
 pub use prepack::{Prompt, best_fit};
 pub use sample::Sampler;
 pub use sequence::Sequence;
+pub use session::{Session, SessionError};
 pub use shared::{ReadPrompt, SharedPrefill};
 pub use text::{TextError, TextModel};

@@ -71,6 +71,29 @@ impl Sequence {
         bytes
     }
 
+    /// Memory of the caches of `forks` of one text together: what they share counts once.
+    pub fn bytes_together(forks: &[&Self]) -> StoreBytes {
+        let mut bytes = StoreBytes::default();
+        for layer in 0..forks.first().map_or(0, |fork| fork.layers.len()) {
+            let stores: Vec<&LayerStore> = forks.iter().map(|fork| &fork.layers[layer]).collect();
+            bytes += LayerStore::bytes_together(&stores);
+        }
+        bytes
+    }
+
+    /// How many more tokens can be read and then taken back, under a policy that can take tokens back at all.
+    pub(crate) fn most_rollback(&self) -> usize {
+        self.layers.iter().map(LayerStore::rows_until_leaving).min().unwrap_or(usize::MAX)
+    }
+
+    /// Takes back all tokens from number `tokens` on, no more than [`Sequence::most_rollback`] gave before they were read.
+    pub(crate) fn rollback(&mut self, tokens: usize) {
+        if tokens < self.tokens {
+            self.layers.iter_mut().for_each(|layer| layer.rollback(tokens));
+            self.tokens = tokens;
+        }
+    }
+
     /// The most memory the cache has had, in bytes.
     pub fn peak_bytes(&self) -> usize {
         self.peak_bytes

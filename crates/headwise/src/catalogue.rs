@@ -1,5 +1,6 @@
 //! What there is: the families of methods, and the published systems they belong to.
 
+use headwise_engine::Decoding;
 use headwise_engine::cache::CacheMethod;
 use headwise_engine::retrieve::Retriever;
 use headwise_lab::components::Op;
@@ -29,6 +30,7 @@ pub fn families() -> Vec<FamilyEntry> {
     vec![
         entry::<CacheMethod>(),
         entry::<Retriever>(),
+        entry::<Decoding>(),
         entry::<MixerSpec>(),
         entry::<PositionSpec>(),
         entry::<InputPositionSpec>(),

@@ -145,3 +145,63 @@ fn reports_that_cannot_be_written() {
     let both = refused(&["compare", "--suite", "toy", "--html", "-", "--json", "-"]);
     says(&both, &["--html", "--json", "standard output"]);
 }
+
+#[test]
+fn ways_of_writing_that_cannot_be() {
+    let model = Model::new();
+    let generate = |more: &[&str]| refused(&[&["generate", model.path(), "-p", "once"], more].concat());
+    says(&generate(&["--n", "3"]), &["--n 3", "--temperature", "--beams 3"]);
+    says(&generate(&["--n", "0"]), &["--n is 0"]);
+    says(&generate(&["--beams", "0"]), &["--beams is 0"]);
+    says(&generate(&["--beams", "2", "--length-penalty", "nan"]), &["--length-penalty NaN"]);
+    says(&generate(&["--length-penalty", "2"]), &["--beams"]);
+    says(&generate(&["--beams", "2", "--n", "2"]), &["--beams", "--n"]);
+    says(
+        &generate(&["--prompt-lookup", "4", "--cache", "tova(keep=0.5)"]),
+        &["tova(keep=0.5)", "take tokens back", "evicts"],
+    );
+    says(&generate(&["--prompt-lookup", "4", "--cache", "kivi4"]), &["kivi4", "int8"]);
+    says(&generate(&["--opera", "opera(alfa=2)"]), &["alfa", "alpha"]);
+    says(&generate(&["--opera", "opera(beams=0)"]), &["`opera`: beams must be at least 1"]);
+    says(&generate(&["--opera", "--cache", "h2o(budget=9)"]), &["h2o(budget=9)", "take tokens back"]);
+    says(&generate(&["--logprobs", "few"]), &["--logprobs"]);
+}
+
+#[test]
+fn sessions_that_cannot_be_taken_up() {
+    let model = Model::new();
+    let file = model.folder().join("text.session");
+    let path = file.to_str().unwrap();
+    let generate = |more: &[&str]| refused(&[&["generate", model.path(), "-n", "3"], more].concat());
+    says(&generate(&["--session", path]), &["text.session", "No such file"]);
+    says(&generate(&["-p", "once", "--save-session", "nowhere/text.session"]), &["nowhere", "No such file"]);
+    let output = Command::new(env!("CARGO_BIN_EXE_headwise"))
+        .args([
+            "generate",
+            model.path(),
+            "-p",
+            "once upon a time",
+            "-n",
+            "3",
+            "--cache",
+            "int8",
+            "--save-session",
+            path,
+        ])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    says(&generate(&["--session", path, "--cache", "int4"]), &["`int8`", "`int4`"]);
+    let kept = std::fs::read(&file).unwrap();
+    let damaged = model.file("damaged.session", &kept[..kept.len() - 9]);
+    says(&generate(&["--session", damaged.to_str().unwrap()]), &["not a session"]);
+    let mut changed = kept.clone();
+    let last = changed.len() - 1;
+    changed[last] ^= 1;
+    let changed = model.file("changed.session", &changed);
+    says(&generate(&["--session", changed.to_str().unwrap()]), &["damaged", "checksum"]);
+    says(&generate(&["--session", model.file("notes.session", b"my notes").to_str().unwrap()]), &["not a session"]);
+    let other = refused(&["generate", "-p", "once", "--session", path]);
+    says(&other, &["another model"]);
+    assert_eq!(std::fs::read(&file).unwrap(), kept, "nothing is lost");
+}

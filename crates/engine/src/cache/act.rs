@@ -11,6 +11,7 @@
 
 use headwise_kernels::attention::AttnSpec;
 use headwise_kernels::kv::KeyValues;
+use headwise_kernels::kv::saved::{put, put_list, take_count, take_list};
 use headwise_kernels::{parallel, profile};
 use headwise_models::decoder::DecoderSpec;
 
@@ -118,6 +119,24 @@ impl Calibration {
     /// Memory held.
     pub fn bytes(&self) -> usize {
         self.sinks.iter().map(|sinks| size_of_val(&sinks[..])).sum()
+    }
+
+    /// Appends what has been found to `out`.
+    pub fn save(&self, out: &mut Vec<u8>) {
+        put(out, &[self.sinks.len() as u64]);
+        self.sinks.iter().for_each(|sinks| put_list(out, sinks));
+    }
+
+    /// Takes what [`Calibration::save`] wrote of the heads `pairs` off the front of `bytes`; `None` if `bytes` are something else.
+    pub fn load(&mut self, bytes: &mut &[u8], pairs: &[KeyValues]) -> Option<()> {
+        let heads = take_count(bytes, pairs.len()).filter(|&heads| heads == 0 || heads == pairs.len())?;
+        let slots = |pairs: &KeyValues| {
+            let slots: Vec<u32> = take_list(bytes, pairs.len())?;
+            let among = slots.last().is_none_or(|&slot| (slot as usize) < pairs.len());
+            (among && slots.is_sorted_by(|a, b| a < b)).then_some(slots)
+        };
+        self.sinks = pairs[..heads].iter().map(slots).collect::<Option<_>>()?;
+        Some(())
     }
 
     /// Follows the pairs: the slots `keep` of every key-value head stay.

@@ -8,6 +8,7 @@
 //! keys stood: channels that rotate fast average out.
 
 use headwise_kernels::attention::{AttnSpec, merge};
+use headwise_kernels::kv::saved::{put, put_list, take_count, take_list};
 use headwise_kernels::kv::{KeyValues, StoreBytes};
 use headwise_kernels::profile;
 
@@ -22,6 +23,22 @@ pub(super) struct Dropped {
 }
 
 impl Dropped {
+    /// Appends everything to `out`.
+    pub fn save(&self, out: &mut Vec<u8>) {
+        put(out, &[self.count as u64]);
+        put_list(out, &self.key);
+        put_list(out, &self.value);
+    }
+
+    /// Takes what [`Dropped::save`] wrote off the front of `bytes`, of a head as wide as `head_dim`; `None` if `bytes` are something else.
+    pub fn load(&mut self, bytes: &mut &[u8], head_dim: usize) -> Option<()> {
+        self.count = take_count(bytes, u32::MAX as usize)?;
+        self.key = take_list(bytes, head_dim)?;
+        self.value = take_list(bytes, head_dim)?;
+        let width = if self.count > 0 { head_dim } else { 0 };
+        (self.key.len() == width && self.value.len() == width).then_some(())
+    }
+
     /// Adds the pairs of `pairs` that are not among the slots `keep`, ascending.
     fn extend(&mut self, pairs: &KeyValues, keep: &[u32], head_dim: usize) {
         let (mut key, mut value) = (vec![0.0; head_dim], vec![0.0; head_dim]);

@@ -129,4 +129,15 @@ pub enum PolicyError {
         /// Tokens that can be held.
         context: usize,
     },
+    /// Tokens cannot be taken back.
+    #[error(
+        "`{policy}` cannot take tokens back, as this way of writing does: {reason}; use `full`, or one of the codecs `f32`, \
+         `bf16`, `int8` and `int4`"
+    )]
+    NoRollback {
+        /// The whole policy.
+        policy: String,
+        /// Why.
+        reason: &'static str,
+    },
 }

@@ -31,6 +31,7 @@ mod razor;
 mod read;
 mod received;
 mod recycled;
+mod saved;
 mod select;
 pub mod snapkv;
 mod statistics;

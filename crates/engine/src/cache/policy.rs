@@ -175,6 +175,11 @@ impl CachePolicy {
         Self { codec, for_others: needs, ..Self::full() }
     }
 
+    /// The same policy, which also gathers `needs`.
+    pub(crate) fn also_gathering(&self, needs: Needs) -> Self {
+        Self { for_others: self.for_others.union(needs), ..self.clone() }
+    }
+
     /// What chooses the tokens of a prompt that are read.
     pub(crate) fn filter(&self) -> Option<&Arc<dyn PromptFilter>> {
         self.filter.as_ref()
@@ -190,6 +195,17 @@ impl CachePolicy {
         let for_others = policies.iter().fold(Needs::default(), |needs, policy| needs.union(policy.needs()));
         let text = texts.join(" | ");
         policies.iter().all(alike).then(|| Self { text, steps, codec, for_others, ..Self::full() })
+    }
+
+    /// Checks that tokens can be taken back, so that the text is as if they had never been read.
+    pub fn check_rollback(&self) -> Result<(), PolicyError> {
+        let reason = match () {
+            () if self.evicts() => "it evicts while a text is written, and what has left does not come back",
+            () if self.selector.is_some() => "what it reads depends on what the tokens before have read",
+            () if self.codec.full_precision_window().is_some() => "its codec codes many tokens together",
+            () => return Ok(()),
+        };
+        Err(PolicyError::NoRollback { policy: self.text.clone(), reason })
     }
 
     /// Whether pairs are ever evicted.

@@ -3,6 +3,8 @@
 //! Welford's recurrence: `δ = x_n - m_{n-1}`, `m_n = m_{n-1} + δ / n`, `C_n = C_{n-1} + (n - 1) / n · δ δᵀ`. Rows are taken one
 //! after the other, so the result has the same bits however the text was cut into chunks.
 
+use headwise_kernels::kv::saved::{put, take, take_count};
+
 /// First tokens whose queries are left out: they are outliers in most models, as attention sinks are.
 pub const FIRST_QUERIES: usize = 4;
 
@@ -27,6 +29,21 @@ impl QueryMoments {
             scatter: vec![0.0; head_dim * (head_dim + 1) / 2],
             difference: vec![0.0; head_dim],
         }
+    }
+
+    /// Appends everything to `out`.
+    pub(super) fn save(&self, out: &mut Vec<u8>) {
+        put(out, &[self.count as u64]);
+        put(out, &self.mean);
+        put(out, &self.scatter);
+    }
+
+    /// Takes what [`QueryMoments::save`] wrote off the front of `bytes`, of heads as wide as this; `None` if that is cut short.
+    pub(super) fn load(&mut self, bytes: &mut &[u8]) -> Option<()> {
+        self.count = take_count(bytes, u32::MAX as usize)?;
+        self.mean = take(bytes, self.mean.len())?;
+        self.scatter = take(bytes, self.scatter.len())?;
+        Some(())
     }
 
     /// Takes one more query.

@@ -2,6 +2,7 @@
 
 use headwise_kernels::attention::{self, AttnSpec, HeadSum, Rows, RowsMut, Segment, Shape, StatsOut, attend};
 use headwise_kernels::kv::KeyValues;
+use headwise_kernels::kv::saved::{put_list, take_list};
 
 use super::{LayerStore, StoreShape};
 
@@ -19,6 +20,30 @@ impl LayerStore {
         let share = 1.0 / (count.max(1) * self.shape().group()) as f32;
         sums.iter_mut().flatten().for_each(|sum| *sum *= share);
         sums
+    }
+
+    /// Attention of the last query on every token of the text: the largest over the query heads, scaled to sum 1. The store has to
+    /// gather queries; tokens that no head holds get none.
+    pub fn strongest_attention(&self) -> Vec<f32> {
+        let mut strongest = vec![0.0f32; self.tokens()];
+        let Some((spec, _)) = self.attention() else { return strongest };
+        let query = self.queries.last(1);
+        let group = self.shape().group();
+        let mut weights: Vec<Vec<f32>> = self.pairs().iter().map(|pairs| vec![0.0; group * pairs.len()]).collect();
+        let lse = log_sum_exp(self.shape(), self.pairs(), &query, spec);
+        let (shape, rows, segment) = request(self.shape(), self.pairs(), &query);
+        attention::column_sums(spec, shape, rows, &segment, &lse, HeadSum::Each, &mut weights);
+        for (pairs, weights) in self.pairs().iter().zip(&weights) {
+            for row in weights.chunks_exact(pairs.len().max(1)) {
+                for (&position, &weight) in pairs.positions().iter().zip(row) {
+                    let most = &mut strongest[position as usize];
+                    *most = most.max(weight);
+                }
+            }
+        }
+        let sum: f32 = strongest.iter().sum();
+        strongest.iter_mut().for_each(|weight| *weight /= sum.max(f32::MIN_POSITIVE));
+        strongest
     }
 
     /// Whether every head holds the pairs of the last `count` tokens, so that the slots of the queries are theirs.
@@ -75,6 +100,21 @@ impl WaitingRows {
         (self.query, self.lse) = Default::default();
     }
 
+    /// Appends everything to `out`.
+    pub fn save(&self, out: &mut Vec<u8>) {
+        put_list(out, &self.query);
+        put_list(out, &self.lse);
+    }
+
+    /// Takes what [`WaitingRows::save`] wrote off the front of `bytes`: rows of a layer of `shape`, at most `most`. `None` if `bytes` are
+    /// something else.
+    pub fn load(&mut self, bytes: &mut &[u8], shape: StoreShape, most: usize) -> Option<()> {
+        self.query = take_list(bytes, most * shape.heads * shape.head_dim)?;
+        self.lse = take_list(bytes, most * shape.heads)?;
+        (self.query.len() == self.lse.len() * shape.head_dim && self.lse.len().is_multiple_of(shape.heads))
+            .then_some(())
+    }
+
     /// Memory held.
     pub fn bytes(&self) -> usize {
         size_of_val(&self.query[..]) + size_of_val(&self.lse[..])
@@ -127,4 +167,49 @@ fn request<'a>(
 
 fn zeros(pairs: &[KeyValues]) -> Vec<Vec<f32>> {
     pairs.iter().map(|pairs| vec![0.0; pairs.len()]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+    use headwise_models::decoder::{Induction, Weights};
+
+    use super::*;
+    use crate::Engine;
+    use crate::cache::{CachePolicy, Needs};
+
+    #[test]
+    fn the_strongest_attention_is_the_largest_weight_over_heads() {
+        let model = Induction::new(0).decoder(Weights::Stored, &Device::flex()).unwrap();
+        let engine = Engine::new(model, 2).unwrap();
+        let needs = Needs { query_window: 1, ..Needs::default() };
+        let policy = CachePolicy::parse("f32").unwrap().also_gathering(needs);
+        let mut sequence = engine.sequence(&policy).unwrap();
+        let ids: Vec<u32> = (0..90).map(|token| (token * 7) % 61).collect();
+        engine.prefill(&mut sequence, &ids, |_| {}).unwrap();
+        for store in sequence.layers() {
+            let StoreShape { heads, head_dim, .. } = store.shape();
+            let query = store.queries.last(1);
+            let (spec, _) = store.attention().unwrap();
+            let mut largest = vec![0.0f64; ids.len()];
+            for head in 0..heads {
+                let pairs = &store.pairs()[head / store.shape().group()];
+                let scores: Vec<f64> = (0..ids.len())
+                    .map(|slot| {
+                        let (mut key, mut value) = (vec![0.0; head_dim], vec![0.0; head_dim]);
+                        pairs.read(slot, &mut key, &mut value);
+                        let query = &query[head * head_dim..][..head_dim];
+                        spec.score(query.iter().zip(&key).map(|(q, k)| f64::from(*q) * f64::from(*k)).sum())
+                    })
+                    .collect();
+                let most = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+                let total: f64 = scores.iter().map(|score| (score - most).exp()).sum();
+                largest.iter_mut().zip(&scores).for_each(|(a, score)| *a = a.max((score - most).exp() / total));
+            }
+            let sum: f64 = largest.iter().sum();
+            for (found, expected) in store.strongest_attention().iter().zip(&largest) {
+                assert!((f64::from(*found) - expected / sum).abs() < 1e-5, "{found}, expected {}", expected / sum);
+            }
+        }
+    }
 }

@@ -8,6 +8,7 @@ use std::ops::Range;
 
 use headwise_kernels::attention::AttnSpec;
 use headwise_kernels::kv::KeyValues;
+use headwise_kernels::kv::saved::{put, put_list, take, take_count, take_list};
 use headwise_kernels::{parallel, profile};
 
 use super::{LayerStore, Needs};
@@ -100,6 +101,50 @@ impl Memory {
     pub(super) fn bytes(&self) -> usize {
         let slots: usize = self.slots.iter().map(|slots| size_of_val(&slots[..])).sum();
         size_of_val(&self.query[..]) + slots + self.copies.iter().map(Copies::bytes).sum::<usize>()
+    }
+}
+
+impl Memory {
+    /// Appends everything to `out`.
+    pub(super) fn save(&self, out: &mut Vec<u8>) {
+        put_list(out, &self.query);
+        put(out, &[self.age as u64, self.slots.len() as u64, self.copies.len() as u64]);
+        self.slots.iter().for_each(|slots| put_list(out, slots));
+        for copies in &self.copies {
+            put_list(out, &copies.slots);
+            put(out, &[u8::from(copies.pairs.is_some())]);
+            copies.pairs.iter().for_each(|pairs| pairs.save(out));
+        }
+    }
+
+    /// Takes what [`Memory::save`] wrote off the front of `bytes`: of queries of `width` channels and of `held`, the pairs of a text of
+    /// `tokens`. `None` if `bytes` are something else.
+    pub(super) fn load(&mut self, bytes: &mut &[u8], width: usize, held: &[KeyValues], tokens: usize) -> Option<()> {
+        let among = |bytes: &mut &[u8], pairs: &KeyValues| -> Option<Vec<u32>> {
+            let slots: Vec<u32> = take_list(bytes, pairs.len())?;
+            (slots.is_sorted_by(|a, b| a < b) && slots.last().is_none_or(|&slot| (slot as usize) < pairs.len()))
+                .then_some(slots)
+        };
+        self.query = take_list(bytes, width)?;
+        self.age = take_count(bytes, usize::MAX)?;
+        let [chosen, copied] = [take_count(bytes, held.len())?, take_count(bytes, held.len())?];
+        let all = |count: usize, most: usize| count == 0 || count == most;
+        if !all(self.query.len(), width) || !all(chosen, held.len()) || !all(copied, held.len()) {
+            return None;
+        }
+        self.slots = held.iter().take(chosen).map(|pairs| among(bytes, pairs)).collect::<Option<_>>()?;
+        for pairs in held.iter().take(copied) {
+            let slots = among(bytes, pairs)?;
+            let copies = match take::<u8>(bytes, 1)?[..] {
+                [0] => None,
+                _ => Some(pairs.load(bytes, tokens)?),
+            };
+            if copies.as_ref().is_some_and(|copies| copies.len() != slots.len()) {
+                return None;
+            }
+            self.copies.push(Copies { slots, pairs: copies });
+        }
+        Some(())
     }
 }
 

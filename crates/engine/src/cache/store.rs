@@ -72,16 +72,16 @@ pub struct LayerStore {
     layer: usize,
     shape: StoreShape,
     needs: Needs,
-    pairs: Vec<KeyValues>,
-    statistics: LayerStatistics,
+    pub(super) pairs: Vec<KeyValues>,
+    pub(super) statistics: LayerStatistics,
     pub(super) queries: QueryWindow,
-    waiting: WaitingRows,
+    pub(super) waiting: WaitingRows,
     /// What the policy of reading remembers.
     pub(super) memory: Memory,
     /// What the queries after the prompt have read.
     pub(crate) pairs_read: PairsRead,
     /// Unrotated keys of the first slots, from which they are moved without loss: `[kv_heads][slots][head_dim]`.
-    first_keys: Vec<Vec<Vec<f32>>>,
+    pub(super) first_keys: Vec<Vec<Vec<f32>>>,
     /// How the layer attends, from its first forward.
     attention: Option<(AttnSpec, Option<Rope>)>,
     /// The pairs that a policy dropped and stands in for, of every key-value head.
@@ -92,12 +92,12 @@ pub struct LayerStore {
     whole: WholeShare,
     /// Entropy of the queries of every key-value head, if the policy asked for it.
     entropies: Vec<f64>,
-    tokens: usize,
-    prompt_tokens: usize,
+    pub(super) tokens: usize,
+    pub(super) prompt_tokens: usize,
 }
 
 /// First tokens whose unrotated keys are kept when keys are moved.
-const FIRST_KEYS: usize = 16;
+pub(super) const FIRST_KEYS: usize = 16;
 
 /// Rows that may wait to be added to the column sums.
 const WAITING_ROWS: usize = 32;
@@ -218,8 +218,23 @@ impl LayerStore {
 
     /// Memory held, by what it is for.
     pub fn bytes(&self) -> StoreBytes {
-        let mut bytes = StoreBytes::default();
+        let mut bytes = self.bytes_beside_pairs();
         self.pairs.iter().for_each(|pairs| bytes += pairs.bytes());
+        bytes
+    }
+
+    /// Memory of `forks` of one layer together: pages that they share count once.
+    pub(crate) fn bytes_together(forks: &[&Self]) -> StoreBytes {
+        let mut bytes = StoreBytes::default();
+        forks.iter().for_each(|fork| bytes += fork.bytes_beside_pairs());
+        for head in 0..forks.first().map_or(0, |fork| fork.pairs.len()) {
+            bytes += KeyValues::bytes_together(forks.iter().map(|fork| &fork.pairs[head]));
+        }
+        bytes
+    }
+
+    fn bytes_beside_pairs(&self) -> StoreBytes {
+        let mut bytes = StoreBytes::default();
         self.dropped.iter().for_each(|dropped| bytes += dropped.bytes());
         let first: usize = self.first_keys.iter().flatten().map(|key| size_of_val(&key[..])).sum();
         bytes.statistics += self.queries.bytes() + self.waiting.bytes() + first + self.statistics.bytes();
@@ -241,6 +256,11 @@ impl LayerStore {
         }
         self.attention.clone_from(&other.attention);
         (self.tokens, self.prompt_tokens) = (other.tokens, other.prompt_tokens);
+    }
+
+    /// Attends as `other`, a store of the same layer, does.
+    pub(crate) fn attend_as(&mut self, other: &Self) {
+        self.attention.clone_from(&other.attention);
     }
 
     /// Adds pairs at the end.
@@ -272,7 +292,7 @@ impl LayerStore {
     }
 
     /// Brings the bounds of keys up to date with the pairs.
-    fn bound_keys(&mut self) {
+    pub(super) fn bound_keys(&mut self) {
         if self.needs.key_bounds {
             let heads = self.statistics.heads.iter_mut().zip(&self.pairs);
             heads.for_each(|(head, pairs)| head.key_bounds.update(pairs));
@@ -370,6 +390,21 @@ impl LayerStore {
         }
         self.memory = Memory::default();
         self.bound_keys();
+    }
+
+    /// How many more rows can be appended before a sliding window of the layer lets go of pairs.
+    pub(crate) fn rows_until_leaving(&self) -> usize {
+        let most = self.shape.window.map_or(usize::MAX, |window| window + headwise_kernels::kv::PAGE);
+        most - self.longest().min(most)
+    }
+
+    /// Forgets the text from token `tokens` on. Exact where nothing that was held then has been let go, coded anew or added to:
+    /// [`CachePolicy::check_rollback`](super::CachePolicy::check_rollback) and [`LayerStore::rows_until_leaving`] say where.
+    pub(crate) fn rollback(&mut self, tokens: usize) {
+        for pairs in &mut self.pairs {
+            pairs.truncate(pairs.positions().partition_point(|&at| (at as usize) < tokens));
+        }
+        self.tokens = self.tokens.min(tokens);
     }
 
     /// Moves every key so that positions are consecutive and end where they ended.

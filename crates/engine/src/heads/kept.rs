@@ -65,7 +65,7 @@ impl Kept {
 const REPEATED: f64 = 1.001;
 
 /// SHA-256 of the files of a model and of `text`, in hexadecimal digits.
-fn key(files: &Path, text: &[u32]) -> io::Result<String> {
+pub(crate) fn key(files: &Path, text: &[u32]) -> io::Result<String> {
     let mut hasher = Sha256::new();
     if files.is_dir() {
         let mut paths: Vec<PathBuf> = fs::read_dir(files)?.map(|entry| Ok(entry?.path())).collect::<io::Result<_>>()?;

@@ -30,6 +30,7 @@ use serde::{Deserialize, Serialize};
 use crate::{Engine, EngineError};
 pub use copies::Answered;
 use kept::Kept;
+pub(crate) use kept::key as key_of_files;
 use probe::{Looking, Probe};
 
 /// How often the random tokens are read.

@@ -1,12 +1,15 @@
 //! `headwise chat`
 
+use std::error::Error;
 use std::io::{BufRead, IsTerminal, Write};
+use std::path::PathBuf;
 
 use clap::Args;
 use headwise::engine::cache::CachePolicy;
-use headwise::engine::{Sampler, generate};
+use headwise::engine::{Sampler, Session, TextModel, generate};
 use headwise::models::chat::Message;
 use headwise::models::tokenizer::Encode;
+use serde::{Deserialize, Serialize};
 
 use super::Outcome;
 use super::model::Run;
@@ -16,9 +19,12 @@ use super::model::Run;
 pub struct Chat {
     /// A model file, or a name that `pull` knows
     model: String,
-    /// Cache policy, for example `snapkv(keep=0.25) + int8`
-    #[arg(long, default_value = "full")]
-    cache: String,
+    /// Cache policy, for example `snapkv(keep=0.25) + int8`; `full` if not given, or that of the session
+    #[arg(long)]
+    cache: Option<String>,
+    /// Keep the conversation in a file, and go on with the one that is there
+    #[arg(long, value_name = "FILE")]
+    session: Option<PathBuf>,
     /// What the model is told before the conversation
     #[arg(long)]
     system: Option<String>,
@@ -38,16 +44,13 @@ pub struct Chat {
 impl Chat {
     /// Runs the command.
     pub fn run(self) -> Outcome {
-        let policy = CachePolicy::parse(&self.cache)?;
+        let policy = CachePolicy::parse(self.cache.as_deref().unwrap_or("full"))?;
         let model = self.run.open(&self.model)?;
         let template =
             model.template.as_ref().ok_or("this model has no chat template: use `headwise generate --raw`")?;
-        let mut sequence = model.engine.sequence(&policy)?;
         let generation = model.generation(self.tokens);
         let mut sampler = Sampler::new(self.temperature, 0, 1.0, self.seed);
-        let mut messages: Vec<Message> = self.system.iter().map(Message::system).collect();
-        // What the cache has read already is never read again: only the text after it is encoded.
-        let mut read = String::new();
+        let (mut session, mut said) = self.begun(&model, &policy)?;
         let (input, interactive) = (std::io::stdin(), std::io::stdin().is_terminal());
         let mut out = std::io::stdout().lock();
         loop {
@@ -63,15 +66,15 @@ impl Chat {
             if line.is_empty() {
                 continue;
             }
-            messages.push(Message::user(line));
-            let text = template.render(&messages, true)?;
+            said.messages.push(Message::user(line));
+            let text = template.render(&said.messages, true)?;
             let new = text
-                .strip_prefix(&read)
+                .strip_prefix(&said.read)
                 .ok_or("this model's chat template rewrites earlier turns, which a running cache cannot follow")?;
-            let ids = model.tokenizer.encode(new, Encode::TEMPLATE)?;
+            let ids = [&session.unread[..], &model.tokenizer.encode(new, Encode::TEMPLATE)?].concat();
             let mut decoder = model.tokenizer.decoder();
             let mut answer = String::new();
-            generate(&model.engine, &mut sequence, &ids, &generation, &mut sampler, |id| {
+            let generated = generate(&model.engine, &mut session.sequence, &ids, &generation, &mut sampler, |id| {
                 let piece = decoder.push(id);
                 answer.push_str(&piece);
                 out.write_all(piece.as_bytes()).and_then(|()| out.flush()).is_ok()
@@ -79,8 +82,39 @@ impl Chat {
             let rest = decoder.finish();
             answer.push_str(&rest);
             writeln!(out, "{rest}")?;
-            read = text + &answer;
-            messages.push(Message::assistant(answer));
+            said.read = text + &answer;
+            said.messages.push(Message::assistant(answer));
+            session.unread = generated.unread().to_vec();
+            if let Some(path) = &self.session {
+                session.note = serde_json::to_string(&said)?;
+                session.save(&model.engine, path)?;
+            }
         }
     }
+
+    /// The conversation in the session's file, or a new one.
+    fn begun(&self, model: &TextModel, policy: &CachePolicy) -> Result<(Session, Conversation), Box<dyn Error>> {
+        match self.session.as_deref().filter(|path| path.exists()) {
+            Some(path) => {
+                let session = Session::load(&model.engine, path, self.cache.is_some().then_some(policy))?;
+                let conversation = serde_json::from_str(&session.note)
+                    .map_err(|_| format!("{} is no conversation: it was kept by another command", path.display()))?;
+                Ok((session, conversation))
+            }
+            None => {
+                let session =
+                    Session { sequence: model.engine.sequence(policy)?, unread: Vec::new(), note: String::new() };
+                let messages = self.system.iter().map(Message::system).collect();
+                Ok((session, Conversation { messages, read: String::new() }))
+            }
+        }
+    }
+}
+
+/// What was said.
+#[derive(Serialize, Deserialize)]
+struct Conversation {
+    messages: Vec<Message>,
+    /// The text that the cache has read, or will have with its unread tokens: only what follows is encoded.
+    read: String,
 }

@@ -1,21 +1,22 @@
 //! `headwise generate`
 
+mod answer;
+mod beams;
+mod confidence;
+mod one;
+mod several;
+
 use std::error::Error;
-use std::io::{Read, Write};
-use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::io::Read;
+use std::path::PathBuf;
 
 use clap::Args;
 use headwise::engine::cache::CachePolicy;
-use headwise::engine::{Generated, Sampler, TextError, TextModel, Writing, generate, generate_all};
-use headwise::kernels::profile;
-use headwise::lab;
+use headwise::engine::{Sampler, TextError, TextModel};
 use headwise::models::embedded;
-use indicatif::ProgressBar;
 
 use super::Outcome;
 use super::model::Run;
-use super::progress::style;
 
 /// Continue a prompt with any cache policy.
 #[derive(Debug, Args)]
@@ -24,7 +25,7 @@ pub struct Generate {
     #[arg(default_value = embedded::NAME)]
     model: String,
     /// The prompt; `-` reads it from standard input
-    #[arg(short, long, conflicts_with = "prompt_file", required_unless_present_any = ["prompt_file", "prompts"])]
+    #[arg(short, long, conflicts_with = "prompt_file", required_unless_present_any = ["prompt_file", "prompts", "session"])]
     prompt: Option<String>,
     /// A file with the prompt
     #[arg(long)]
@@ -32,9 +33,9 @@ pub struct Generate {
     /// A file with a prompt on every line; all are read and continued together, and printed as lines of JSON
     #[arg(long, conflicts_with_all = ["prompt", "prompt_file", "ids", "profile"])]
     prompts: Option<PathBuf>,
-    /// Cache policy, for example `snapkv(keep=0.25) + int8`
-    #[arg(long, default_value = "full")]
-    cache: String,
+    /// Cache policy, for example `snapkv(keep=0.25) + int8`; `full` if not given, or that of the session
+    #[arg(long)]
+    cache: Option<String>,
     /// Most tokens to write
     #[arg(short = 'n', long, default_value_t = 128)]
     tokens: usize,
@@ -53,6 +54,49 @@ pub struct Generate {
     /// Seed of the draws
     #[arg(long, default_value_t = 0)]
     seed: u64,
+    /// Draw so many answers to one prompt, which is read once; the best come first
+    #[arg(long = "n", value_name = "ANSWERS", default_value_t = 1, conflicts_with_all = ["prompts", "ids", "profile"])]
+    n: usize,
+    /// Search for the likeliest answers with so many beams; prints them all, the best first
+    #[arg(long, conflicts_with_all = ["prompts", "ids", "profile", "n", "logprobs", "temperature", "prompt_lookup"])]
+    beams: Option<usize>,
+    /// Rank the answers of beams by log-probability ÷ length to this power
+    #[arg(long, default_value_t = 1.0, requires = "beams", allow_negative_numbers = true)]
+    length_penalty: f64,
+    /// Search with beams that are punished for leaning on the answer instead of the prompt, and go back when all do; takes parameters,
+    /// for example `opera(beams=3, candidates=3)`
+    #[arg(
+        long,
+        value_name = "SPEC",
+        num_args = 0..=1,
+        default_missing_value = "opera",
+        conflicts_with_all = ["prompts", "ids", "profile", "n", "beams", "logprobs", "temperature", "prompt_lookup"],
+    )]
+    opera: Option<String>,
+    /// Read so many tokens ahead, copied from what followed the same words before: the same answer, sooner where a text copies
+    #[arg(long, value_name = "TOKENS", conflicts_with_all = ["prompts", "n"])]
+    prompt_lookup: Option<usize>,
+    /// Print the log-probability of every token, and those of so many of the likeliest in its place
+    #[arg(long, value_name = "LIKELIEST", conflicts_with = "ids")]
+    logprobs: Option<usize>,
+    /// Print how sure the answer is: where the response says "the answer is" or has a box, or the ANSWER named here
+    #[arg(
+        long,
+        value_name = "ANSWER",
+        num_args = 0..=1,
+        default_missing_value = "",
+        conflicts_with_all = ["prompts", "ids", "profile", "n", "beams", "opera"],
+    )]
+    confidence: Option<String>,
+    /// Go on with the text that --save-session kept, as it is; the prompt may be left out
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["prompts", "n", "beams", "opera", "confidence"])]
+    session: Option<PathBuf>,
+    /// Keep the text with its cache in a file
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["prompts", "n", "beams", "opera"])]
+    save_session: Option<String>,
+    /// Print answers as lines of JSON
+    #[arg(long, conflicts_with = "ids")]
+    json: bool,
     /// Print token ids instead of text
     #[arg(long)]
     ids: bool,
@@ -69,122 +113,48 @@ pub struct Generate {
 impl Generate {
     /// Runs the command.
     pub fn run(self) -> Outcome {
-        let policy = CachePolicy::parse(&self.cache)?;
+        let policy = CachePolicy::parse(self.cache.as_deref().unwrap_or("full"))?;
         if let Some(path) = &self.prompts {
             return self.run_all(&policy, path);
         }
         let prompt = self.prompt_text()?;
-        if prompt.is_empty() {
+        if prompt.is_empty() && self.session.is_none() {
             return Err("the prompt is empty: it must have at least one character".into());
         }
-        let model = self.run.open(&self.model)?;
-        if self.profile {
-            profile::start();
+        if let Some(spec) = &self.opera {
+            return self.run_opera(&policy, &prompt, spec);
         }
-        let ids = self.encode(&model, &prompt)?;
-        let mut sequence = model.engine.sequence(&policy)?;
-        let generation = model.generation(self.tokens);
-        let mut sampler = self.sampler(0);
-        let mut decoder = model.tokenizer.decoder();
-        let mut out = std::io::stdout().lock();
-        let mut written = Ok(());
-        let generated = generate(&model.engine, &mut sequence, &ids, &generation, &mut sampler, |id| {
-            let _span = profile::span("writing text");
-            let piece = if self.ids { format!("{id} ") } else { decoder.push(id) };
-            written = out.write_all(piece.as_bytes()).and_then(|()| out.flush());
-            written.is_ok()
-        })?;
-        written?;
-        let rest = if self.ids { String::new() } else { decoder.finish() };
-        writeln!(out, "{rest}")?;
-        if self.stats {
-            let bytes = sequence.bytes();
-            eprintln!(
-                "prompt {} tokens, {:.1} tokens/s; written {}, {:.1} tokens/s; cache {policy}: {:.2} MB, at most {:.2} MB",
-                ids.len(),
-                ids.len() as f64 / generated.prefill.as_secs_f64(),
-                generated.ids.len(),
-                generated.tokens_per_second(),
-                bytes.total() as f64 / 1e6,
-                sequence.peak_bytes() as f64 / 1e6,
-            );
+        match (self.beams, self.n) {
+            (Some(beams), _) => self.run_beams(&policy, &prompt, beams),
+            (_, 0) => Err("--n is 0: it must be at least 1".into()),
+            (_, 1) => self.run_one(&policy, &prompt),
+            (_, n) if self.temperature <= 0.0 => Err(format!(
+                "--n {n} would write the same answer {n} times: draw with --temperature, or search with --beams {n}"
+            )
+            .into()),
+            _ => self.run_several(&policy, &prompt),
         }
-        if self.profile {
-            profile::finish();
-            print_profile(ids.len(), &generated);
-        }
-        Ok(())
     }
 
     fn encode(&self, model: &TextModel, prompt: &str) -> Result<Vec<u32>, TextError> {
         if self.raw { model.encode(prompt) } else { model.encode_turn(prompt, "") }
     }
 
-    /// The sampler of prompt number `index`; each draws for itself.
+    /// The sampler of answer number `index`; each draws for itself.
     fn sampler(&self, index: u64) -> Sampler {
         Sampler::new(self.temperature, self.top_k, self.top_p, self.seed.wrapping_add(index))
-    }
-
-    /// Continues every line of the file at `path`.
-    fn run_all(&self, policy: &CachePolicy, path: &Path) -> Outcome {
-        let text = super::read_text(path)?;
-        let prompts: Vec<&str> = text.lines().collect();
-        if let Some(line) = prompts.iter().position(|prompt| prompt.is_empty()) {
-            return Err(format!("line {} of {} is empty: every line must be a prompt", line + 1, path.display()).into());
-        }
-        if prompts.is_empty() {
-            return Err(format!("{} is empty: it must have a prompt on every line", path.display()).into());
-        }
-        let model = self.run.open(&self.model)?;
-        let writing = |(index, prompt): (usize, &&str)| {
-            Ok(Writing::new(model.engine.sequence(policy)?, self.encode(&model, prompt)?, self.sampler(index as u64)))
-        };
-        let mut texts = prompts.iter().enumerate().map(writing).collect::<Result<Vec<_>, Box<dyn Error>>>()?;
-        let bar = ProgressBar::new_spinner().with_style(style("{spinner} {pos} tokens, {per_sec}"));
-        let started = Instant::now();
-        generate_all(&model.engine, &mut texts, &model.generation(self.tokens), |tokens| {
-            bar.set_position(tokens as u64)
-        })?;
-        bar.finish_and_clear();
-        let mut out = std::io::stdout().lock();
-        for (prompt, text) in prompts.iter().zip(&texts) {
-            let mut decoder = model.tokenizer.decoder();
-            let mut written: String = text.written().iter().map(|&id| decoder.push(id)).collect();
-            written.push_str(&decoder.finish());
-            let end = if text.stopped() { "stop" } else { "length" };
-            writeln!(out, "{}", serde_json::json!({ "prompt": prompt, "text": written, "finish_reason": end }))?;
-        }
-        if self.stats {
-            let written: usize = texts.iter().map(|text| text.written().len()).sum();
-            let seconds = started.elapsed().as_secs_f64();
-            eprintln!("{} prompts, {written} tokens written, in {seconds:.2} s", texts.len());
-        }
-        Ok(())
     }
 
     fn prompt_text(&self) -> Result<String, Box<dyn Error>> {
         match (&self.prompt, &self.prompt_file) {
             (Some(prompt), _) if prompt != "-" => Ok(prompt.clone()),
             (_, Some(path)) => super::read_text(path),
+            (None, None) => Ok(String::new()),
             _ => {
                 let mut bytes = Vec::new();
                 std::io::stdin().read_to_end(&mut bytes)?;
                 super::as_text(bytes, "standard input")
             }
-        }
-    }
-}
-
-/// Two tables on standard error: reading the prompt, and writing after it.
-fn print_profile(prompt: usize, generated: &Generated) {
-    let steps = generated.steps.len();
-    let parts = [
-        (format!("prompt of {prompt} tokens"), &generated.prefill_profile),
-        (format!("{steps} further tokens"), &generated.steps_profile),
-    ];
-    for (title, profile) in parts {
-        if let Some(profile) = profile {
-            eprintln!("\n{}", lab::profile::table(&title, &lab::profile::rows(profile)).trim_end());
         }
     }
 }

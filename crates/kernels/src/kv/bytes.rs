@@ -1,5 +1,10 @@
 //! What a store weighs.
 
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use super::KeyValues;
+
 /// Memory of a store, by what it is for, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StoreBytes {
@@ -53,5 +58,22 @@ impl std::ops::Mul<usize> for StoreBytes {
             statistics: self.statistics * count,
             waste: self.waste * count,
         }
+    }
+}
+
+impl KeyValues {
+    /// Memory of `forks` together, by what it is for: a page that several of them share counts once.
+    pub fn bytes_together<'a>(forks: impl IntoIterator<Item = &'a Self>) -> StoreBytes {
+        let mut seen = HashSet::new();
+        let mut bytes = StoreBytes::default();
+        for fork in forks {
+            bytes.positions += size_of_val(&fork.positions[..]);
+            for (index, page) in fork.pages.iter().enumerate() {
+                if seen.insert(Arc::as_ptr(page)) {
+                    bytes += page.bytes(fork.used(index));
+                }
+            }
+        }
+        bytes
     }
 }

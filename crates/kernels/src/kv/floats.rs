@@ -4,6 +4,7 @@ use half::{bf16, f16};
 
 use super::Codec;
 use super::grid::LARGEST;
+use super::saved::Part;
 use crate::simd::{LANES, Simd};
 
 /// Numbers in a float format.
@@ -21,6 +22,14 @@ impl Floats {
             Codec::F32 => Self::F32(vec![0.0; length].into()),
             Codec::Bf16 => Self::Bf16(vec![0; length].into()),
             _ => Self::F16(vec![0; length].into()),
+        }
+    }
+
+    /// Everything held.
+    pub fn part(&mut self) -> Part<'_> {
+        match self {
+            Self::F32(numbers) => Part::F32(numbers),
+            Self::F16(numbers) | Self::Bf16(numbers) => Part::U16(numbers),
         }
     }
 

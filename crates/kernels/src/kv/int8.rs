@@ -4,6 +4,7 @@
 
 use super::PAGE;
 use super::grid::nearest;
+use super::saved::Part;
 use crate::simd::{LANES, Simd, prefetch};
 
 /// Codes, `[channels, PAGE]` for keys and `[PAGE, channels]` for values, and the scale of every slot.
@@ -17,6 +18,11 @@ impl Int8 {
     /// Zeros.
     pub fn new(channels: usize) -> Self {
         Self { codes: vec![0; channels * PAGE].into(), scales: Box::new([0.0; PAGE]) }
+    }
+
+    /// Everything held.
+    pub fn parts(&mut self) -> [Part<'_>; 2] {
+        [Part::I8(&mut self.codes), Part::F32(&mut self.scales[..])]
     }
 
     /// Codes the numbers of `slot` to `start`, `start + step`, ….

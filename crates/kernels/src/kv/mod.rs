@@ -22,6 +22,7 @@ mod keys;
 mod packed;
 mod page;
 mod row_groups;
+pub mod saved;
 mod scales;
 mod selection;
 mod stored;

@@ -1,5 +1,6 @@
 //! Codes of two or four bits, packed into bytes.
 
+use super::saved::Part;
 use crate::simd::Simd;
 
 /// Rows of unsigned codes. Code `i` of a row fills the bits from `i · bits` on, low bits first; rows are whole bytes.
@@ -12,6 +13,11 @@ pub(super) struct Packed {
 }
 
 impl Packed {
+    /// Everything held.
+    pub fn part(&mut self) -> Part<'_> {
+        Part::U8(&mut self.data)
+    }
+
     /// Zeros, `[rows, width]`.
     pub fn new(bits: usize, rows: usize, width: usize) -> Self {
         debug_assert!(bits == 2 || bits == 4);

@@ -2,6 +2,7 @@
 
 use super::grid::{GROUP, Grid, decode};
 use super::packed::Packed;
+use super::saved::Part;
 use super::scales::Scales;
 use crate::simd::{LANES, Simd};
 
@@ -111,6 +112,12 @@ impl RowGroups {
     #[inline(always)]
     pub fn scales(&self) -> &Scales {
         &self.scales
+    }
+
+    /// Everything held.
+    pub fn parts(&mut self) -> [Part<'_>; 3] {
+        let [scales, minima] = self.scales.parts();
+        [self.codes.part(), scales, minima]
     }
 
     /// Memory of all codes.

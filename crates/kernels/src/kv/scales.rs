@@ -1,6 +1,7 @@
 //! The scales and minima of groups of codes.
 
 use super::grid::Grid;
+use super::saved::Part;
 use super::stored::Tables;
 use crate::simd::prefetch;
 
@@ -12,6 +13,11 @@ pub(super) struct Scales {
 }
 
 impl Scales {
+    /// Everything held.
+    pub fn parts(&mut self) -> [Part<'_>; 2] {
+        [Part::U16(&mut self.scales), Part::U16(&mut self.minima)]
+    }
+
     /// Zeros for so many groups.
     pub fn new(groups: usize) -> Self {
         let zeros: Box<[u16]> = vec![0; groups].into();

@@ -11,6 +11,8 @@ mod i08;
 mod i09;
 mod i12;
 mod i14;
+mod i15;
+mod i16;
 mod i23;
 mod l04;
 mod l14;
@@ -107,6 +109,8 @@ pub const EXPERIMENTS: &[Experiment] = &[
     i09::EXPERIMENT,
     i12::EXPERIMENT,
     i14::EXPERIMENT,
+    i15::EXPERIMENT,
+    i16::EXPERIMENT,
     i23::EXPERIMENT,
     l04::EXPERIMENT,
     l14::EXPERIMENT,

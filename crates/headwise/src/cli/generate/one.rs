@@ -1,0 +1,127 @@
+//! One answer, printed as it is written.
+
+use std::error::Error;
+use std::io::Write;
+
+use headwise::engine::cache::CachePolicy;
+use headwise::engine::{Generated, PromptLookup, Sequence, Session, TextModel, generate_with};
+use headwise::kernels::profile;
+use headwise::lab;
+use headwise::models::tokenizer::{AddBos, Encode};
+
+use super::super::Outcome;
+use super::super::output::Output;
+use super::Generate;
+use super::answer::{Answer, Token, table};
+use super::confidence::Sure;
+
+impl Generate {
+    /// Continues `prompt`.
+    pub(super) fn run_one(&self, policy: &CachePolicy, prompt: &str) -> Outcome {
+        let model = self.run.open(&self.model)?;
+        if self.profile {
+            profile::start();
+        }
+        let output = self.save_session.as_deref().map(Output::open).transpose()?;
+        let Session { mut sequence, unread, .. } = self.begun(&model, policy)?;
+        let new =
+            if self.session.is_some() { model.tokenizer.encode(prompt, WITHIN)? } else { self.encode(&model, prompt)? };
+        let ids = [unread, new].concat();
+        let lookup = self.prompt_lookup.map(PromptLookup::new);
+        let mut sampler = self.sampler(0);
+        let mut decoder = model.tokenizer.decoder();
+        let mut out = std::io::stdout().lock();
+        let (mut written, mut tokens) = (Ok(()), Vec::new());
+        let generation = model.generation(self.tokens);
+        let generated =
+            generate_with(&model.engine, &mut sequence, &ids, &generation, &mut sampler, lookup.as_ref(), |token| {
+                tokens.extend(self.logprobs.map(|likeliest| token.log_probabilities(likeliest)));
+                if !self.json {
+                    let _span = profile::span("writing text");
+                    let piece = if self.ids { format!("{} ", token.id) } else { decoder.push(token.id) };
+                    written = out.write_all(piece.as_bytes()).and_then(|()| out.flush());
+                }
+                written.is_ok()
+            })?;
+        written?;
+        let sure = self.confidence.as_deref().map(|answer| Sure::of(&model, &ids, &generated.ids, answer));
+        let sure = sure.transpose()?;
+        if self.json {
+            let answer = Answer::new(&model, prompt, &generated.ids, generated.stopped);
+            let answer = if self.logprobs.is_some() { answer.with_tokens(&model, &tokens) } else { answer };
+            let answer = Answer { confidence: sure.flatten(), ..answer };
+            writeln!(out, "{}", answer.line()?)?;
+        } else {
+            writeln!(out, "{}", if self.ids { String::new() } else { decoder.finish() })?;
+            if self.logprobs.is_some() {
+                let tokens: Vec<Token> = tokens.iter().map(|token| Token::new(&model, token)).collect();
+                write!(out, "\n{}", table(&tokens))?;
+            }
+            match sure {
+                Some(Some(sure)) => writeln!(out, "\n{}", sure.line())?,
+                Some(None) => writeln!(out, "\nconfidence: no answer found; name it with --confidence ANSWER")?,
+                None => {}
+            }
+        }
+        if let Some(output) = output {
+            let (sequence, unread) = (sequence.clone(), generated.unread().to_vec());
+            output.write(Session { sequence, unread, note: String::new() }.to_bytes(&model.engine)?)?;
+        }
+        if self.stats {
+            print_statistics(&sequence, ids.len(), &generated);
+        }
+        if self.profile {
+            profile::finish();
+            print_profile(ids.len(), &generated);
+        }
+        Ok(())
+    }
+}
+
+impl Generate {
+    /// The text that goes on: an empty one, or that of a session.
+    fn begun(&self, model: &TextModel, policy: &CachePolicy) -> Result<Session, Box<dyn Error>> {
+        Ok(match &self.session {
+            Some(path) => Session::load(&model.engine, path, self.cache.is_some().then_some(policy))?,
+            None => Session { sequence: model.engine.sequence(policy)?, unread: Vec::new(), note: String::new() },
+        })
+    }
+}
+
+/// Text in the middle of another.
+const WITHIN: Encode = Encode { add_bos: AddBos::Never, parse_special: false };
+
+/// Timings and cache size on standard error.
+fn print_statistics(sequence: &Sequence, prompt: usize, generated: &Generated) {
+    eprintln!(
+        "prompt {prompt} tokens, {:.1} tokens/s; written {}, {:.1} tokens/s; cache {}: {:.2} MB, at most {:.2} MB",
+        prompt as f64 / generated.prefill.as_secs_f64(),
+        generated.ids.len(),
+        generated.tokens_per_second(),
+        sequence.policy(),
+        sequence.bytes().total() as f64 / 1e6,
+        sequence.peak_bytes() as f64 / 1e6,
+    );
+    if generated.drafted > 0 {
+        eprintln!(
+            "{} of {} tokens of drafts accepted; {} forwards",
+            generated.accepted,
+            generated.drafted,
+            generated.steps.len()
+        );
+    }
+}
+
+/// Two tables on standard error: reading the prompt, and writing after it.
+fn print_profile(prompt: usize, generated: &Generated) {
+    let steps = generated.steps.len();
+    let parts = [
+        (format!("prompt of {prompt} tokens"), &generated.prefill_profile),
+        (format!("{steps} further tokens"), &generated.steps_profile),
+    ];
+    for (title, profile) in parts {
+        if let Some(profile) = profile {
+            eprintln!("\n{}", lab::profile::table(&title, &lab::profile::rows(profile)).trim_end());
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! Answers as `generate` prints them.
+
+mod letters;
+
+use std::process::Command;
+
+use letters::Model;
+use serde_json::Value;
+
+/// Standard output of `generate` with `arguments` after a prompt.
+fn generated(model: &Model, arguments: &[&str]) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_headwise"))
+        .args(["generate", model.path(), "-p", "once upon a time"])
+        .args(if arguments.contains(&"-n") { &[][..] } else { &["-n", "12"] })
+        .args(arguments)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn lines(text: &str) -> Vec<Value> {
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn log_probabilities_of_all_tokens_as_json_and_as_a_table() {
+    let model = Model::new();
+    let answer = &lines(&generated(&model, &["--logprobs", "2", "--json"]))[0];
+    assert_eq!(answer["prompt"], "once upon a time");
+    let tokens = answer["tokens"].as_array().unwrap();
+    assert_eq!(tokens.len(), 12);
+    for token in tokens {
+        let likeliest = token["likeliest"].as_array().unwrap();
+        assert_eq!(likeliest.len(), 2);
+        // Greedy: the likeliest token is the one that was written.
+        assert_eq!((&token["id"], &token["log_probability"]), (&likeliest[0]["id"], &likeliest[0]["log_probability"]));
+        assert!(likeliest[0]["log_probability"].as_f64().unwrap() >= likeliest[1]["log_probability"].as_f64().unwrap());
+        assert!(token["log_probability"].as_f64().unwrap() < 0.0);
+    }
+    let text = generated(&model, &["--logprobs", "2"]);
+    let (answer_text, table) = text.split_once("\n\n").unwrap();
+    assert_eq!(answer_text, answer["text"].as_str().unwrap());
+    assert_eq!(table.lines().count(), 12);
+}
+
+#[test]
+fn several_answers_come_best_first() {
+    let model = Model::new();
+    let drawn = lines(&generated(&model, &["--n", "4", "--temperature", "1", "--json"]));
+    let found = lines(&generated(&model, &["--beams", "4", "--json"]));
+    let opera = lines(&generated(&model, &["--opera", "opera(beams=2, candidates=2)", "--json"]));
+    assert_eq!((drawn.len(), found.len(), opera.len()), (4, 4, 2));
+    for answers in [&drawn, &found, &opera] {
+        let scores: Vec<f64> = answers.iter().map(|answer| answer["score"].as_f64().unwrap()).collect();
+        assert!(scores.is_sorted_by(|a, b| a >= b), "{scores:?}");
+    }
+    let best = |answers: &[Value]| answers[0]["log_probability"].as_f64().unwrap();
+    assert!(best(&found) >= best(&drawn) - 1e-6, "what is searched for is at least as likely as what is drawn");
+    let text = generated(&model, &["--beams", "2"]);
+    assert!(text.starts_with("[1] log-probability -") && text.contains("\n[2] "), "{text}");
+}
+
+#[test]
+fn drafts_from_the_prompt_change_no_answer() {
+    let model = Model::new();
+    for more in [&[][..], &["--temperature", "0.7"], &["--cache", "int8"]] {
+        let plain = generated(&model, more);
+        assert_eq!(generated(&model, &[more, &["--prompt-lookup", "5"]].concat()), plain);
+    }
+}
+
+#[test]
+fn the_confidence_of_an_answer_that_is_there() {
+    let model = Model::new();
+    let text = generated(&model, &[]);
+    let end = &text.trim_end()[text.trim_end().len() - 2..];
+    let sure = &lines(&generated(&model, &["--confidence", end, "--json"]))[0]["confidence"];
+    let number = |key: &str| sure[key].as_f64().unwrap_or_else(|| panic!("no {key} in {sure}"));
+    assert!(0.0 < number("raw") && number("raw") <= number("norm") && number("norm") <= 1.0, "{sure}");
+    assert!((0.0..=1.0).contains(&number("answer")));
+    assert!(generated(&model, &["--confidence", end]).contains("\nconfidence "));
+    assert!(generated(&model, &["--confidence"]).contains("no answer found"));
+    assert_eq!(lines(&generated(&model, &["--confidence", "nowhere", "--json"]))[0].get("confidence"), None);
+}
+
+#[test]
+fn a_text_that_was_put_away_goes_on() {
+    let model = Model::new();
+    let (first, second) = (model.folder().join("first"), model.folder().join("second"));
+    let [first, second] = [first.to_str().unwrap(), second.to_str().unwrap()];
+    let whole = generated(&model, &["-n", "12", "--ids"]);
+    let start = generated(&model, &["-n", "5", "--ids", "--save-session", first]);
+    let go_on = |from: &str, more: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_headwise"))
+            .args(["generate", model.path(), "--session", from, "--ids"])
+            .args(more)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let middle = go_on(first, &["-n", "4", "--save-session", second]);
+    let end = go_on(second, &["-n", "3"]);
+    assert_eq!([start, middle, end].map(|part| part.trim().to_owned()).join(" "), whole.trim());
+    assert_ne!(go_on(second, &["-n", "3", "-p", "and then"]), go_on(second, &["-n", "3"]));
+}
