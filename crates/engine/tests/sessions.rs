@@ -25,6 +25,8 @@ fn policies() -> Vec<String> {
         "h2o(budget=70) + kivi2",
         "streaming(budget=30, when=chunk) + int4",
         "adakv + snapkv(keep=0.4, window=8) + int8",
+        "uncomp_groups + snapkv(keep=0.4, window=8)",
+        "act(alpha=1.2, heads=[[0, 1], [1, 0], [2, 3]]) + snapkv(keep=0.8, window=8)",
         "snapkv(budget=120, window=8) + quest(budget=96, dense_layers=0) + int8",
         "token_select(budget=64, sinks=2, recent=9) + kivi4",
     ];
