@@ -7,6 +7,7 @@
 //! `snapkv(keep=0.5) + quest(budget=512) + int8`.
 
 mod adakv;
+mod chunk_keys;
 mod codecs;
 mod compensation;
 mod error;
@@ -15,9 +16,11 @@ pub mod expected_attention;
 mod full;
 mod gemfilter;
 mod h2o;
+mod hip;
 pub mod keydiff;
 pub mod knorm;
 mod limits;
+mod long_heads;
 mod policy;
 mod prompt_filter;
 pub mod pyramidkv;
@@ -36,6 +39,7 @@ mod store;
 mod streaming;
 mod token_select;
 pub mod tova;
+mod tree_search;
 mod whole_heads;
 
 use std::sync::Arc;
@@ -43,6 +47,7 @@ use std::sync::Arc;
 use headwise_kernels::kv::Codec;
 
 pub use adakv::AdaKv;
+pub use chunk_keys::ChunkKeys;
 pub use codecs::{Bf16, F16, F32, Int4, Int8, Kivi2, Kivi4};
 pub use error::PolicyError;
 pub use evict::{Evictor, Plan, Protected};
@@ -50,9 +55,11 @@ pub use expected_attention::ExpectedAttention;
 pub use full::Full;
 pub use gemfilter::GemFilter;
 pub use h2o::H2o;
+pub use hip::Hip;
 pub use keydiff::KeyDiff;
 pub use knorm::Knorm;
 pub use limits::{Limit, Limits, When};
+pub use long_heads::LongHeads;
 pub use policy::CachePolicy;
 pub(crate) use policy::{Place, Stage};
 pub use prompt_filter::{Chosen, PromptFilter};
@@ -71,6 +78,7 @@ pub use store::{Attended, LayerStore, NewPairs, StoreShape};
 pub use streaming::Streaming;
 pub use token_select::TokenSelect;
 pub use tova::Tova;
+pub use tree_search::{Representative, TreeSearch};
 pub use whole_heads::{WholeHeads, WholeShare};
 
 headwise_spec::family! {
@@ -91,6 +99,8 @@ headwise_spec::family! {
         quest => Quest,
         token_select => TokenSelect,
         recycled => Recycled,
+        long_heads => LongHeads,
+        hip => Hip,
         gemfilter => GemFilter,
         f32 => F32,
         f16 => F16,
@@ -135,6 +145,8 @@ impl CacheMethod {
             Self::Quest(policy) => Part::selector(policy),
             Self::TokenSelect(policy) => Part::selector(policy),
             Self::Recycled(policy) => Part::selector(policy),
+            Self::LongHeads(policy) => Part::selector(policy),
+            Self::Hip(policy) => Part::selector(policy),
             Self::GemFilter(filter) => Part::Filter(Arc::new(filter.clone())),
             Self::Razor(policy) => Part::evictor(policy),
             Self::AdaKv(division) => Part::Division(division.clone()),
