@@ -23,8 +23,8 @@ pub struct SharedPrefill<'a> {
 }
 
 impl<'a> SharedPrefill<'a> {
-    /// A reader for `policies`; `None` if they cannot share: one of them evicts while it reads, or they store pairs
-    /// differently.
+    /// A reader for `policies`; `None` if they cannot share: one of them evicts while it reads, or they store pairs or cut
+    /// them into chunks differently.
     pub fn new(engine: &'a Engine, policies: &[&CachePolicy]) -> Option<Self> {
         let together = CachePolicy::together(policies)?;
         Some(Self {
@@ -138,6 +138,8 @@ mod tests {
             "snapkv(budget=64) + f32",
             "quest(budget=96, dense_layers=0)",
             "token_select(budget=200)",
+            "long_heads(budget=256)",
+            "hip(budget=300, dense_layers=0)",
             "h2o(keep=0.5) + quest(budget=128, dense_layers=0)",
             "adakv + pyramidkv(keep=0.25, window=16)",
             "uncomp_groups + h2o(keep=0.25)",
@@ -187,6 +189,7 @@ mod tests {
         assert!(share("full", "snapkv(keep=0.5)"));
         assert!(!share("full", "f32"), "another codec");
         assert!(!share("full", "snapkv(keep=0.5, when=chunk)"), "evicts while it reads");
+        assert!(!share("long_heads(chunk=64)", "long_heads(chunk=32)"), "other chunks");
         assert!(!share("full", "uncomp_stages"), "layers that do not read everything");
         assert!(!share("full", "act"), "another attention");
         assert!(SharedPrefill::new(&engine, &[]).is_none());

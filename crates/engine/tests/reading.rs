@@ -28,6 +28,17 @@ fn misuse_is_refused_and_named() {
         ("recycled(stride=0)", "stride=0"),
         ("recycled(budget=9)", "at least stride=10"),
         ("recycled(kernel=4)", "odd"),
+        ("long_heads(chunk=0)", "chunk=0"),
+        ("long_heads(budget=255)", "at least 4 chunks of 64"),
+        ("long_heads(budget=100, chunk=32)", "at least 4 chunks of 32"),
+        ("hip(recent=0)", "recent=0"),
+        ("hip(block=0)", "block=0"),
+        ("hip(refresh=0)", "refresh=0"),
+        ("hip(budget=280)", "16 + 256 + 7 + 2"),
+        ("hip(sinks=18446744073709551615)", "nothing to search for"),
+        ("hip(representative=last)", "center"),
+        ("hip + long_heads", "`hip` and `long_heads`"),
+        ("long_heads + streaming(keep=0.5)", "`streaming(keep=0.5)` and `long_heads`"),
         ("quest + token_select", "`quest` and `token_select`"),
         ("quest + quest(budget=96)", "takes one"),
         ("token_select + streaming(keep=0.5)", "`streaming(keep=0.5)` and `token_select`"),
@@ -37,11 +48,21 @@ fn misuse_is_refused_and_named() {
         let error = CachePolicy::parse(text).expect_err(text).to_string();
         assert!(error.contains(says), "`{text}`: {error}");
     }
-    for text in ["token_select(reindex=false) + streaming(keep=0.5)", "quest + streaming(keep=0.5)", "full + quest"] {
+    for text in [
+        "token_select(reindex=false) + streaming(keep=0.5)",
+        "long_heads(reindex=false) + streaming(keep=0.5)",
+        "quest + streaming(keep=0.5)",
+        "hip + streaming(keep=0.5)",
+        "full + quest",
+    ] {
         assert!(CachePolicy::parse(text).is_ok(), "{text}");
     }
     let all = READING.iter().map(|method| format!("snapkv(keep=0.5) + {method} + int8"));
-    for text in all.chain(["quest(budget=1024, page=64)".into(), "token_select(shared=false)".into()]) {
+    for text in all.chain([
+        "quest(budget=1024, page=64)".into(),
+        "token_select(shared=false)".into(),
+        "hip(representative=first)".into(),
+    ]) {
         let canonical = policy(&text).to_string();
         assert_eq!(policy(&canonical).to_string(), canonical, "{text}");
     }
@@ -66,7 +87,7 @@ fn a_budget_for_everything_changes_nothing() {
 fn no_token_reads_more_than_the_budget() {
     let engine = engine(1);
     let prompt = ids(3, 300);
-    for method in &READING[..2] {
+    for method in READING.into_iter().filter(|method| !method.starts_with("recycled")) {
         for budget in [96, 127, 160] {
             let text = at(method, budget);
             let mut sequence = engine.sequence(&policy(&text)).unwrap();
@@ -141,7 +162,12 @@ fn rows_of_a_chunk_read_what_each_reads_alone() {
 
 #[test]
 fn threads_and_other_sequences_change_nothing() {
-    let texts = [("quest(budget=96, dense_layers=0)", 200), ("token_select(budget=40, sinks=2, recent=9)", 150)];
+    let texts = [
+        ("quest(budget=96, dense_layers=0)", 200),
+        ("token_select(budget=40, sinks=2, recent=9)", 150),
+        ("long_heads(budget=40, chunk=8)", 170),
+        ("hip(budget=40, sinks=2, recent=9, dense_layers=0)", 130),
+    ];
     let steps = ids(9, 12);
     let alone: Vec<_> =
         texts.iter().map(|(text, tokens)| run(&engine(1), text, &ids(8, *tokens), &steps).0[1..].to_vec()).collect();
@@ -281,6 +307,7 @@ fn needles_are_found_where_a_stream_of_the_same_size_has_lost_them() {
         ("quest(dense_layers=0)", 400, 1, once, 0.95),
         ("token_select(sinks=2, recent=9)", 128, 1, once, 0.95),
         ("recycled(stride=4)", 128, 1, twice, 0.45),
+        ("long_heads(chunk=4)", 128, 1, once, 0.95),
     ] {
         for place in [40, 333] {
             let full = recalled(&engine, "full", 1000, place, run, steps);

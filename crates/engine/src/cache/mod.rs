@@ -8,6 +8,7 @@
 
 mod act;
 mod adakv;
+mod chunk_keys;
 mod codecs;
 mod compensation;
 mod division;
@@ -17,9 +18,11 @@ pub mod expected_attention;
 mod full;
 mod gemfilter;
 mod h2o;
+mod hip;
 pub mod keydiff;
 pub mod knorm;
 mod limits;
+mod long_heads;
 mod policy;
 mod prompt_filter;
 pub mod pyramidkv;
@@ -39,6 +42,7 @@ mod store;
 mod streaming;
 mod token_select;
 pub mod tova;
+mod tree_search;
 mod uncomp_groups;
 mod uncomp_stages;
 mod whole_heads;
@@ -49,6 +53,7 @@ use headwise_kernels::kv::Codec;
 
 pub use act::Act;
 pub use adakv::AdaKv;
+pub use chunk_keys::ChunkKeys;
 pub use codecs::{Bf16, F16, F32, Int4, Int8, Kivi2, Kivi4};
 pub use division::Division;
 pub use error::PolicyError;
@@ -57,9 +62,11 @@ pub use expected_attention::ExpectedAttention;
 pub use full::Full;
 pub use gemfilter::GemFilter;
 pub use h2o::H2o;
+pub use hip::Hip;
 pub use keydiff::KeyDiff;
 pub use knorm::Knorm;
 pub use limits::{Limit, Limits, When};
+pub use long_heads::LongHeads;
 pub use policy::CachePolicy;
 pub(crate) use policy::{KnownHeads, Place, Stage};
 pub use prompt_filter::{Chosen, PromptFilter};
@@ -78,6 +85,7 @@ pub use store::{Attended, LayerStore, NewPairs, StoreShape};
 pub use streaming::Streaming;
 pub use token_select::TokenSelect;
 pub use tova::Tova;
+pub use tree_search::{Representative, TreeSearch};
 pub use uncomp_groups::UncompGroups;
 pub use uncomp_stages::UncompStages;
 pub use whole_heads::{WholeHeads, WholeShare};
@@ -103,6 +111,8 @@ headwise_spec::family! {
         quest => Quest,
         token_select => TokenSelect,
         recycled => Recycled,
+        long_heads => LongHeads,
+        hip => Hip,
         gemfilter => GemFilter,
         f32 => F32,
         f16 => F16,
@@ -151,6 +161,8 @@ impl CacheMethod {
             Self::Quest(policy) => Part::selector(policy),
             Self::TokenSelect(policy) => Part::selector(policy),
             Self::Recycled(policy) => Part::selector(policy),
+            Self::LongHeads(policy) => Part::selector(policy),
+            Self::Hip(policy) => Part::selector(policy),
             Self::GemFilter(filter) => Part::Filter(Arc::new(filter.clone())),
             Self::Razor(policy) => Part::evictor(policy),
             Self::AdaKv(division) => Part::Division(Division::Scores(division.clone())),

@@ -186,14 +186,15 @@ impl CachePolicy {
     }
 
     /// A policy that gathers what all of `policies` need and keeps everything until the prompt ends; `None` if one of
-    /// them does not wait for the end, or they store pairs differently.
+    /// them does not wait for the end, or they store pairs or cut them into chunks differently.
     pub(crate) fn together(policies: &[&Self]) -> Option<Self> {
         let codec = policies.first()?.codec;
-        let alike = |policy: &&Self| policy.codec == codec && policy.waits_for_the_end();
         let texts: Vec<&str> = policies.iter().map(|policy| policy.text.as_str()).collect();
         let steps = policies.iter().flat_map(|policy| policy.steps.iter().cloned()).collect();
         let for_others = policies.iter().fold(Needs::default(), |needs, policy| needs.union(policy.needs()));
         let text = texts.join(" | ");
+        let chunks = |needs: Needs| [0, for_others.chunk].contains(&needs.chunk);
+        let alike = |policy: &&Self| policy.codec == codec && policy.waits_for_the_end() && chunks(policy.needs());
         policies.iter().all(alike).then(|| Self { text, steps, codec, for_others, ..Self::full() })
     }
 

@@ -26,6 +26,7 @@ impl LayerStore {
             first.iter().for_each(|key| put(out, key));
         }
         self.dropped.iter().for_each(|dropped| dropped.save(out));
+        self.statistics.chunks.save(out);
         self.calibration.iter().for_each(|calibration| calibration.save(out));
         self.memory.save(out);
     }
@@ -55,6 +56,7 @@ impl LayerStore {
             *first = (0..count).map(|_| take(bytes, shape.head_dim)).collect::<Option<_>>()?;
         }
         self.dropped.iter_mut().try_for_each(|dropped| dropped.load(bytes, shape.head_dim))?;
+        self.statistics.chunks.load(bytes, shape, &self.pairs, tokens)?;
         if let Some(calibration) = &mut self.calibration {
             calibration.load(bytes, &self.pairs)?;
         }

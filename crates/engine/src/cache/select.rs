@@ -206,6 +206,7 @@ impl LayerStore {
     /// `[rows, heads · head_dim]` each.
     pub(crate) fn reads(&mut self, selector: &dyn Selector, rows: [&[f32]; 2], spec: &AttnSpec) -> Vec<Read> {
         let _span = profile::whole("read selection");
+        self.extend_chunks(rows[0], spec);
         let width = self.shape().heads * self.shape().head_dim;
         let count = rows[0].len() / width;
         let row = |row: usize| rows.map(|rows| &rows[row * width..][..width]);

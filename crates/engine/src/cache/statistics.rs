@@ -2,7 +2,7 @@
 
 use headwise_kernels::kv::KeyBounds;
 
-use super::QueryMoments;
+use super::{ChunkKeys, QueryMoments};
 
 /// Statistics that a policy wants gathered; the store keeps them in step with the slots.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -17,6 +17,8 @@ pub struct Needs {
     pub query_moments: bool,
     /// Extremes of the keys of every full page.
     pub key_bounds: bool,
+    /// Pairs of a chunk for which one key stands; none does if 0.
+    pub chunk: usize,
 }
 
 impl Needs {
@@ -28,6 +30,7 @@ impl Needs {
             key_norms: self.key_norms || other.key_norms,
             query_moments: self.query_moments || other.query_moments,
             key_bounds: self.key_bounds || other.key_bounds,
+            chunk: self.chunk.max(other.chunk),
         }
     }
 }
@@ -84,13 +87,19 @@ pub(super) struct LayerStatistics {
     pub heads: Vec<HeadStatistics>,
     /// Of every query head; empty unless needed.
     pub queries: Vec<QueryMoments>,
+    /// Of every key-value head; empty unless needed.
+    pub chunks: ChunkKeys,
 }
 
 impl LayerStatistics {
     pub fn new(needs: Needs, heads: usize, kv_heads: usize, head_dim: usize) -> Self {
         let queries = if needs.query_moments { vec![QueryMoments::new(head_dim); heads] } else { Vec::new() };
         let key_bounds = if needs.key_bounds { KeyBounds::new(head_dim) } else { KeyBounds::default() };
-        Self { heads: vec![HeadStatistics { key_bounds, ..HeadStatistics::default() }; kv_heads], queries }
+        Self {
+            heads: vec![HeadStatistics { key_bounds, ..HeadStatistics::default() }; kv_heads],
+            queries,
+            chunks: ChunkKeys::new(needs.chunk, kv_heads),
+        }
     }
 
     /// The statistics among these that `needs` names.
@@ -98,12 +107,13 @@ impl LayerStatistics {
         Self {
             heads: self.heads.iter().map(|head| head.only(needs)).collect(),
             queries: if needs.query_moments { self.queries.clone() } else { Vec::new() },
+            chunks: if needs.chunk > 0 { self.chunks.clone() } else { ChunkKeys::default() },
         }
     }
 
     pub fn bytes(&self) -> usize {
         let slots: usize = self.heads.iter().map(HeadStatistics::bytes).sum();
-        slots + self.queries.iter().map(QueryMoments::bytes).sum::<usize>()
+        slots + self.queries.iter().map(QueryMoments::bytes).sum::<usize>() + self.chunks.bytes()
     }
 }
 

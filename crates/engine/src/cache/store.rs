@@ -14,7 +14,7 @@ use super::compensation::Dropped;
 use super::query_moments::FIRST_QUERIES;
 use super::received::{WaitingRows, log_sum_exp};
 use super::statistics::LayerStatistics;
-use super::{HeadStatistics, Memory, Needs, PairsRead, QueryMoments, QueryWindow, WholeShare};
+use super::{ChunkKeys, HeadStatistics, Memory, Needs, PairsRead, QueryMoments, QueryWindow, WholeShare};
 
 /// The sizes of a layer's attention.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -185,6 +185,11 @@ impl LayerStore {
         &self.statistics.queries
     }
 
+    /// Keys that stand for chunks of pairs, if gathered.
+    pub fn chunk_keys(&self) -> &ChunkKeys {
+        &self.statistics.chunks
+    }
+
     /// How the layer attends and rotates; none before its first forward.
     pub fn attention(&self) -> Option<(&AttnSpec, Option<&Rope>)> {
         self.attention.as_ref().map(|(spec, rope)| (spec, rope.as_ref()))
@@ -299,6 +304,13 @@ impl LayerStore {
         }
     }
 
+    /// Makes the keys of chunks that are full, with the rotated queries of the rows that were appended last.
+    pub(super) fn extend_chunks(&mut self, queries: &[f32], spec: &AttnSpec) {
+        let rope = self.attention.as_ref().and_then(|(_, rope)| rope.as_ref());
+        self.statistics.chunks.extend(self.shape, queries, self.tokens);
+        self.statistics.chunks.update(self.shape, &self.pairs, spec, rope);
+    }
+
     /// Takes note of the rows that were appended last, which have just attended as `spec` and `rope` say.
     pub fn observe(&mut self, rows: Attended<'_>, spec: &AttnSpec, rope: Option<&Rope>) {
         if self.attention.is_none() {
@@ -317,6 +329,7 @@ impl LayerStore {
         let _span = profile::whole("eviction, statistics");
         self.queries.extend(rows.query);
         self.gather_moments(rows.raw_query);
+        self.extend_chunks(rows.query, spec);
         if self.needs.column_sums {
             let computed = match rows.lse {
                 [] => log_sum_exp(self.shape, &self.pairs, rows.query, spec),
@@ -377,10 +390,10 @@ impl LayerStore {
     pub fn compact(&mut self, keep: &[Vec<u32>]) {
         self.gather();
         let _span = profile::whole("eviction, compaction");
-        for (first, keep) in self.first_keys.iter_mut().zip(keep) {
-            let in_place = keep.iter().enumerate().take_while(|(slot, kept)| *slot == **kept as usize).count();
-            first.truncate(in_place);
-        }
+        let in_place = |keep: &Vec<u32>| keep.iter().zip(0..).take_while(|(kept, slot)| *kept == slot).count();
+        let in_place: Vec<usize> = keep.iter().map(in_place).collect();
+        self.first_keys.iter_mut().zip(&in_place).for_each(|(first, in_place)| first.truncate(*in_place));
+        self.statistics.chunks.forget_from(&in_place, self.shape.head_dim);
         for ((pairs, statistics), keep) in self.pairs.iter_mut().zip(&mut self.statistics.heads).zip(keep) {
             statistics.compact(keep);
             pairs.compact(keep);

@@ -39,7 +39,13 @@ pub const EVICTING: [&str; 10] = [
 ];
 
 /// Every policy of reading, without its budget, so that short texts are not read whole.
-pub const READING: [&str; 3] = ["quest(dense_layers=0)", "token_select(sinks=2, recent=9)", "recycled(stride=4)"];
+pub const READING: [&str; 5] = [
+    "quest(dense_layers=0)",
+    "token_select(sinks=2, recent=9)",
+    "long_heads(chunk=16)",
+    "hip(sinks=2, recent=9, refresh=4, dense_layers=0)",
+    "recycled(stride=4)",
+];
 
 /// `policy` with more parameters.
 pub fn with(policy: &str, parameters: &str) -> String {

@@ -9,9 +9,9 @@ use headwise_kernels::kv::Codec;
 use headwise_models::decoder::{Induction, Weights};
 use headwise_tasks::DEFAULT_TEXT;
 
-use super::needles::{embedded, inductions, smollm2};
+use super::needles::{embedded, smollm2};
 use super::{Claim, Direction, Experiment, Measured};
-use crate::perplexity;
+use crate::{perplexity, recall};
 
 /// The experiment.
 pub const EXPERIMENT: Experiment = Experiment {
@@ -57,10 +57,7 @@ fn toy(seed: u64) -> [f64; 2] {
     let model = Induction::new(seed).decoder(Weights::Stored, &Device::flex()).expect("it is written down");
     let engine = Engine::new(model, 0).expect("threads");
     let other = format!("razor(heads=[[{}, {}]], keep=0.35)", Induction::MATCH_LAYER, 1 - Induction::MATCH_HEAD);
-    ["razor(keep=0.35)", &other].map(|text| {
-        let policy = CachePolicy::parse(text).expect("a policy of this experiment");
-        inductions(&engine, &policy, 512, 100, seed)
-    })
+    recall::induction(&engine, ["razor(keep=0.35)", &other], 512, 100 * seed..100 * (seed + 1))
 }
 
 /// By how many percent the slot for what is dropped raises the perplexity when a fifth of the text is kept beside retrieval

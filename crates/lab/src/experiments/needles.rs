@@ -1,7 +1,7 @@
 //! Needles that experiments hide and ask for.
 
 use headwise_engine::cache::CachePolicy;
-use headwise_engine::{Engine, Sampler, TextModel, generate};
+use headwise_engine::{Sampler, TextModel, generate};
 use headwise_models::decoder::Weights;
 use headwise_models::pull;
 use headwise_tasks::Request;
@@ -53,23 +53,4 @@ pub(super) fn embedded() -> TextModel {
 /// SmolLM2-135M, if it has been pulled.
 pub(super) fn smollm2() -> Option<TextModel> {
     TextModel::open(&pull::resolve("smollm2-135m").ok()?, Weights::Stored, 0).ok()
-}
-
-/// The percentage of `prompts` texts of `length` tokens that `engine`, the hand-built induction model, goes on with the
-/// right token under `policy`.
-pub(super) fn inductions(engine: &Engine, policy: &CachePolicy, length: usize, prompts: u64, seed: u64) -> f64 {
-    use headwise_models::decoder::Induction;
-    use headwise_tasks::TokenTask;
-    let task = headwise_tasks::Induction { vocabulary: Induction::TOKENS, length: length - 1, position: None };
-    let right = |prompt: &u64| {
-        let sample = task.sample(seed * prompts + prompt).expect("a task that fits");
-        let ids: Vec<u32> = std::iter::once(Induction::START).chain(sample.tokens).collect();
-        let mut sequence = engine.sequence(policy).expect("a policy that fits");
-        // The prompt ends before the last token, so that its answer comes from what the policy has kept.
-        let (prompt, last) = ids.split_at(ids.len() - 1);
-        engine.prefill(&mut sequence, prompt, |_| {}).expect("a prompt of known tokens");
-        let logits = engine.step(&mut sequence, last[0]).expect("a known token");
-        sample.queries.iter().all(|query| Sampler::greedy().choose(logits.last()) == query.answer)
-    };
-    100.0 * (0..prompts).filter(right).count() as f64 / prompts as f64
 }
