@@ -72,6 +72,10 @@ impl Smaller {
         if self.out.is_dir() {
             return Err(format!("cannot write {}: it is a directory", self.out.display()).into());
         }
+        let folder = self.out.parent().filter(|folder| !folder.as_os_str().is_empty());
+        if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
+            return Err(format!("cannot write {}: there is no folder {}", self.out.display(), folder.display()).into());
+        }
         let texts = [&self.calibration, &self.text].map(|path| path.as_deref().map(super::read_text).transpose());
         let [calibration, text] = texts;
         let (calibration, text) = (calibration?, text?);

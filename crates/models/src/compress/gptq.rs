@@ -186,6 +186,6 @@ mod tests {
         assert_eq!(run(1), run(3));
         let dead = encode(&matrix, grids("gptq"), Tensor::zeros([n, n], &Device::flex()), 0.01).unwrap();
         assert_eq!(dead, rtn::encode(&matrix, grids("gptq")));
-        assert!(encode(&matrix, grids("gptq"), Tensor::eye(n, &Device::flex()) * -1.0, 0.01).is_none());
+        assert!(encode(&matrix, grids("gptq"), Tensor::eye(n, &Device::flex()) * -100.0, 0.01).is_none());
     }
 }

@@ -38,7 +38,7 @@ mod tests {
     use super::*;
 
     fn matrix() -> Matrix {
-        Matrix { values: (0..4 * 24).map(|i| ((i * 37) % 53) as f32 - 26.5).collect(), inputs: 24 }
+        Matrix { values: (0..4 * 24).map(|i| ((i * 37) % 53) as f32 - 26.25).collect(), inputs: 24 }
     }
 
     #[test]

@@ -49,7 +49,7 @@ impl Decoder {
             return Err(ExportError::NoPlace { weight: format!("position = {position}") });
         }
         let mut tensors = Vec::new();
-        for weight in named::read(self) {
+        for weight in named::read(self).into_iter().filter(|weight| !is_idle(&spec, &weight.name)) {
             let failed = |source| ExportError::Quantise { weight: weight.name.clone(), source };
             let name = NAMES.of(&weight.name).ok_or_else(|| ExportError::NoPlace { weight: weight.name.clone() })?;
             let encoded = match weight.shape.len() {
@@ -68,6 +68,13 @@ impl Decoder {
             }
         }
     }
+}
+
+/// Whether `name` is a norm around a channel mixer that a layer does not have.
+fn is_idle(spec: &DecoderSpec, name: &str) -> bool {
+    let Some((layer, path)) = name.strip_prefix("blocks.").and_then(|path| path.split_once('.')) else { return false };
+    let layer = layer.parse().ok().and_then(|layer: usize| spec.layers.get(layer));
+    path.starts_with("channel_norms.") && layer.is_some_and(|layer| layer.channel.is_none())
 }
 
 /// `metadata`, then what `about` says besides.

@@ -226,7 +226,7 @@ mod tests {
     fn powers_of_two_never_clamp() {
         for bits in [2, 4, 8] {
             let form = GridForm { bits, kind: GridKind::PowerOfTwo };
-            for exponent in -14..12 {
+            for exponent in -14i32..12 {
                 let weights = weights(exponent.unsigned_abs() as usize).map(|w| w * (exponent as f32).exp2());
                 let grid = Grid::of(form, &weights);
                 assert_eq!(grid.step().log2().fract(), 0.0);
