@@ -5,6 +5,7 @@ use headwise_engine::cache::CacheMethod;
 use headwise_engine::retrieve::Retriever;
 use headwise_lab::components::Op;
 use headwise_lab::experiments::{self, Status};
+use headwise_models::compress::{Pruning, Quantisation};
 use headwise_nn::channel::ChannelSpec;
 use headwise_nn::mixer::MixerSpec;
 use headwise_nn::position::{InputPositionSpec, PositionSpec, RopeScaling};
@@ -36,6 +37,8 @@ pub fn families() -> Vec<FamilyEntry> {
         entry::<InputPositionSpec>(),
         entry::<RopeScaling>(),
         entry::<ChannelSpec>(),
+        entry::<Quantisation>(),
+        entry::<Pruning>(),
         entry::<ObjectiveSpec>(),
         entry::<Loss>(),
         entry::<OptimiserSpec>(),

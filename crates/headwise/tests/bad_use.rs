@@ -67,6 +67,45 @@ fn policies_that_do_not_exist_or_cannot_be() {
 }
 
 #[test]
+fn models_that_cannot_be_made_smaller() {
+    let model = Model::new();
+    let quantize = |more: &[&str]| refused(&[&["quantize", model.path(), "--out", "small.gguf"], more].concat());
+    says(&quantize(&["--to", "q9_0"]), &["q9_0", "rtn", "q4_k"]);
+    says(&quantize(&["--to", "gptq(bit=4)"]), &["bit", "bits"]);
+    says(&quantize(&["--to", "gptq(bits=9)"]), &["bits=9", "2 to 8"]);
+    says(&quantize(&["--to", "rtn(bits=8, symmetric=false)"]), &["no type stores", "minimum"]);
+    says(&quantize(&["--to", "q8_0", "--embedding", "q7"]), &["q7", "q8_0"]);
+    let short = model.file("short.txt", b"abc");
+    says(&quantize(&["--to", "awq", "--calibration", short.to_str().unwrap()]), &["3 tokens", "at least 16"]);
+    let nowhere = ["quantize", model.path(), "--to", "q8_0", "--out", "nowhere/small.gguf"];
+    says(&refused(&nowhere), &["nowhere/small.gguf", "no folder"]);
+    let prune = |method: &str| refused(&["prune", model.path(), "--out", "small.gguf", "--method", method]);
+    says(&prune("wandaa"), &["wandaa", "wanda"]);
+    says(&prune("layers(share=1)"), &["share=1", "below 1"]);
+    says(&prune("magnitude(keep_of=[3, 2])"), &["[3, 2]"]);
+}
+
+#[test]
+fn a_smaller_model_is_a_model() {
+    let model = Model::new();
+    let text = model.file("text.txt", "once upon a time there was a king ".repeat(20).as_bytes());
+    let small = model.folder().join("small.gguf");
+    let program = || Command::new(env!("CARGO_BIN_EXE_headwise"));
+    for command in [["quantize", "--to", "gptq"], ["prune", "--method", "layers(share=0.5)"]] {
+        let more = ["--out", small.to_str().unwrap(), "--evaluate", "--tokens", "100", "--calibration-tokens", "128"];
+        let texts = ["--text", text.to_str().unwrap(), "--calibration", text.to_str().unwrap()];
+        let output = program().args(command).arg(model.path()).args(more).args(texts).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let table = String::from_utf8(output.stdout).unwrap();
+        says(&table, &["before", "bits per weight", "perplexity", "small.gguf"]);
+        let arguments = ["generate", small.to_str().unwrap(), "-p", "once upon a time", "-n", "3", "--ids"];
+        let output = program().args(arguments).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!(String::from_utf8(output.stdout).unwrap().split_whitespace().count(), 3);
+    }
+}
+
+#[test]
 fn texts_that_cannot_be_read() {
     let model = Model::new();
     says(&refused(&["generate", model.path(), "-p", ""]), &["the prompt is empty"]);

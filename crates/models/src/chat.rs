@@ -124,14 +124,19 @@ impl ChatTemplate {
     /// The template in a Hugging Face directory: `chat_template.jinja`, else `chat_template` in
     /// `tokenizer_config.json`.
     pub fn from_directory(directory: &Path, tokenizer: &Tokenizer) -> Result<Self> {
+        let looked_for = format!("neither chat_template.jinja nor tokenizer_config.json in {}", directory.display());
+        let source = Self::source_in(directory)?.ok_or(ChatTemplateError::Missing { looked_for })?;
+        Self::for_tokenizer(&source, tokenizer)
+    }
+
+    /// The text of the template in a Hugging Face directory, if there is one.
+    pub fn source_in(directory: &Path) -> Result<Option<String>> {
         let own = directory.join("chat_template.jinja");
         if own.exists() {
-            return Self::for_tokenizer(&read(&own)?, tokenizer);
+            return read(&own).map(Some);
         }
         let config = directory.join("tokenizer_config.json");
-        let source = if config.exists() { template_of(&config)? } else { None };
-        let looked_for = format!("neither chat_template.jinja nor tokenizer_config.json in {}", directory.display());
-        Self::for_tokenizer(&source.ok_or(ChatTemplateError::Missing { looked_for })?, tokenizer)
+        if config.exists() { template_of(&config) } else { Ok(None) }
     }
 
     fn for_tokenizer(source: &str, tokenizer: &Tokenizer) -> Result<Self> {

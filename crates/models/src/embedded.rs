@@ -4,6 +4,7 @@
 use burn::tensor::Device;
 
 use crate::decoder::{Decoder, LoadError, Weights};
+use crate::gguf::Metadata;
 use crate::mapped::Mapped;
 use crate::safetensors::{Checkpoint, CheckpointError};
 use crate::tokenizer::{Tokenizer, TokenizerError};
@@ -20,6 +21,9 @@ const WEIGHTS: &[u8] = include_bytes!("../../../assets/embedded/model.safetensor
 const TOKENIZER: &str = include_str!("../../../assets/embedded/tokenizer.json");
 const TOKENIZER_CONFIG: &str = include_str!("../../../assets/embedded/tokenizer_config.json");
 
+/// Bytes of its weights.
+pub const BYTES: u64 = WEIGHTS.len() as u64;
+
 /// The model, its weights in the form `weights`.
 pub fn decoder(weights: Weights, device: &Device) -> Result<Decoder, LoadError> {
     let checkpoint = Checkpoint::parse(&Mapped::from_static(WEIGHTS))
@@ -30,6 +34,11 @@ pub fn decoder(weights: Weights, device: &Device) -> Result<Decoder, LoadError> 
 /// Its tokenizer.
 pub fn tokenizer() -> Result<Tokenizer, TokenizerError> {
     Tokenizer::from_json(TOKENIZER, TOKENIZER_CONFIG)
+}
+
+/// What a GGUF file says of its tokenizer.
+pub fn tokenizer_metadata() -> Metadata {
+    Tokenizer::metadata_of_json(TOKENIZER, TOKENIZER_CONFIG)
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Models as specs, with their checkpoints, tokenizers and chat templates.
 
 pub mod chat;
+pub mod compress;
 pub mod decoder;
 pub mod embedded;
 pub mod gguf;

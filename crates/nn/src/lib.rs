@@ -10,4 +10,4 @@ pub mod norm;
 pub mod position;
 
 pub use embedding::{Embedding, Table};
-pub use linear::{Linear, Packed};
+pub use linear::{Linear, Packed, Watched};

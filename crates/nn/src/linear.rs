@@ -1,10 +1,11 @@
 //! A linear projection whose weights are either trainable floats or packed for inference.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use headwise_kernels::matrix::PackedMatrix;
+use headwise_ops::host::Host;
 
 /// `y = x Wᵀ + b`.
 #[derive(Module, Debug)]
@@ -13,6 +14,29 @@ pub enum Linear {
     Float(burn::nn::Linear),
     /// Weights in the layout of the inference kernels, quantised or not; no gradient.
     Packed(Packed),
+    /// Parameters that keep what they are given, for methods that look at the inputs of a layer.
+    Watched(Watched),
+}
+
+/// Parameters that keep what they are given.
+#[derive(Module, Debug)]
+pub struct Watched {
+    /// The parameters.
+    pub linear: burn::nn::Linear,
+    #[module(skip)]
+    seen: Arc<Mutex<Vec<f32>>>,
+}
+
+impl Watched {
+    fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.extend_from_slice(Host::new(headwise_ops::host::contiguous(x.clone())).as_slice());
+        product(&self.linear, x)
+    }
+}
+
+fn product<const D: usize>(linear: &burn::nn::Linear, x: Tensor<D>) -> Tensor<D> {
+    headwise_ops::linear(x, linear.weight.val(), linear.bias.as_ref().map(|bias| bias.val()))
 }
 
 /// Weights in kernel layout, shared by all clones.
@@ -64,11 +88,25 @@ impl Linear {
     /// `x` `[.., inputs]` to `[.., outputs]`.
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
         match self {
-            Self::Float(linear) => {
-                headwise_ops::linear(x, linear.weight.val(), linear.bias.as_ref().map(|bias| bias.val()))
-            }
+            Self::Float(linear) => product(linear, x),
             Self::Packed(packed) => packed.forward(x),
+            Self::Watched(watched) => watched.forward(x),
         }
+    }
+
+    /// Keeps what parameters are given from now on; packed weights stay as they are.
+    pub fn watch(&mut self) {
+        if let Self::Float(linear) = self {
+            *self = Self::Watched(Watched { linear: linear.clone(), seen: Arc::default() });
+        }
+    }
+
+    /// The rows `[rows, inputs]` that were given since [`watch`](Self::watch), which ends.
+    pub fn unwatch(&mut self) -> Vec<f32> {
+        let Self::Watched(Watched { linear, seen }) = self else { return Vec::new() };
+        let rows = std::mem::take(&mut *seen.lock().unwrap_or_else(PoisonError::into_inner));
+        *self = Self::Float(linear.clone());
+        rows
     }
 
     /// What each of `layers` makes of the same `x`, all at once if they are packed.
@@ -77,12 +115,31 @@ impl Linear {
             .into_iter()
             .filter_map(|layer| match layer {
                 Self::Packed(packed) => Some(packed),
-                Self::Float(_) => None,
+                Self::Float(_) | Self::Watched(_) => None,
             })
             .collect();
         match <[&Packed; N]>::try_from(packed) {
             Ok(packed) => headwise_ops::packed_products(x, packed.map(Packed::parts)),
             Err(_) => layers.map(|layer| layer.forward(x.clone())),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_watched_layer_computes_the_same_and_keeps_its_rows() {
+        let device = Device::flex();
+        let mut layer = Linear::random(3, 2, true, &device);
+        let x = Tensor::<3>::from_data([[[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]], &device);
+        let expected = layer.forward(x.clone());
+        layer.watch();
+        for _ in 0..2 {
+            assert_eq!(Host::new(layer.forward(x.clone())).as_slice(), Host::new(expected.clone()).as_slice());
+        }
+        assert_eq!(layer.unwatch(), [1.0, 2.0, 3.0, 4.0, 5.0, 6.0].repeat(2));
+        assert!(matches!(layer, Linear::Float(_)) && layer.unwatch().is_empty());
     }
 }

@@ -13,8 +13,11 @@ mod model;
 mod output;
 mod perplexity;
 mod progress;
+mod prune;
 mod pull;
+mod quantize;
 mod reproduce;
+mod smaller;
 mod tokenize;
 mod train;
 
@@ -57,6 +60,10 @@ enum Command {
     Inspect(inspect::Inspect),
     /// Train a model as a TOML file describes
     Train(train::Train),
+    /// Make a GGUF file with weights of fewer bits
+    Quantize(quantize::Quantize),
+    /// Make a GGUF file of a model without some of its weights, heads or layers
+    Prune(prune::Prune),
     /// Make a file of tokens of texts, for training
     Tokenize(tokenize::Tokenize),
     /// Run the claims of published systems at small scale
@@ -83,6 +90,8 @@ impl Cli {
             Command::Perplexity(command) => command.run(),
             Command::Inspect(command) => command.run(),
             Command::Train(command) => command.run(),
+            Command::Quantize(command) => command.run(),
+            Command::Prune(command) => command.run(),
             Command::Tokenize(command) => command.run(),
             Command::Reproduce(command) => command.run(),
             Command::Params(command) => command.run(),

@@ -1,6 +1,7 @@
 //! The options that choose a model and how it runs.
 
 use std::error::Error;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use headwise::engine::TextModel;
@@ -41,19 +42,28 @@ impl Run {
     /// Opens the model `name`: the one that comes with the program, a path, a known name, or a file of the hub, fetched if
     /// need be.
     pub fn open(&self, name: &str) -> Result<TextModel, Box<dyn Error>> {
-        let options = Options { offline: self.offline, cache: None };
         let weights = match self.weights {
             WeightForm::Stored => Weights::Stored,
             WeightForm::F32 => Weights::F32,
         };
-        let mut model = match std::path::Path::new(name) {
-            _ if name == embedded::NAME => TextModel::embedded(weights, self.threads)?,
-            path if path.exists() => TextModel::open(path, weights, self.threads)?,
-            _ => TextModel::open(&pull::pull(name, &options, &mut Downloads::default())?, weights, self.threads)?,
+        let mut model = match locate(name, self.offline)? {
+            None => TextModel::embedded(weights, self.threads)?,
+            Some(path) => TextModel::open(&path, weights, self.threads)?,
         };
         if let Some(context) = self.ctx {
             model.engine = model.engine.with_context(context);
         }
         Ok(model)
+    }
+}
+
+/// The file or folder of the model `name`: a path, a known name, or a file of the hub, fetched if need be. None for the model that comes
+/// with the program.
+pub fn locate(name: &str, offline: bool) -> Result<Option<PathBuf>, Box<dyn Error>> {
+    let options = Options { offline, cache: None };
+    match Path::new(name) {
+        _ if name == embedded::NAME => Ok(None),
+        path if path.exists() => Ok(Some(path.into())),
+        _ => Ok(Some(pull::pull(name, &options, &mut Downloads::default())?)),
     }
 }

@@ -13,6 +13,7 @@ mod i12;
 mod i14;
 mod i15;
 mod i16;
+mod i18;
 mod i23;
 mod l04;
 mod l14;
@@ -111,6 +112,7 @@ pub const EXPERIMENTS: &[Experiment] = &[
     i14::EXPERIMENT,
     i15::EXPERIMENT,
     i16::EXPERIMENT,
+    i18::EXPERIMENT,
     i23::EXPERIMENT,
     l04::EXPERIMENT,
     l14::EXPERIMENT,

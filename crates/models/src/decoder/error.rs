@@ -40,7 +40,7 @@ pub enum LoadError {
         /// What the operating system said.
         source: std::io::Error,
     },
-    /// `headwise.toml` describes no decoder.
+    /// `headwise.toml`, or the same text in a GGUF file, describes no decoder.
     #[error("headwise.toml describes no model: {0}")]
     Description(String),
     /// `config.json` is no JSON object.

@@ -13,7 +13,8 @@ use safetensors::tensor::TensorView;
 use serde_json::json;
 
 use super::from_hf::NAMES;
-use super::{Decoder, DecoderSpec};
+use super::{Decoder, DecoderSpec, LoadError};
+use crate::gguf::{GgufError, QuantiseError};
 use crate::safetensors::Dtype;
 
 /// In which type weights are written.
@@ -41,6 +42,28 @@ pub enum ExportError {
     /// Weights that are packed for inference.
     #[error("packed weights cannot be written: load the model with trainable weights")]
     Packed,
+    /// A part that GGUF files have no tensors for.
+    #[error(
+        "a GGUF file has no place for `{weight}`: it holds models whose layers mix with `softmax` without `convolution`, and no vectors of positions"
+    )]
+    NoPlace {
+        /// The weight.
+        weight: String,
+    },
+    /// Weights that cannot be brought into the form of the file.
+    #[error("`{weight}`: {source}")]
+    Quantise {
+        /// The weight.
+        weight: String,
+        /// Why.
+        source: QuantiseError,
+    },
+    /// Parts that make no file.
+    #[error(transparent)]
+    Gguf(#[from] GgufError),
+    /// A file that does not describe the model.
+    #[error(transparent)]
+    Load(#[from] LoadError),
 }
 
 impl Decoder {
@@ -83,32 +106,13 @@ impl Decoder {
         }
         let mut weights = named::read(self);
         if llama {
-            weights.iter_mut().for_each(|weight| weight.name = in_llama(&weight.name));
+            for weight in &mut weights {
+                let name = NAMES.of(&weight.name);
+                weight.name = name.expect("a model of the Llama architecture has no other weights");
+            }
         }
         Ok(weights)
     }
-}
-
-/// What the Llama architecture calls the weight `name` of a model that it has.
-fn in_llama(name: &str) -> String {
-    let path = name.strip_suffix(".weight").unwrap_or(name);
-    let (layer, path) = path.strip_prefix("blocks.").and_then(|path| path.split_once('.')).unwrap_or(("", path));
-    let template = match path {
-        "embedding" => NAMES.embedding,
-        "norm" => NAMES.norm,
-        "head" => NAMES.head,
-        "mixer_norms.before" => NAMES.mixer_before,
-        "channel_norms.before" => NAMES.channel_before,
-        "mixer.query" => NAMES.query,
-        "mixer.key" => NAMES.key,
-        "mixer.value" => NAMES.value,
-        "mixer.output" => NAMES.output,
-        "channel.gate" => NAMES.gate,
-        "channel.up" => NAMES.up,
-        "channel.down" => NAMES.down,
-        other => unreachable!("a model of the Llama architecture has no `{other}`"),
-    };
-    format!("{}.weight", template.replace("{}", layer))
 }
 
 impl DecoderSpec {

@@ -5,12 +5,11 @@ use std::path::Path;
 use burn::tensor::{Device, Tensor};
 use half::bf16;
 use headwise_kernels::matrix::PackedMatrix;
-use headwise_nn::channel::{Channel, Gated, Mlp};
-use headwise_nn::mixer::{Mixer, Softmax};
 use headwise_nn::{Embedding, Linear, named};
 use headwise_ops::host::{self, Host, contiguous};
 
 use super::asked::Asked;
+use super::linears::linears;
 use super::{Decoder, DecoderSpec, LoadError, Precision, Weights};
 use crate::safetensors::{Checkpoint, Dtype};
 
@@ -51,19 +50,7 @@ impl Decoder {
     /// Brings the weights of attention, channel layers, embedding and head into the layout of the inference kernels.
     fn pack(&mut self, precision: Precision) {
         for block in &mut self.blocks {
-            if let Mixer::Softmax(mixer) = &mut block.mixer {
-                let Softmax { query, key, value, output, .. } = mixer;
-                [query, key, value, output].into_iter().for_each(|linear| pack(linear, precision));
-            }
-            match &mut block.channel {
-                Some(Channel::Gated(Gated { gate, up, down, .. })) => {
-                    [gate, up, down].into_iter().for_each(|linear| pack(linear, precision));
-                }
-                Some(Channel::Mlp(Mlp { up, down, .. })) => {
-                    [up, down].into_iter().for_each(|linear| pack(linear, precision));
-                }
-                None => {}
-            }
+            linears(block).into_iter().for_each(|(_, linear)| pack(linear, precision));
         }
         self.head.iter_mut().for_each(|head| pack(head, precision));
         if let Embedding::Float(table) = &self.embedding {

@@ -12,10 +12,16 @@ use headwise_nn::position::{Divisors, Linear, RopeScaling, RopeSpec};
 use super::load::{Loader, Names, Weights};
 use super::{Decoder, DecoderSpec, LoadError, ModelFamily};
 use crate::gguf::{Gguf, Metadata};
-use tensors::{ROPE_DIVISORS, Tensors};
+pub(super) use tensors::ROPE_DIVISORS;
+use tensors::Tensors;
 
 /// The architectures that are understood.
 const ARCHITECTURES: [&str; 4] = ["llama", "qwen2", "qwen3", "gemma3"];
+
+/// The architecture of files that describe a model in the words of this program, because no other architecture has it.
+pub(super) const OWN: &str = "headwise";
+/// What such a file says: the text of a `headwise.toml`.
+pub(super) const DESCRIPTION: &str = "headwise.description";
 
 /// Keys of an architecture that are understood; any other is an error.
 const KEYS: [&str; 21] = [
@@ -42,7 +48,7 @@ const KEYS: [&str; 21] = [
     "expert_count",
 ];
 
-const NAMES: Names = Names {
+pub(super) const NAMES: Names = Names {
     embedding: "token_embd",
     norm: "output_norm",
     head: "output",
@@ -71,6 +77,12 @@ const GEMMA3_27B_LAYERS: usize = 62;
 impl DecoderSpec {
     /// Reads the description of a decoder from the metadata of a GGUF file.
     pub fn from_gguf(gguf: &Gguf) -> Result<Self, LoadError> {
+        if gguf.metadata().string("general.architecture")? == OWN {
+            let text = gguf.metadata().string(DESCRIPTION)?;
+            let spec: Self = toml::from_str(text).map_err(|error| LoadError::Description(error.to_string()))?;
+            spec.check()?;
+            return Ok(spec);
+        }
         let reader = Reader::new(gguf)?;
         let layers = Self::check_layers(reader.usize("block_count")?)?;
         let embedding = gguf.tensor("token_embd.weight").ok_or_else(|| LoadError::missing("token_embd.weight"))?;
@@ -100,6 +112,9 @@ impl Decoder {
     /// Norm scales are used as they are: converters have added the one that Gemma's checkpoints leave out.
     pub fn from_gguf(gguf: &Gguf, weights: Weights, device: &Device) -> Result<Self, LoadError> {
         let spec = DecoderSpec::from_gguf(gguf)?;
+        if spec.position.is_some() {
+            return Err(LoadError::Description("position: GGUF files have no vectors of positions".into()));
+        }
         let architecture = gguf.metadata().string("general.architecture")?;
         let source = Tensors::new(gguf);
         // llama.cpp's converter stores the query and key rows of this architecture with rotary pairs side by side.
@@ -122,7 +137,8 @@ impl<'a> Reader<'a> {
         let metadata = gguf.metadata();
         let architecture = metadata.string("general.architecture")?;
         if !ARCHITECTURES.contains(&architecture) {
-            return Err(LoadError::Architecture { found: architecture.into(), supported: ARCHITECTURES.join(", ") });
+            let supported = format!("{}, {OWN}", ARCHITECTURES.join(", "));
+            return Err(LoadError::Architecture { found: architecture.into(), supported });
         }
         let reader = Self { metadata, architecture };
         for (key, value) in metadata.iter() {

@@ -54,6 +54,34 @@ pub(super) struct Names {
     pub down: &'static str,
 }
 
+impl Names {
+    /// What the weight at `path` of a module is called; none if the format has no such weight.
+    pub fn of(&self, path: &str) -> Option<String> {
+        let (path, part) = path.rsplit_once('.')?;
+        let (layer, path) = path.strip_prefix("blocks.").and_then(|path| path.split_once('.')).unwrap_or(("", path));
+        let template = match path {
+            "embedding" => self.embedding,
+            "norm" => self.norm,
+            "head" => self.head,
+            "mixer.query" => self.query,
+            "mixer.key" => self.key,
+            "mixer.value" => self.value,
+            "mixer.output" => self.output,
+            "mixer.norms.query" => self.query_norm,
+            "mixer.norms.key" => self.key_norm,
+            "mixer_norms.before" => self.mixer_before,
+            "mixer_norms.after" | "mixer_norms.sum" => self.mixer_after,
+            "channel_norms.before" => self.channel_before,
+            "channel_norms.after" | "channel_norms.sum" => self.channel_after,
+            "channel.gate" => self.gate,
+            "channel.up" => self.up,
+            "channel.down" => self.down,
+            _ => return None,
+        };
+        Some(format!("{}.{part}", template.replace("{}", layer)))
+    }
+}
+
 /// A decoder being built.
 pub(super) struct Loader<'a, S> {
     pub source: &'a S,
@@ -218,6 +246,20 @@ pub(super) fn halves(bytes: &[u8]) -> Vec<u16> {
     bytes.chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]])).collect()
 }
 
+/// The way back of [`halves_apart`].
+pub(super) fn side_by_side<T: Copy>(rows: &[T], heads: usize, width: usize) -> Vec<T> {
+    let head_dim = rows.len() / (heads * width);
+    let half = head_dim / 2;
+    let mut out = Vec::with_capacity(rows.len());
+    for head in rows.chunks_exact(head_dim * width) {
+        for stored in 0..head_dim {
+            let channel = stored / 2 + stored % 2 * half;
+            out.extend_from_slice(&head[channel * width..][..width]);
+        }
+    }
+    out
+}
+
 /// Reorders the rows of every head from rotary pairs side by side (`2i, 2i + 1`) to pairs half a head apart
 /// (`i, i + d/2`). Rows have `width` elements.
 pub(super) fn halves_apart<T: Copy>(rows: &[T], heads: usize, width: usize) -> Vec<T> {
@@ -243,6 +285,8 @@ mod tests {
         let expected = [0, 1, 2, 3, 4, 5, 6, 7, 10, 11, 12, 13, 14, 15, 16, 17];
         assert_eq!(halves_apart(&stored, 2, 1), expected);
         let wide: Vec<i32> = stored.iter().flat_map(|&row| [row, row + 100]).collect();
+        assert_eq!(side_by_side(&expected, 2, 1), stored);
+        assert_eq!(side_by_side(&halves_apart(&wide, 2, 2), 2, 2), wide);
         assert_eq!(halves_apart(&wide, 2, 2), expected.iter().flat_map(|&row| [row, row + 100]).collect::<Vec<_>>());
     }
 }

@@ -8,13 +8,15 @@ mod folder;
 mod from_gguf;
 mod from_hf;
 mod induction;
+mod linears;
 mod load;
 mod spec;
+mod to_gguf;
 
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use headwise_nn::block::{Block, share_rotations};
-use headwise_nn::mixer::{MixContext, Segment};
+use headwise_nn::mixer::{MixContext, Mixer, Segment, Softmax};
 use headwise_nn::norm::Norm;
 use headwise_nn::position::InputPosition;
 use headwise_nn::{Embedding, Linear};
@@ -22,8 +24,10 @@ use headwise_nn::{Embedding, Linear};
 pub use error::LoadError;
 pub use export::{ExportError, Precision};
 pub use induction::Induction;
+pub(crate) use linears::linears;
 pub use load::Weights;
 pub use spec::{DecoderSpec, ModelFamily, SpecError};
+pub use to_gguf::Encoded;
 
 /// A decoder language model, or an encoder: [`DecoderSpec::family`] says which.
 #[derive(Module, Debug)]
@@ -64,6 +68,20 @@ impl Decoder {
     /// What the model is.
     pub fn spec(&self) -> &DecoderSpec {
         &self.spec
+    }
+
+    /// Leaves the layers `kept`, ascending, and no others.
+    pub(crate) fn keep_layers(&mut self, kept: &[usize]) {
+        let mut blocks: Vec<Option<Block>> = self.blocks.drain(..).map(Some).collect();
+        self.blocks = kept.iter().filter_map(|&layer| blocks.get_mut(layer)?.take()).collect();
+        self.spec.layers = kept.iter().filter_map(|&layer| self.spec.layers.get(layer).cloned()).collect();
+    }
+
+    /// Puts other attention into layer `layer`.
+    pub(crate) fn replace_softmax(&mut self, layer: usize, mixer: Softmax) {
+        self.spec.layers[layer].mixer = mixer.spec().clone().into();
+        self.blocks[layer].mixer = Mixer::Softmax(mixer);
+        share_rotations(&mut self.blocks);
     }
 
     /// The vectors of `ids` at `positions` of their texts: `[1, ids, dim]`. Every id must be below the vocabulary size.

@@ -176,6 +176,18 @@ pub enum GgufError {
         /// Its type.
         ty: TensorType,
     },
+    /// Bytes of another number than the shape and the type say.
+    #[error("tensor {tensor:?} of type {ty} takes {expected} bytes, not {found}")]
+    WrongSize {
+        /// The tensor.
+        tensor: String,
+        /// Its type.
+        ty: TensorType,
+        /// The bytes it takes.
+        expected: usize,
+        /// The bytes given.
+        found: usize,
+    },
     /// An offset that is not a multiple of the alignment.
     #[error("tensor {tensor:?} is at offset {offset}, which is not a multiple of the alignment {alignment}")]
     OffsetNotAligned {

@@ -10,7 +10,8 @@
 //!
 //! Versions 2 and 3 are read. The parser trusts nothing: counts, lengths and offsets are checked against the bytes
 //! that are there before anything is allocated or read, and each way to be malformed has its own [`GgufError`]. Tensor
-//! bytes stay in the mapped file. Specification: `docs/gguf.md` of the ggml repository.
+//! bytes stay in the mapped file. [`Gguf::new`] and [`Gguf::write`] make such files. Specification: `docs/gguf.md` of the
+//! ggml repository.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -21,15 +22,19 @@ mod reader;
 mod tensor;
 mod tensor_type;
 mod value;
+mod write;
 
 pub mod dequantise;
+pub mod quantise;
 
 pub use dequantise::{DequantiseError, dequantise};
 pub use error::GgufError;
 pub use metadata::{Metadata, MetadataError};
+pub use quantise::{QuantiseError, quantise};
 pub use tensor::TensorInfo;
 pub use tensor_type::TensorType;
 pub use value::{Array, MAX_ARRAY_DEPTH, Value};
+pub use write::GgufWriteError;
 
 use crate::mapped::Mapped;
 use reader::Reader;
@@ -72,8 +77,12 @@ impl Gguf {
         // Cannot overflow: a position in memory is below 2^63, an alignment at most 2^30.
         let data = reader.position().next_multiple_of(alignment);
         let tensors = tensor::locate(entries, &file, data, alignment)?;
+        Ok(Self::of_parts(version, metadata, tensors))
+    }
+
+    fn of_parts(version: u32, metadata: Metadata, tensors: Vec<TensorInfo>) -> Self {
         let index = tensors.iter().enumerate().map(|(at, tensor)| (tensor.name.clone(), at)).collect();
-        Ok(Self { version, metadata, tensors, index })
+        Self { version, metadata, tensors, index }
     }
 
     /// The version of the format: 2 or 3.

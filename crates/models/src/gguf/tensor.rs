@@ -12,7 +12,7 @@ use super::tensor_type::TensorType;
 use crate::mapped::{Blob, Mapped};
 
 /// The most dimensions that ggml allows.
-const MAX_DIMENSIONS: u32 = 4;
+pub(super) const MAX_DIMENSIONS: u32 = 4;
 
 /// A tensor of a GGUF file.
 #[derive(Clone, Debug)]
@@ -91,7 +91,7 @@ impl Entry {
 }
 
 /// The shape in sizes that can be addressed, and the bytes it takes.
-fn checked_shape(name: &str, shape: Vec<u64>, ty: TensorType) -> Result<(Vec<usize>, usize), GgufError> {
+pub(super) fn checked_shape(name: &str, shape: Vec<u64>, ty: TensorType) -> Result<(Vec<usize>, usize), GgufError> {
     let tensor = name.to_owned();
     if shape.contains(&0) {
         return Err(GgufError::ZeroDimension { tensor, shape });

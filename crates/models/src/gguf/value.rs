@@ -68,6 +68,26 @@ impl Value {
         }
     }
 
+    /// The number of the type in a file.
+    pub(super) fn type_number(&self) -> u32 {
+        let ty = match self {
+            Value::U8(_) => ValueType::U8,
+            Value::I8(_) => ValueType::I8,
+            Value::U16(_) => ValueType::U16,
+            Value::I16(_) => ValueType::I16,
+            Value::U32(_) => ValueType::U32,
+            Value::I32(_) => ValueType::I32,
+            Value::U64(_) => ValueType::U64,
+            Value::I64(_) => ValueType::I64,
+            Value::F32(_) => ValueType::F32,
+            Value::F64(_) => ValueType::F64,
+            Value::Bool(_) => ValueType::Bool,
+            Value::String(_) => ValueType::String,
+            Value::Array(_) => ValueType::Array,
+        };
+        ty as u32
+    }
+
     /// Reads the type and the value of `key`.
     pub(super) fn read(reader: &mut Reader, key: &str) -> Result<Self, GgufError> {
         let what = || format!("the value of {key:?}");
@@ -108,6 +128,26 @@ impl Array {
             Array::String(_) => "array of string",
             Array::Array(_) => "array of arrays",
         }
+    }
+
+    /// The number of the elements' type in a file.
+    pub(super) fn element_number(&self) -> u32 {
+        let ty = match self {
+            Array::U8(_) => ValueType::U8,
+            Array::I8(_) => ValueType::I8,
+            Array::U16(_) => ValueType::U16,
+            Array::I16(_) => ValueType::I16,
+            Array::U32(_) => ValueType::U32,
+            Array::I32(_) => ValueType::I32,
+            Array::U64(_) => ValueType::U64,
+            Array::I64(_) => ValueType::I64,
+            Array::F32(_) => ValueType::F32,
+            Array::F64(_) => ValueType::F64,
+            Array::Bool(_) => ValueType::Bool,
+            Array::String(_) => ValueType::String,
+            Array::Array(_) => ValueType::Array,
+        };
+        ty as u32
     }
 
     /// The number of elements.

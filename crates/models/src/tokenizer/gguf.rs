@@ -4,6 +4,7 @@ use crate::gguf::Metadata;
 
 use super::byte_level::ByteLevel;
 use super::error::TokenizerError;
+use super::hugging_face;
 use super::pre_tokenizer::PreTokenizer;
 use super::scored::Scored;
 use super::special::SpecialTokens;
@@ -11,6 +12,7 @@ use super::vocabulary::{Spelling, Vocabulary};
 use super::word_piece::WordPiece;
 use super::{Boundaries, Model, Result, Tokenizer, end_of_generation};
 
+const MODEL: &str = "tokenizer.ggml.model";
 const BOS: &str = "tokenizer.ggml.bos_token_id";
 const EOS: &str = "tokenizer.ggml.eos_token_id";
 const EOT: &str = "tokenizer.ggml.eot_token_id";
@@ -25,7 +27,10 @@ const ADD_SPACE_PREFIX: &str = "tokenizer.ggml.add_space_prefix";
 
 /// Builds the tokenizer that `tokenizer.ggml.*` describes.
 pub(super) fn build(metadata: &Metadata) -> Result<Tokenizer> {
-    let (model, vocabulary, boundaries) = match metadata.string("tokenizer.ggml.model")? {
+    if !metadata.contains(MODEL) && metadata.contains(hugging_face::JSON) {
+        return hugging_face::from_gguf(metadata);
+    }
+    let (model, vocabulary, boundaries) = match metadata.string(MODEL)? {
         "gpt2" => byte_level(metadata)?,
         "llama" => scored(metadata)?,
         "bert" => word_piece(metadata)?,

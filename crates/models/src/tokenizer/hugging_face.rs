@@ -10,9 +10,17 @@ use std::sync::OnceLock;
 use serde_json::Value;
 use tokenizers::Tokenizer as Library;
 
+use crate::gguf::Metadata;
+
 use super::error::TokenizerError;
 use super::vocabulary::{Spelling, TokenKind, Vocabulary, byte_of};
 use super::{Boundaries, Model, Result, Tokenizer, end_of_generation};
+
+/// The key of a GGUF file for the text of `tokenizer.json`.
+pub(super) const JSON: &str = "tokenizer.huggingface.json";
+/// The same for the files beside it, which the format has no names for.
+const CONFIG: &str = "tokenizer.huggingface.config";
+const GENERATION: &str = "tokenizer.huggingface.generation_config";
 
 /// The library's tokenizer.
 pub(super) struct HuggingFace {
@@ -41,22 +49,59 @@ impl HuggingFace {
 
 /// Reads `path`, or `tokenizer.json` in it.
 pub(super) fn read(path: &Path) -> Result<Tokenizer> {
-    let file = if path.is_dir() { path.join("tokenizer.json") } else { path.to_path_buf() };
-    let failed = |reason: String| TokenizerError::File { path: file.clone(), reason };
-    let text = std::fs::read(&file).map_err(|error| failed(error.to_string()))?;
-    let folder = file.parent().unwrap_or(Path::new("."));
-    let config = optional_json(&folder.join("tokenizer_config.json"))?;
-    let generation = optional_json(&folder.join("generation_config.json"))?;
-    build(&text, &config, &generation).map_err(|error| match error {
-        TokenizerError::Json(reason) => failed(reason),
+    let file = file_of(path);
+    let metadata = metadata(path)?;
+    from_gguf(&metadata).map_err(|error| match error {
+        TokenizerError::Json(reason) => TokenizerError::File { path: file, reason },
         other => other,
     })
 }
 
+fn file_of(path: &Path) -> PathBuf {
+    if path.is_dir() { path.join("tokenizer.json") } else { path.to_path_buf() }
+}
+
+/// The texts of `path`, or of `tokenizer.json` in it, and of the files beside it, as metadata of a GGUF file.
+pub(super) fn metadata(path: &Path) -> Result<Metadata> {
+    let file = file_of(path);
+    let folder = file.parent().unwrap_or(Path::new("."));
+    let text = |path: &Path| {
+        let failed = |reason: String| TokenizerError::File { path: path.into(), reason };
+        std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))
+    };
+    let mut metadata: Metadata = [(JSON, text(&file)?)].into_iter().collect();
+    for (key, name) in [(CONFIG, "tokenizer_config.json"), (GENERATION, "generation_config.json")] {
+        let beside = folder.join(name);
+        if beside.exists() {
+            let text = text(&beside)?;
+            json(&text).map_err(|reason| TokenizerError::File { path: beside, reason })?;
+            metadata.insert(key, text);
+        }
+    }
+    Ok(metadata)
+}
+
+fn json(text: &str) -> std::result::Result<Value, String> {
+    serde_json::from_str(text).map_err(|error| error.to_string())
+}
+
+/// The tokenizer whose files are in the metadata of a GGUF file.
+pub(super) fn from_gguf(metadata: &Metadata) -> Result<Tokenizer> {
+    let beside = |key: &str| match metadata.optional_string(key)? {
+        Some(text) => json(text).map_err(TokenizerError::Json),
+        None => Ok(Value::Null),
+    };
+    build(metadata.string(JSON)?.as_bytes(), &beside(CONFIG)?, &beside(GENERATION)?)
+}
+
+/// The texts of a `tokenizer.json` and a `tokenizer_config.json` as metadata of a GGUF file.
+pub(super) fn metadata_of(text: &str, config: &str) -> Metadata {
+    [(JSON, text), (CONFIG, config)].into_iter().collect()
+}
+
 /// The tokenizer of the texts of a `tokenizer.json` and a `tokenizer_config.json`.
 pub(super) fn parse(text: &str, config: &str) -> Result<Tokenizer> {
-    let config = serde_json::from_str(config).map_err(|error| TokenizerError::Json(error.to_string()))?;
-    build(text.as_bytes(), &config, &Value::Null)
+    from_gguf(&metadata_of(text, config))
 }
 
 fn build(text: &[u8], config: &Value, generation: &Value) -> Result<Tokenizer> {
@@ -144,14 +189,4 @@ fn boundaries(
 /// Whether encoding put a space before a text that has none.
 fn begins_with_space(vocabulary: &Vocabulary, ids: &[u32]) -> bool {
     ids.first().and_then(|&id| vocabulary.bytes(id)).is_some_and(|bytes| bytes.starts_with(b" "))
-}
-
-/// The JSON file at `path`; nothing if there is no such file.
-fn optional_json(path: &PathBuf) -> Result<Value> {
-    if !path.exists() {
-        return Ok(Value::Null);
-    }
-    let failed = |reason: String| TokenizerError::File { path: path.clone(), reason };
-    let text = std::fs::read(path).map_err(|error| failed(error.to_string()))?;
-    serde_json::from_slice(&text).map_err(|error| failed(error.to_string()))
 }

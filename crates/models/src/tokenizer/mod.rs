@@ -117,7 +117,7 @@ impl Encode {
 }
 
 impl Tokenizer {
-    /// Builds the tokenizer that `tokenizer.ggml.*` describes.
+    /// Builds the tokenizer that `tokenizer.ggml.*` describes or, without that, the one whose files are in `tokenizer.huggingface.*`.
     pub fn from_gguf(metadata: &Metadata) -> Result<Self> {
         gguf::build(metadata)
     }
@@ -131,6 +131,17 @@ impl Tokenizer {
     /// Builds the tokenizer of the texts of a `tokenizer.json` and a `tokenizer_config.json`.
     pub fn from_json(text: &str, config: &str) -> Result<Self> {
         hugging_face::parse(text, config)
+    }
+
+    /// What a GGUF file says of the tokenizer in the file or the directory `path`: [`from_gguf`](Self::from_gguf) of it is
+    /// [`from_file`](Self::from_file).
+    pub fn metadata_of_file(path: impl AsRef<Path>) -> Result<Metadata> {
+        hugging_face::metadata(path.as_ref())
+    }
+
+    /// What a GGUF file says of the tokenizer of the texts of a `tokenizer.json` and a `tokenizer_config.json`.
+    pub fn metadata_of_json(text: &str, config: &str) -> Metadata {
+        hugging_face::metadata_of(text, config)
     }
 
     /// The ids of `text`.

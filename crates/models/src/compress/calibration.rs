@@ -1,0 +1,111 @@
+//! A text read layer by layer, by a model whose layers change on the way.
+
+use std::collections::HashMap;
+
+use burn::tensor::{Device, Tensor};
+use headwise_nn::mixer::{MixContext, Segment};
+use headwise_ops::host::{self, Host};
+
+use super::CompressError;
+use crate::decoder::{Decoder, linears};
+
+/// Texts of equal length.
+#[derive(Clone, Debug)]
+pub struct Calibration {
+    ids: Vec<u32>,
+    window: usize,
+}
+
+/// The fewest tokens that say anything.
+const LEAST: usize = 16;
+
+impl Calibration {
+    /// At most `tokens` of `ids`, in windows of `window` tokens, each read alone.
+    pub fn new(ids: &[u32], tokens: usize, window: usize) -> Result<Self, CompressError> {
+        let tokens = ids.len().min(tokens);
+        let window = window.min(tokens);
+        if window < LEAST {
+            return Err(CompressError::ShortCalibration { tokens, least: LEAST });
+        }
+        Ok(Self { ids: ids[..tokens / window * window].to_vec(), window })
+    }
+
+    /// The windows.
+    pub fn windows(&self) -> impl ExactSizeIterator<Item = &[u32]> {
+        self.ids.chunks_exact(self.window)
+    }
+
+    /// The text before the first layer of `model`.
+    pub(super) fn start(&self, model: &Decoder) -> Reading {
+        let positions: Vec<i32> = (0..self.ids.len()).map(|at| (at % self.window) as i32).collect();
+        let segments = (0..self.windows().len())
+            .map(|sequence| Segment { sequence, rows: sequence * self.window..(sequence + 1) * self.window })
+            .collect();
+        let hidden = model.embed(&self.ids, &positions, &Device::flex());
+        Reading { hidden, positions, segments }
+    }
+}
+
+/// A text between two layers.
+pub(super) struct Reading {
+    /// `[1, tokens, dim]`
+    pub hidden: Tensor<3>,
+    positions: Vec<i32>,
+    segments: Vec<Segment>,
+}
+
+impl Reading {
+    /// What layer `layer` makes of the text.
+    pub fn through(&self, model: &Decoder, layer: usize) -> Tensor<3> {
+        self.layer(model, layer, self.hidden.clone())
+    }
+
+    /// What layer `layer` makes of `hidden`, another form of the same text.
+    pub fn layer(&self, model: &Decoder, layer: usize, hidden: Tensor<3>) -> Tensor<3> {
+        let mut ctx = MixContext { positions: &self.positions, segments: &self.segments, layer, cache: None };
+        model.layer(layer, hidden, &mut ctx)
+    }
+
+    /// What each projection of layer `layer` reads, by the names of [`linears`].
+    pub fn inputs(&self, model: &mut Decoder, layer: usize) -> HashMap<&'static str, Inputs> {
+        linears(&mut model.blocks[layer]).into_iter().for_each(|(_, linear)| linear.watch());
+        let _ = self.through(model, layer);
+        let tokens = self.positions.len();
+        let taken = |(name, linear): (_, &mut headwise_nn::Linear)| (name, Inputs::new(linear.unwatch(), tokens));
+        linears(&mut model.blocks[layer]).into_iter().map(taken).collect()
+    }
+
+    /// Moves the text behind layer `layer`.
+    pub fn advance(&mut self, model: &Decoder, layer: usize) {
+        self.hidden = self.through(model, layer);
+    }
+}
+
+/// Rows that a projection reads.
+pub(super) struct Inputs {
+    rows: Tensor<2>,
+}
+
+impl Inputs {
+    pub fn new(values: Vec<f32>, rows: usize) -> Self {
+        let width = values.len() / rows.max(1);
+        Self { rows: host::tensor(values, [rows, width], &Device::flex()) }
+    }
+
+    /// The second moments `XᵀX / rows`, `[inputs, inputs]`.
+    pub fn gram(&self) -> Tensor<2> {
+        let rows = self.rows.dims()[0].max(1) as f32;
+        self.rows.clone().transpose().matmul(self.rows.clone()) / rows
+    }
+
+    /// The mean magnitude of each input.
+    pub fn magnitudes(&self) -> Vec<f32> {
+        Host::new(self.rows.clone().abs().mean_dim(0)).as_slice().to_vec()
+    }
+
+    /// The norm of each input over all rows.
+    pub fn norms(&self) -> Vec<f32> {
+        let squares = Host::new(self.rows.clone().square().sum_dim(0));
+        squares.as_slice().iter().map(|square| square.sqrt()).collect()
+    }
+}
