@@ -4,6 +4,8 @@
 //! the median meets the threshold and no seed is on the wrong side of the baseline; it is inconclusive if the baseline itself
 //! cannot do the task.
 
+mod i03;
+mod i06;
 mod i07;
 mod i08;
 mod i12;
@@ -93,8 +95,16 @@ pub struct Experiment {
 }
 
 /// Every experiment, by id.
-pub const EXPERIMENTS: &[Experiment] =
-    &[i07::EXPERIMENT, i08::EXPERIMENT, i12::EXPERIMENT, l04::EXPERIMENT, l14::EXPERIMENT, t01::EXPERIMENT];
+pub const EXPERIMENTS: &[Experiment] = &[
+    i03::EXPERIMENT,
+    i06::EXPERIMENT,
+    i07::EXPERIMENT,
+    i08::EXPERIMENT,
+    i12::EXPERIMENT,
+    l04::EXPERIMENT,
+    l14::EXPERIMENT,
+    t01::EXPERIMENT,
+];
 
 /// The experiment of the system `id`, in any case.
 pub fn find(id: &str) -> Option<&'static Experiment> {
