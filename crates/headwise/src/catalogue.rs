@@ -74,6 +74,8 @@ pub struct System {
 
 /// The recorded results of experiments, by system.
 const RECORDS: &[(&str, &str)] = &[
+    ("I03", include_str!("../../../results/reproduce/I03.json")),
+    ("I06", include_str!("../../../results/reproduce/I06.json")),
     ("I07", include_str!("../../../results/reproduce/I07.json")),
     ("I08", include_str!("../../../results/reproduce/I08.json")),
     ("I12", include_str!("../../../results/reproduce/I12.json")),

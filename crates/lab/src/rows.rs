@@ -100,6 +100,8 @@ pub struct CacheRow {
     pub peak_kv_bytes: Option<u64>,
     /// `kv_bytes` in percent of `full` stored in f16 at the same length.
     pub kv_pct: Option<f64>,
+    /// Pairs that decoded tokens read, in percent of those held, where a policy chooses them.
+    pub read_pct: Option<f64>,
     /// Prompt tokens read per second.
     pub prefill_tok_s: Option<f64>,
     /// Tokens decoded per second.
@@ -136,6 +138,7 @@ impl CacheRow {
             kv_bytes: None,
             peak_kv_bytes: None,
             kv_pct: None,
+            read_pct: None,
             prefill_tok_s: None,
             tok_s: None,
             full_tok_s: None,
@@ -181,7 +184,7 @@ impl CacheRow {
 mod tests {
     use super::*;
 
-    const FIELDS: [&str; 23] = [
+    const FIELDS: [&str; 24] = [
         "policy",
         "model",
         "task",
@@ -198,6 +201,7 @@ mod tests {
         "kv_bytes",
         "peak_kv_bytes",
         "kv_pct",
+        "read_pct",
         "prefill_tok_s",
         "tok_s",
         "full_tok_s",

@@ -84,6 +84,7 @@ fn columns(summaries: &[PolicySummary]) -> Vec<Column> {
     columns.extend([
         Column::new("ppl", summaries, |s| or_absent(s.perplexity(), |p| rate(p.score))),
         Column::new("ppl\nchange", summaries, perplexity_change),
+        Column::new("read\n%", summaries, |s| or_absent(s.speed().and_then(|s| s.read_pct), score)),
         Column::new("prefill\ntok/s", summaries, |s| or_absent(s.speed().and_then(|s| s.prefill_tok_s), rate)),
         Column::new("decode\ntok/s", summaries, |s| or_absent(s.speed().and_then(|s| s.tok_s), rate)),
         Column::new("x\nfull", summaries, |s| or_absent(s.speed().and_then(|s| s.ratio), |r| format!("{r:.2}"))),
@@ -189,6 +190,9 @@ fn notes(summaries: &[PolicySummary], width: usize) -> String {
             "agn. (agnostic), aware: % of needles found when the cache was compressed before, or with, the question; \
              n = {n} per policy, length and task, so 100 means {low:.0}–100 (95 % interval)."
         ));
+    }
+    if summaries.iter().any(|s| s.speed().is_some_and(|speed| speed.read_pct.is_some())) {
+        notes.push("read: % of the pairs held that a decoded token reads, where a policy chooses.".to_owned());
     }
     notes.push("*: differs from full beyond the 95 % interval; unmarked: no difference shown.".to_owned());
     if groups.iter().any(|group| !group.recall.conclusive()) {

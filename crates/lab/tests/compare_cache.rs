@@ -44,6 +44,17 @@ fn all(score: f64) -> BTreeMap<u32, f64> {
 }
 
 #[test]
+fn speed_rows_say_how_much_is_read() {
+    let rows = run(&toy(&["long_heads(budget=160, chunk=16)", "streaming"], 0), &mut Silent);
+    let read = |policy: &str| rows.iter().find(|row| row.policy == policy && row.task == "speed").unwrap().read_pct;
+    let [most, least] = [160.0 / LENGTH as f64, 129.0 / (LENGTH as f64 + 400.0)].map(|share| 100.0 * share);
+    let chosen = read("long_heads(budget=160, chunk=16)").unwrap();
+    assert!((least..=most).contains(&chosen), "{chosen} %");
+    assert_eq!((read("full"), read("streaming(keep=0.25)")), (None, None));
+    assert!(table::cache(&rows, 200).contains("read"));
+}
+
+#[test]
 fn recall_is_exactly_what_the_policies_keep() {
     let rows = run(&toy(&["streaming", "snapkv", "f32", "snapkv(keep=0.25, when=chunk)"], 0), &mut Silent);
     for setting in [Setting::Agnostic, Setting::Aware] {

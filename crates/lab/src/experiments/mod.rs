@@ -6,6 +6,8 @@
 
 mod i01;
 mod i02;
+mod i03;
+mod i06;
 mod i07;
 mod i08;
 mod i09;
@@ -105,6 +107,8 @@ pub struct Experiment {
 pub const EXPERIMENTS: &[Experiment] = &[
     i01::EXPERIMENT,
     i02::EXPERIMENT,
+    i03::EXPERIMENT,
+    i06::EXPERIMENT,
     i07::EXPERIMENT,
     i08::EXPERIMENT,
     i09::EXPERIMENT,

@@ -113,6 +113,8 @@ pub struct Speed {
     pub prefill_tok_s: Option<f64>,
     /// Tokens decoded per second.
     pub tok_s: Option<f64>,
+    /// Pairs that decoded tokens read, in percent of those held, where a policy chooses them.
+    pub read_pct: Option<f64>,
     /// Decode speed divided by the full cache's, measured in turns with it.
     pub ratio: Option<f64>,
     /// Median time of a decoded token in milliseconds.

@@ -160,6 +160,7 @@ fn speed(rows: &[&CacheRow]) -> Vec<Speed> {
             t,
             prefill_tok_s: median_of(&rows, |row| row.prefill_tok_s),
             tok_s: median_of(&rows, |row| row.tok_s),
+            read_pct: median_of(&rows, |row| row.read_pct),
             ratio: median_of(&rows, |row| match (row.tok_s, row.full_tok_s) {
                 (Some(own), Some(full)) if full > 0.0 => Some(own / full),
                 (Some(_), None) if row.is_full() => Some(1.0),
@@ -257,6 +258,7 @@ mod tests {
         let speed = |tok_s| {
             let mut row = CacheRow::new("a", "toy", "speed", 512, 0);
             (row.tok_s, row.full_tok_s, row.kv_bytes) = (Some(tok_s), Some(10.0), Some(7));
+            row.read_pct = Some(tok_s / 10.0);
             row
         };
         let rows = [ppl(0, 4.0), ppl(1, 9.0), speed(20.0), speed(90.0), speed(30.0)];
@@ -264,7 +266,7 @@ mod tests {
         let perplexity = summary.perplexity().expect("rows");
         assert!((perplexity.score - 6.0).abs() < 1e-9 && perplexity.n == 128);
         assert!((perplexity.ci95.expect("interval")[0] - 4.0).abs() < 1e-9);
-        assert_eq!(summary.speed().and_then(|s| s.ratio), Some(3.0));
+        assert_eq!(summary.speed().map(|s| (s.ratio, s.read_pct)), Some((Some(3.0), Some(3.0))));
         assert_eq!(summary.memory.kv_bytes, Some(7));
         assert_eq!(summary.pooled(None), None);
     }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use headwise_engine::cache::CachePolicy;
+use headwise_engine::cache::{CachePolicy, PairsRead};
 use headwise_engine::{Engine, EngineError, Sampler, Sequence};
 use headwise_tasks::median;
 
@@ -63,6 +63,7 @@ impl Speed<'_> {
             row.prefill_tok_s = Some(prompt.len() as f64 / prefill.as_secs_f64().max(1e-9));
             row.tok_s = own_runs.tokens_per_second();
             row.full_tok_s = if index > 0 { full_runs.tokens_per_second() } else { row.tok_s };
+            row.read_pct = read_pct(&own.sequence);
             row.p50_ms = own_runs.percentile(0.5);
             row.p95_ms = own_runs.percentile(0.95);
             rows.push(row);
@@ -87,6 +88,12 @@ impl Speed<'_> {
 
 fn fork(text: &Begun) -> Begun {
     Begun { sequence: Sequence::clone(&text.sequence), logits: text.logits.clone() }
+}
+
+/// The pairs that tokens after the prompt have read, in percent of those held; none if they read them all.
+fn read_pct(sequence: &Sequence) -> Option<f64> {
+    let PairsRead { read, held } = sequence.pairs_read();
+    (read < held).then(|| 100.0 * read as f64 / held as f64)
 }
 
 /// Writes [`TOKENS`] tokens on, greedily and past any end; the times of those after the warm-up.
