@@ -7,7 +7,6 @@
 mod i07;
 mod i08;
 mod i12;
-mod i18;
 mod l04;
 mod l14;
 mod record;
@@ -94,15 +93,8 @@ pub struct Experiment {
 }
 
 /// Every experiment, by id.
-pub const EXPERIMENTS: &[Experiment] = &[
-    i07::EXPERIMENT,
-    i08::EXPERIMENT,
-    i12::EXPERIMENT,
-    i18::EXPERIMENT,
-    l04::EXPERIMENT,
-    l14::EXPERIMENT,
-    t01::EXPERIMENT,
-];
+pub const EXPERIMENTS: &[Experiment] =
+    &[i07::EXPERIMENT, i08::EXPERIMENT, i12::EXPERIMENT, l04::EXPERIMENT, l14::EXPERIMENT, t01::EXPERIMENT];
 
 /// The experiment of the system `id`, in any case.
 pub fn find(id: &str) -> Option<&'static Experiment> {
