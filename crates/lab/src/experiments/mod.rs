@@ -5,6 +5,8 @@
 //! cannot do the task.
 
 mod i03;
+mod i04;
+mod i05;
 mod i06;
 mod i07;
 mod i08;
@@ -97,6 +99,8 @@ pub struct Experiment {
 /// Every experiment, by id.
 pub const EXPERIMENTS: &[Experiment] = &[
     i03::EXPERIMENT,
+    i04::EXPERIMENT,
+    i05::EXPERIMENT,
     i06::EXPERIMENT,
     i07::EXPERIMENT,
     i08::EXPERIMENT,
