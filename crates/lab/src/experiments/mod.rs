@@ -7,6 +7,8 @@
 mod i01;
 mod i02;
 mod i03;
+mod i04;
+mod i05;
 mod i06;
 mod i07;
 mod i08;
@@ -108,6 +110,8 @@ pub const EXPERIMENTS: &[Experiment] = &[
     i01::EXPERIMENT,
     i02::EXPERIMENT,
     i03::EXPERIMENT,
+    i04::EXPERIMENT,
+    i05::EXPERIMENT,
     i06::EXPERIMENT,
     i07::EXPERIMENT,
     i08::EXPERIMENT,
