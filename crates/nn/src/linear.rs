@@ -21,17 +21,26 @@ pub enum Linear {
 /// Parameters that keep what they are given.
 #[derive(Module, Debug)]
 pub struct Watched {
-    /// The parameters.
-    pub linear: burn::nn::Linear,
     #[module(skip)]
-    seen: Arc<Mutex<Vec<f32>>>,
+    kept: Arc<Kept>,
+}
+
+#[derive(Debug)]
+struct Kept {
+    linear: burn::nn::Linear,
+    seen: Mutex<Vec<f32>>,
 }
 
 impl Watched {
+    /// The parameters.
+    pub fn linear(&self) -> &burn::nn::Linear {
+        &self.kept.linear
+    }
+
     fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = self.kept.seen.lock().unwrap_or_else(PoisonError::into_inner);
         seen.extend_from_slice(Host::new(headwise_ops::host::contiguous(x.clone())).as_slice());
-        product(&self.linear, x)
+        product(self.linear(), x)
     }
 }
 
@@ -97,15 +106,16 @@ impl Linear {
     /// Keeps what parameters are given from now on; packed weights stay as they are.
     pub fn watch(&mut self) {
         if let Self::Float(linear) = self {
-            *self = Self::Watched(Watched { linear: linear.clone(), seen: Arc::default() });
+            let kept = Kept { linear: linear.clone(), seen: Mutex::default() };
+            *self = Self::Watched(Watched { kept: Arc::new(kept) });
         }
     }
 
     /// The rows `[rows, inputs]` that were given since [`watch`](Self::watch), which ends.
     pub fn unwatch(&mut self) -> Vec<f32> {
-        let Self::Watched(Watched { linear, seen }) = self else { return Vec::new() };
-        let rows = std::mem::take(&mut *seen.lock().unwrap_or_else(PoisonError::into_inner));
-        *self = Self::Float(linear.clone());
+        let Self::Watched(Watched { kept }) = self else { return Vec::new() };
+        let rows = std::mem::take(&mut *kept.seen.lock().unwrap_or_else(PoisonError::into_inner));
+        *self = Self::Float(kept.linear.clone());
         rows
     }
 

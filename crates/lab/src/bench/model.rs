@@ -49,7 +49,7 @@ fn matrix(linear: &Linear) -> (usize, usize) {
     match linear {
         Linear::Float(linear) => floats(linear.weight.val().dims()),
         Linear::Packed(linear) => packed(linear.weight()),
-        Linear::Watched(watched) => floats(watched.linear.weight.val().dims()),
+        Linear::Watched(watched) => floats(watched.linear().weight.val().dims()),
     }
 }
 
