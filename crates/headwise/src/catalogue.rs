@@ -74,11 +74,18 @@ pub struct System {
 
 /// The recorded results of experiments, by system.
 const RECORDS: &[(&str, &str)] = &[
+    ("I01", include_str!("../../../results/reproduce/I01.json")),
+    ("I02", include_str!("../../../results/reproduce/I02.json")),
     ("I03", include_str!("../../../results/reproduce/I03.json")),
     ("I06", include_str!("../../../results/reproduce/I06.json")),
     ("I07", include_str!("../../../results/reproduce/I07.json")),
     ("I08", include_str!("../../../results/reproduce/I08.json")),
+    ("I09", include_str!("../../../results/reproduce/I09.json")),
     ("I12", include_str!("../../../results/reproduce/I12.json")),
+    ("I15", include_str!("../../../results/reproduce/I15.json")),
+    ("I16", include_str!("../../../results/reproduce/I16.json")),
+    ("I18", include_str!("../../../results/reproduce/I18.json")),
+    ("I23", include_str!("../../../results/reproduce/I23.json")),
     ("L04", include_str!("../../../results/reproduce/L04.json")),
     ("L14", include_str!("../../../results/reproduce/L14.json")),
     ("T01", include_str!("../../../results/reproduce/T01.json")),
