@@ -217,6 +217,7 @@ fn what_a_file_says_and_nobody_understands_is_refused() {
     let divisors = error(|file| file.tensors.push(("rope_freqs.weight".into(), vec![4], vec![1.0; 4])));
     assert_eq!(divisors, "tensor `rope_freqs.weight` has shape [4]; the model's description asks for [8]");
     let architecture = error(|file| file.architecture = "mamba");
-    let expected = "architecture `mamba` is not supported: the supported ones are llama, qwen2, qwen3, gemma3";
+    let expected =
+        "architecture `mamba` is not supported: the supported ones are llama, qwen2, qwen3, gemma3, headwise";
     assert_eq!(architecture, expected);
 }
