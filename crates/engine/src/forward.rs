@@ -356,6 +356,7 @@ impl LayerCache for Stores<'_, '_> {
         kernel::attend(&spec, shape, rows, &views, RowsMut { data: out, stride: width }, &mut stats);
         drop(views);
         for (segment, reads) in segments.iter().zip(reads) {
+            let prompt = self.chunks[segment.sequence].stage() != Stage::Decode;
             let store = &mut self.chunks[segment.sequence].sequence.layers[layer];
             let channels = segment.rows.start * width..segment.rows.end * width;
             let lse = stats.lse.get_mut(segment.rows.start * heads..segment.rows.end * heads).unwrap_or_default();
@@ -365,10 +366,10 @@ impl LayerCache for Stores<'_, '_> {
             let everything = reads.iter().all(|read| read.pairs.is_none());
             drop(reads);
             store.observe(Attended { raw_query, query, lse: if everything { lse } else { &[] } }, &spec, rope);
-            if self.chunks[segment.sequence].stage() != Stage::Decode {
-                self.chunks[segment.sequence].sequence.layers[layer].find_sinks();
+            if prompt {
+                store.find_sinks();
             }
-            self.chunks[segment.sequence].sequence.layers[layer].calibrate(&spec, query, lse, &mut out[channels]);
+            store.calibrate(&spec, query, lse, &mut out[channels]);
         }
         for [_, head] in self.masked.iter().filter(|[at, head]| *at == layer && *head < heads) {
             out.chunks_exact_mut(width).for_each(|row| row[head * head_dim..][..head_dim].fill(0.0));

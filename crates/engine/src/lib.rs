@@ -6,6 +6,7 @@
 
 pub mod cache;
 pub mod confidence;
+mod cosine;
 mod decode;
 mod engine;
 mod forward;
@@ -14,6 +15,7 @@ mod generate_all;
 pub mod heads;
 mod neighbours;
 mod prepack;
+mod probe;
 pub mod retrieve;
 mod sample;
 mod sequence;

@@ -10,7 +10,7 @@ use crate::forward::{Stores, places};
 use crate::{Chunk, Engine, EngineError, Logits, Sequence, Wanted};
 
 impl Engine {
-    /// Reads `ids`, the first prompt of `sequence`, as `stages` says; `progress` is told how many tokens have been read.
+    /// Reads `ids`, the first prompt of `sequence` and one that can be read, as `stages` says; `progress` is told how many tokens have been read.
     pub(crate) fn prefill_in_stages(
         &self,
         sequence: &mut Sequence,
@@ -18,7 +18,6 @@ impl Engine {
         stages: &UncompStages,
         mut progress: impl FnMut(usize),
     ) -> Result<Logits, EngineError> {
-        self.check_text(sequence.tokens(), ids)?;
         let plan = stages.plan(&self.head_scores()?.entropies(), ids.len());
         let logits = self.install(|| self.run_in_stages(sequence, ids, stages, &plan));
         progress(ids.len());

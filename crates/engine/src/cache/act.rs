@@ -11,10 +11,12 @@
 
 use headwise_kernels::attention::AttnSpec;
 use headwise_kernels::kv::KeyValues;
-use headwise_kernels::kv::saved::{put, put_list, take_count, take_list};
+use headwise_kernels::kv::saved::{put, put_list, take_count};
 use headwise_kernels::{parallel, profile};
 use headwise_models::decoder::DecoderSpec;
 
+use super::saved::take_slots;
+use super::whole_heads::check_heads;
 use super::{LayerStore, PolicyError, StoreShape};
 use crate::engine::attention;
 
@@ -60,20 +62,7 @@ impl Act {
 
     /// Checks the heads against `model`.
     pub(super) fn check_model(&self, model: &DecoderSpec) -> Result<(), PolicyError> {
-        for &[layer, head] in self.heads.iter().flatten() {
-            let wrong = |reason| Err(PolicyError::NoSuchHead { layer, head, reason });
-            let Some(mixer) = model.layers.get(layer).map(attention) else {
-                return wrong(format!("the model has {} layers, counted from 0", model.layers.len()));
-            };
-            let heads = mixer.sizes(model.dim).heads;
-            if head >= heads {
-                return wrong(format!("the layer has {heads} query heads, counted from 0"));
-            }
-            if let Some(window) = mixer.window {
-                return wrong(format!("the layer has a sliding window of {window} tokens, which policies leave alone"));
-            }
-        }
-        Ok(())
+        check_heads(model, self.heads.as_deref().unwrap_or_default(), "query", |sizes| sizes.heads)
     }
 
     /// What is calibrated in layer `layer` of `model`, if anything is.
@@ -130,12 +119,7 @@ impl Calibration {
     /// Takes what [`Calibration::save`] wrote of the heads `pairs` off the front of `bytes`; `None` if `bytes` are something else.
     pub fn load(&mut self, bytes: &mut &[u8], pairs: &[KeyValues]) -> Option<()> {
         let heads = take_count(bytes, pairs.len()).filter(|&heads| heads == 0 || heads == pairs.len())?;
-        let slots = |pairs: &KeyValues| {
-            let slots: Vec<u32> = take_list(bytes, pairs.len())?;
-            let among = slots.last().is_none_or(|&slot| (slot as usize) < pairs.len());
-            (among && slots.is_sorted_by(|a, b| a < b)).then_some(slots)
-        };
-        self.sinks = pairs[..heads].iter().map(slots).collect::<Option<_>>()?;
+        self.sinks = pairs[..heads].iter().map(|pairs| take_slots(bytes, pairs)).collect::<Option<_>>()?;
         Some(())
     }
 

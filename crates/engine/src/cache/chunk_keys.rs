@@ -188,18 +188,10 @@ fn outputs(chunk: &KeyValues, queries: &[f32], head_dim: usize, spec: &AttnSpec)
 #[cfg(test)]
 mod tests {
     use headwise_kernels::kv::Codec;
-    use rand::{RngExt, SeedableRng};
-    use rand_chacha::ChaCha8Rng;
 
     use super::*;
+    use crate::cache::random_pairs::{SHAPE, numbers};
     use crate::cache::{Attended, LayerStore, Needs, NewPairs};
-
-    const SHAPE: StoreShape = StoreShape { heads: 4, kv_heads: 2, head_dim: 8, window: None };
-
-    fn numbers(seed: u64, count: usize) -> Vec<f32> {
-        let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        (0..count).map(|_| rng.random_range(-2.0..2.0)).collect()
-    }
 
     fn rope() -> Rope {
         Rope::new(vec![0.7, 0.11, 0.03, 0.004], 1.0, false)

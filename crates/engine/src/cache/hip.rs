@@ -129,18 +129,10 @@ impl Hip {
 #[cfg(test)]
 mod tests {
     use headwise_kernels::kv::Codec;
-    use rand::{RngExt, SeedableRng};
-    use rand_chacha::ChaCha8Rng;
 
     use super::*;
-    use crate::cache::{LayerStore, Needs, NewPairs, StoreShape};
-
-    const SHAPE: StoreShape = StoreShape { heads: 4, kv_heads: 2, head_dim: 8, window: None };
-
-    fn numbers(seed: u64, count: usize) -> Vec<f32> {
-        let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        (0..count).map(|_| rng.random_range(-2.0..2.0)).collect()
-    }
+    use crate::cache::random_pairs::{SHAPE, numbers};
+    use crate::cache::{LayerStore, Needs, NewPairs};
 
     fn store(keys: &[f32]) -> LayerStore {
         let mut store = LayerStore::new(4, SHAPE, Codec::F32, Needs::default(), false);

@@ -82,18 +82,10 @@ impl LongHeads {
 mod tests {
     use headwise_kernels::attention::AttnSpec;
     use headwise_kernels::kv::Codec;
-    use rand::{RngExt, SeedableRng};
-    use rand_chacha::ChaCha8Rng;
 
     use super::*;
-    use crate::cache::{Attended, LayerStore, NewPairs, StoreShape};
-
-    const SHAPE: StoreShape = StoreShape { heads: 4, kv_heads: 2, head_dim: 8, window: None };
-
-    fn numbers(seed: u64, count: usize) -> Vec<f32> {
-        let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        (0..count).map(|_| rng.random_range(-2.0..2.0)).collect()
-    }
+    use crate::cache::random_pairs::{SHAPE, numbers};
+    use crate::cache::{Attended, LayerStore, NewPairs};
 
     /// A store of `slots` random pairs that `method` reads.
     fn store(method: &LongHeads, slots: usize) -> LayerStore {

@@ -30,6 +30,8 @@ mod query_moments;
 mod query_window;
 mod quest;
 pub mod random;
+#[cfg(test)]
+mod random_pairs;
 mod razor;
 mod read;
 mod received;

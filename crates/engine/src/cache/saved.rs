@@ -8,6 +8,13 @@ use headwise_kernels::kv::saved::{put, put_list, take, take_count, take_list};
 use super::store::FIRST_KEYS;
 use super::{LayerStore, PairsRead};
 
+/// Takes a list of slots of `pairs`, ascending, off the front of `bytes`.
+pub(super) fn take_slots(bytes: &mut &[u8], pairs: &KeyValues) -> Option<Vec<u32>> {
+    let slots: Vec<u32> = take_list(bytes, pairs.len())?;
+    let among = slots.last().is_none_or(|&slot| (slot as usize) < pairs.len());
+    (among && slots.is_sorted_by(|a, b| a < b)).then_some(slots)
+}
+
 impl LayerStore {
     /// Appends everything to `out`.
     pub(crate) fn save(&self, out: &mut Vec<u8>) {

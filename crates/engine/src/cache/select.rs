@@ -11,6 +11,7 @@ use headwise_kernels::kv::KeyValues;
 use headwise_kernels::kv::saved::{put, put_list, take, take_count, take_list};
 use headwise_kernels::{parallel, profile};
 
+use super::saved::take_slots;
 use super::{LayerStore, Needs};
 
 /// A policy that chooses which of the pairs held a query reads.
@@ -120,11 +121,6 @@ impl Memory {
     /// Takes what [`Memory::save`] wrote off the front of `bytes`: of queries of `width` channels and of `held`, the pairs of a text of
     /// `tokens`. `None` if `bytes` are something else.
     pub(super) fn load(&mut self, bytes: &mut &[u8], width: usize, held: &[KeyValues], tokens: usize) -> Option<()> {
-        let among = |bytes: &mut &[u8], pairs: &KeyValues| -> Option<Vec<u32>> {
-            let slots: Vec<u32> = take_list(bytes, pairs.len())?;
-            (slots.is_sorted_by(|a, b| a < b) && slots.last().is_none_or(|&slot| (slot as usize) < pairs.len()))
-                .then_some(slots)
-        };
         self.query = take_list(bytes, width)?;
         self.age = take_count(bytes, usize::MAX)?;
         let [chosen, copied] = [take_count(bytes, held.len())?, take_count(bytes, held.len())?];
@@ -132,9 +128,9 @@ impl Memory {
         if !all(self.query.len(), width) || !all(chosen, held.len()) || !all(copied, held.len()) {
             return None;
         }
-        self.slots = held.iter().take(chosen).map(|pairs| among(bytes, pairs)).collect::<Option<_>>()?;
+        self.slots = held.iter().take(chosen).map(|pairs| take_slots(bytes, pairs)).collect::<Option<_>>()?;
         for pairs in held.iter().take(copied) {
-            let slots = among(bytes, pairs)?;
+            let slots = take_slots(bytes, pairs)?;
             let copies = match take::<u8>(bytes, 1)?[..] {
                 [0] => None,
                 _ => Some(pairs.load(bytes, tokens)?),

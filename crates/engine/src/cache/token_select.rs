@@ -12,6 +12,7 @@ use headwise_kernels::softmax::softmax;
 
 use super::evict::select;
 use super::{Memory, Protected, Reading, Selection, Selector};
+use crate::cosine::cosine;
 
 headwise_spec::method! {
     /// Keeps every pair and reads, for each token written, the tokens that the heads of a layer vote for.
@@ -121,13 +122,6 @@ fn soft_votes<'a>(heads: impl Iterator<Item = &'a [f32]>) -> Vec<f32> {
         sums.iter_mut().zip(&votes).for_each(|(sum, vote)| *sum += vote);
     }
     sums
-}
-
-/// The cosine of two vectors; 0 beside a zero vector.
-fn cosine(a: &[f32], b: &[f32]) -> f64 {
-    let dot = |a: &[f32], b: &[f32]| -> f64 { a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum() };
-    let lengths = (dot(a, a) * dot(b, b)).sqrt();
-    if lengths > 0.0 { dot(a, b) / lengths } else { 0.0 }
 }
 
 #[cfg(test)]
@@ -241,12 +235,5 @@ mod tests {
         slots(&always, &store, &query, 20, &mut memory);
         let expected = slots(&always, &store, &nearly, 10, &mut Memory::default());
         assert_eq!(slots(&always, &store, &nearly, 10, &mut memory), expected);
-    }
-
-    #[test]
-    fn cosines_of_known_vectors() {
-        assert_eq!(cosine(&[1.0, 0.0], &[0.0, 2.0]), 0.0);
-        assert!((cosine(&[1.0, 1.0], &[3.0, 3.0]) - 1.0).abs() < 1e-12);
-        assert_eq!(cosine(&[0.0, 0.0], &[1.0, 2.0]), 0.0);
     }
 }

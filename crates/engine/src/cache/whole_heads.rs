@@ -1,6 +1,7 @@
 //! Heads that keep everything while the others do not.
 
 use headwise_models::decoder::DecoderSpec;
+use headwise_nn::mixer::Heads;
 
 use super::PolicyError;
 use crate::engine::attention;
@@ -38,19 +39,30 @@ impl WholeShare {
 
     /// Checks that `model` has the heads `whole`, and evicts from them.
     pub(super) fn check(model: &DecoderSpec, whole: &[[usize; 2]]) -> Result<(), PolicyError> {
-        for &[layer, head] in whole {
-            let wrong = |reason| Err(PolicyError::NoSuchHead { layer, head, reason });
-            let Some(mixer) = model.layers.get(layer).map(attention) else {
-                return wrong(format!("the model has {} layers, counted from 0", model.layers.len()));
-            };
-            let heads = mixer.sizes(model.dim).kv_heads;
-            if head >= heads {
-                return wrong(format!("the layer has {heads} key-value heads, counted from 0"));
-            }
-            if let Some(window) = mixer.window {
-                return wrong(format!("the layer has a sliding window of {window} tokens, which policies leave alone"));
-            }
-        }
-        Ok(())
+        check_heads(model, whole, "key-value", |sizes| sizes.kv_heads)
     }
+}
+
+/// Checks that `model` has `heads`, each `[layer, head]`, in layers that policies act on; `count` says how many of the `kind` a layer
+/// has.
+pub(super) fn check_heads(
+    model: &DecoderSpec,
+    heads: &[[usize; 2]],
+    kind: &str,
+    count: impl Fn(Heads) -> usize,
+) -> Result<(), PolicyError> {
+    for &[layer, head] in heads {
+        let wrong = |reason| Err(PolicyError::NoSuchHead { layer, head, reason });
+        let Some(mixer) = model.layers.get(layer).map(attention) else {
+            return wrong(format!("the model has {} layers, counted from 0", model.layers.len()));
+        };
+        let count = count(mixer.sizes(model.dim));
+        if head >= count {
+            return wrong(format!("the layer has {count} {kind} heads, counted from 0"));
+        }
+        if let Some(window) = mixer.window {
+            return wrong(format!("the layer has a sliding window of {window} tokens, which policies leave alone"));
+        }
+    }
+    Ok(())
 }

@@ -17,9 +17,11 @@ use std::ops::Range;
 use headwise_ops::host::Host;
 
 pub use self::chain::chain;
-use self::rows::Probe;
+use self::rows::AttentionRows;
 pub use self::text::{answer_span, is_plain};
 pub use self::variants::Variant;
+use crate::cosine::cosine;
+use crate::probe::{Looking, Probe};
 use crate::{Engine, EngineError};
 
 /// What of a response is looked at.
@@ -91,10 +93,10 @@ impl Confidence {
                 ids.len()
             )));
         }
-        let mut probe = Probe::new(prompt, ids.len());
-        let x = engine.observe(ids, &mut probe, |_| {});
+        let mut rows = AttentionRows::new(prompt, ids.len());
+        let x = engine.observe(ids, &mut Probe(|looking: &Looking<'_>| rows.add(looking)), |_| {});
         let skipped = |token: usize| token < prompt || plain(ids[token]);
-        let chain = chain(&probe.rows(), prompt, answer.clone(), skipped);
+        let chain = chain(&rows.largest(), prompt, answer.clone(), skipped);
         let hidden = Host::new(x);
         let kept = self.most_similar(hidden.as_slice(), engine.spec().dim, &chain, answer.clone());
         let variants = self.variants(engine, ids, &kept, answer)?;
@@ -115,11 +117,6 @@ impl Confidence {
         kept.sort_unstable();
         kept
     }
-}
-
-fn cosine(a: &[f32], b: &[f32]) -> f64 {
-    let product = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(x, y)| f64::from(*x) * f64::from(*y)).sum::<f64>();
-    product(a, b) / (product(a, a) * product(b, b)).sqrt().max(f64::MIN_POSITIVE)
 }
 
 #[cfg(test)]

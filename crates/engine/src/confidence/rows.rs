@@ -4,34 +4,45 @@
 //! sum of one. Of all heads of all layers, the [`HEADS`] rows with the lowest entropy stay, and their largest weights are the row
 //! `[tokens]`. Rows are kept one layer after the other, so that memory does not grow with the number of heads.
 
-use headwise_kernels::attention::{
-    AttnSpec, Float, HeadSum, Rows, RowsMut, Segment as Keys, Shape, Stats, StatsOut, Strided, attend, column_sums,
-};
 use headwise_kernels::parallel;
-use headwise_kernels::rope::Rope;
-use headwise_nn::mixer::{LayerCache, Projected, Segment};
+
+use crate::probe::Looking;
 
 /// Rows of the lowest entropy that count for a token.
 pub const HEADS: usize = 16;
 /// What the weights of the nearest tokens count, the nearest first.
 const NEAREST: [f32; 10] = [0.1664, 0.2094, 0.3296, 0.4606, 0.5930, 0.6755, 0.7391, 0.8127, 0.8738, 0.9393];
 
-/// Reads one text and keeps what its last tokens attend to.
-pub struct Probe {
+/// What the last tokens of a text attend to.
+pub struct AttentionRows {
     /// The first token whose row is kept.
     first: usize,
     /// For every row the entropies and weights kept so far, the lowest entropy first.
     rows: Vec<Vec<(f32, Vec<f32>)>>,
 }
 
-impl Probe {
-    /// A probe for the rows from token `first` on of a text of `tokens`.
+impl AttentionRows {
+    /// The rows from token `first` on of a text of `tokens`.
     pub fn new(first: usize, tokens: usize) -> Self {
         Self { first, rows: vec![Vec::new(); tokens - first] }
     }
 
+    /// Adds what the heads of a layer attend to.
+    pub fn add(&mut self, looking: &Looking<'_>) {
+        let first = self.first;
+        parallel::pieces(&mut self.rows, 1, |index, kept| {
+            let token = first + index;
+            for mut group in looking.weights(token) {
+                for weights in group.chunks_exact_mut(token + 1) {
+                    let entropy = cleared(weights, token);
+                    keep(&mut kept[0], entropy, weights);
+                }
+            }
+        });
+    }
+
     /// The largest kept weights of every row.
-    pub fn rows(self) -> Vec<Vec<f32>> {
+    pub fn largest(self) -> Vec<Vec<f32>> {
         let largest = |mut a: Vec<f32>, b: Vec<f32>| {
             a.iter_mut().zip(b).for_each(|(a, b)| *a = a.max(b));
             a
@@ -62,51 +73,6 @@ fn keep(kept: &mut Vec<(f32, Vec<f32>)>, entropy: f32, weights: &[f32]) {
     if at < HEADS && entropy.is_finite() {
         kept.insert(at, (entropy, weights.to_vec()));
         kept.truncate(HEADS);
-    }
-}
-
-impl LayerCache for Probe {
-    fn attend(
-        &mut self,
-        _: usize,
-        projected: Projected<'_>,
-        rope: Option<&Rope>,
-        spec: &AttnSpec,
-        positions: &[i32],
-        segments: &[Segment],
-        out: &mut [f32],
-    ) {
-        debug_assert!(segments.len() == 1, "a probe reads one whole text");
-        let Projected { heads, kv_heads, head_dim, value, .. } = projected;
-        let (width, kv_width, tokens) = (heads * head_dim, kv_heads * head_dim, positions.len());
-        let (query, key) = projected.rotated(rope, positions);
-        let source = |head: usize, tokens: usize| {
-            let of = |data| Strided { data, stride: kv_width, rows: tokens, width: head_dim };
-            let from = head * head_dim;
-            Float { keys: of(&key[from..]), values: of(&value[from..]), positions: Some(&positions[..tokens]) }
-        };
-        let sources: Vec<Float<'_>> = (0..kv_heads).map(|head| source(head, tokens)).collect();
-        let spec = AttnSpec { want: Stats { lse: true, ..Stats::default() }, ..spec.clone() };
-        let shape = Shape { heads, kv_heads, head_dim, value_dim: head_dim };
-        let rows = Rows { data: &query, stride: width };
-        let mut stats = StatsOut::default();
-        let keys = [Keys { rows: 0..tokens, heads: &sources }];
-        attend(&spec, shape, rows, &keys, RowsMut { data: out, stride: width }, &mut stats);
-        let first = self.first;
-        parallel::pieces(&mut self.rows, 1, |index, kept| {
-            let token = first + index;
-            // One row over the keys it sees, as if the text ended with it.
-            let seen: Vec<Float<'_>> = (0..kv_heads).map(|head| source(head, token + 1)).collect();
-            let row = Rows { data: &query[token * width..][..width], stride: width };
-            let lse = &stats.lse[token * heads..][..heads];
-            let mut weights = vec![vec![0.0; shape.group() * (token + 1)]; kv_heads];
-            let segment = Keys { rows: 0..1, heads: &seen };
-            column_sums(&spec, shape, row, &segment, lse, HeadSum::Each, &mut weights);
-            for weights in weights.iter_mut().flat_map(|group| group.chunks_exact_mut(token + 1)) {
-                let entropy = cleared(weights, token);
-                keep(&mut kept[0], entropy, weights);
-            }
-        });
     }
 }
 

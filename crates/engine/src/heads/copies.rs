@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use super::probe::{Looking, Probe};
+use crate::probe::{Looking, Probe};
 use crate::{Engine, EngineError};
 
 /// A text that ends in an answer copied from an earlier part of it.

@@ -4,9 +4,10 @@
 //! and `H = -Σ_{i ≤ k} λ_i ln λ_i / ln d` with `k = d / 2`. Without truncation it is 0 where all queries lie on a line, and 1 where
 //! they spread evenly over all directions. Xiong et al. 2024, arXiv:2410.03090.
 
+use headwise_kernels::parallel;
 use nalgebra::DMatrix;
 
-use super::probe::Looking;
+use crate::probe::Looking;
 
 /// Of all directions, only one in so many counts.
 const TRUNCATION: usize = 2;
@@ -14,11 +15,12 @@ const TRUNCATION: usize = 2;
 /// The entropy of the rotated queries of every head of a layer over a text of `tokens`, its first token left out.
 pub(super) fn of_layer(looking: &Looking<'_>, tokens: usize) -> Vec<f64> {
     let head_dim = looking.shape.head_dim;
-    let of_head = |head| {
+    let mut entropies = vec![0.0; looking.shape.heads];
+    parallel::pieces(&mut entropies, 1, |head, entropy| {
         let rows: Vec<&[f32]> = (1..tokens).map(|row| looking.query(head, row)).collect();
-        matrix_entropy(&rows, head_dim.div_ceil(TRUNCATION))
-    };
-    (0..looking.shape.heads).map(of_head).collect()
+        entropy[0] = matrix_entropy(&rows, head_dim.div_ceil(TRUNCATION));
+    });
+    entropies
 }
 
 /// The entropy of the first `kept` eigenvalues of `rows`, which have the same length.

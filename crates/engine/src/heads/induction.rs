@@ -1,7 +1,7 @@
 //! Induction and echo scores: what a head does on random tokens that are repeated.
 
-use super::probe::Looking;
 use super::{HeadScore, entropy};
+use crate::probe::Looking;
 
 /// The scores of every head of a layer over a text that repeats `segment` tokens after a first one.
 pub(super) fn of_layer(looking: &Looking<'_>, segment: usize, tokens: usize) -> Vec<HeadScore> {

@@ -17,7 +17,6 @@ mod copies;
 mod entropy;
 mod induction;
 mod kept;
-mod probe;
 
 use std::collections::BTreeMap;
 
@@ -27,11 +26,11 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
+use crate::probe::{Looking, Probe};
 use crate::{Engine, EngineError};
 pub use copies::Answered;
 use kept::Kept;
 pub(crate) use kept::key as key_of_files;
-use probe::{Looking, Probe};
 
 /// How often the random tokens are read.
 const REPEATS: usize = 4;

@@ -1,16 +1,16 @@
 //! A cache for one whole text that shows what every layer's heads attend to.
 
 use headwise_kernels::attention::{
-    AttnSpec, Float, Rows, RowsMut, Segment as Keys, Shape, Stats, StatsOut, Strided, attend,
+    AttnSpec, Float, HeadSum, Rows, RowsMut, Segment as Keys, Shape, Stats, StatsOut, Strided, attend, column_sums,
 };
 use headwise_kernels::rope::Rope;
 use headwise_nn::mixer::{LayerCache, Projected, Segment};
 
 /// Keeps nothing; calls `note` for every layer that has attended.
-pub(super) struct Probe<F>(pub F);
+pub(crate) struct Probe<F>(pub F);
 
 /// The heads of a layer over one text whose positions count from zero.
-pub(super) struct Looking<'a> {
+pub(crate) struct Looking<'a> {
     pub layer: usize,
     pub shape: Shape,
     /// The layer's sliding window.
@@ -20,6 +20,9 @@ pub(super) struct Looking<'a> {
     query: Rows<'a>,
     /// Rotated keys, `[tokens, kv_heads · head_dim]`.
     key: Rows<'a>,
+    /// Values, `[tokens, kv_heads · head_dim]`.
+    value: Rows<'a>,
+    positions: &'a [i32],
     /// Log-sum-exp of every row's scores, `[tokens, heads]`.
     lse: &'a [f32],
 }
@@ -48,6 +51,32 @@ impl Looking<'_> {
         let lse = f64::from(self.lse[row * self.shape.heads + head]);
         self.score(head, row, column).map_or(0.0, |score| (score - lse).exp().min(1.0))
     }
+
+    /// The weights of row `row` on all keys that it sees, `[kv_heads][group · (row + 1)]`.
+    pub fn weights(&self, row: usize) -> Vec<Vec<f32>> {
+        let Shape { heads, kv_heads, .. } = self.shape;
+        // As if the text ended with the row.
+        let seen = sources(self.shape, [self.key, self.value], &self.positions[..row + 1]);
+        let query = Rows { data: &self.query.data[row * self.query.stride..][..self.query.stride], ..self.query };
+        let lse = &self.lse[row * heads..][..heads];
+        let mut weights = vec![vec![0.0; self.shape.group() * (row + 1)]; kv_heads];
+        let segment = Keys { rows: 0..1, heads: &seen };
+        column_sums(self.spec, self.shape, query, &segment, lse, HeadSum::Each, &mut weights);
+        weights
+    }
+}
+
+/// The first tokens of `key` and `value`, those with `positions`, as the kernels take them: a source per key-value head.
+fn sources<'a>(shape: Shape, [key, value]: [Rows<'a>; 2], positions: &'a [i32]) -> Vec<Float<'a>> {
+    let head_dim = shape.head_dim;
+    let of = |rows: Rows<'a>, head: usize| Strided {
+        data: &rows.data[head * head_dim..],
+        stride: rows.stride,
+        rows: positions.len(),
+        width: head_dim,
+    };
+    let source = |head| Float { keys: of(key, head), values: of(value, head), positions: Some(positions) };
+    (0..shape.kv_heads).map(source).collect()
 }
 
 impl<F: FnMut(&Looking<'_>)> LayerCache for Probe<F> {
@@ -65,20 +94,15 @@ impl<F: FnMut(&Looking<'_>)> LayerCache for Probe<F> {
         let Projected { heads, kv_heads, head_dim, value, .. } = projected;
         let (width, kv_width, tokens) = (heads * head_dim, kv_heads * head_dim, positions.len());
         let (query, key) = projected.rotated(rope, positions);
-        let sources: Vec<Float<'_>> = (0..kv_heads)
-            .map(|head| {
-                let of = |data| Strided { data, stride: kv_width, rows: tokens, width: head_dim };
-                let from = head * head_dim;
-                Float { keys: of(&key[from..]), values: of(&value[from..]), positions: Some(positions) }
-            })
-            .collect();
         let spec = &AttnSpec { want: Stats { lse: true, ..Stats::default() }, ..spec.clone() };
         let shape = Shape { heads, kv_heads, head_dim, value_dim: head_dim };
         let rows = Rows { data: &query, stride: width };
+        let (key, value) = (Rows { data: &key, stride: kv_width }, Rows { data: value, stride: kv_width });
+        let sources = sources(shape, [key, value], positions);
         let mut stats = StatsOut::default();
         let keys = [Keys { rows: 0..tokens, heads: &sources }];
         attend(spec, shape, rows, &keys, RowsMut { data: out, stride: width }, &mut stats);
-        let key = Rows { data: &key, stride: kv_width };
-        (self.0)(&Looking { layer, shape, window: spec.window, spec, query: rows, key, lse: &stats.lse });
+        let (window, query, lse) = (spec.window, rows, &stats.lse[..]);
+        (self.0)(&Looking { layer, shape, window, spec, query, key, value, positions, lse });
     }
 }
