@@ -7,11 +7,14 @@
 mod i01;
 mod i02;
 mod i03;
+mod i04;
+mod i05;
 mod i06;
 mod i07;
 mod i08;
 mod i09;
 mod i12;
+mod i14;
 mod i15;
 mod i16;
 mod i18;
@@ -107,11 +110,14 @@ pub const EXPERIMENTS: &[Experiment] = &[
     i01::EXPERIMENT,
     i02::EXPERIMENT,
     i03::EXPERIMENT,
+    i04::EXPERIMENT,
+    i05::EXPERIMENT,
     i06::EXPERIMENT,
     i07::EXPERIMENT,
     i08::EXPERIMENT,
     i09::EXPERIMENT,
     i12::EXPERIMENT,
+    i14::EXPERIMENT,
     i15::EXPERIMENT,
     i16::EXPERIMENT,
     i18::EXPERIMENT,
