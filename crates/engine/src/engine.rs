@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use burn::tensor::Device;
+use headwise_kernels::kv::Codec;
 use headwise_kernels::{parallel, profile};
 use headwise_models::decoder::{Decoder, DecoderSpec, LoadError, ModelFamily, Weights};
 use headwise_models::gguf::Gguf;
@@ -196,6 +197,11 @@ impl Engine {
         self.context
     }
 
+    /// The most tokens that a text can have: the context, or the positions that the model has learned if they are fewer.
+    pub fn most_tokens(&self) -> usize {
+        self.spec().positions().map_or(self.context, |positions| positions.min(self.context))
+    }
+
     /// Whether `ids` can follow `before` tokens of a text.
     pub fn check_text(&self, before: usize, ids: &[u32]) -> Result<(), EngineError> {
         let DecoderSpec { vocabulary, context: trained, .. } = *self.spec();
@@ -211,6 +217,16 @@ impl Engine {
             _ if tokens > context => Err(EngineError::ContextOverflow { tokens, context, trained }),
             _ => Ok(()),
         }
+    }
+
+    /// Bytes of the pairs of `tokens` tokens in half precision when nothing is let go but by the model's own windows.
+    pub fn uncompressed_bytes(&self, tokens: usize) -> usize {
+        let layer = |layer: &BlockSpec| {
+            let sizes = attention(layer).sizes(self.spec().dim);
+            let held = attention(layer).window.map_or(tokens, |window| window.min(tokens));
+            held * sizes.kv_heads * Codec::F16.pair_bytes(sizes.head_dim, sizes.head_dim)
+        };
+        self.spec().layers.iter().map(layer).sum()
     }
 
     /// What the model is.

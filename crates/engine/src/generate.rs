@@ -145,7 +145,6 @@ pub fn generate_with(
 impl Engine {
     /// Tokens that can be read beyond the next one of `sequence`, and taken back.
     fn most_draft(&self, sequence: &Sequence) -> usize {
-        let end = self.spec().positions().map_or(self.context(), |positions| positions.min(self.context()));
-        end.saturating_sub(sequence.tokens()).min(sequence.most_rollback()).saturating_sub(1)
+        self.most_tokens().saturating_sub(sequence.tokens()).min(sequence.most_rollback()).saturating_sub(1)
     }
 }

@@ -18,6 +18,7 @@ mod prepack;
 mod probe;
 pub mod retrieve;
 mod sample;
+pub mod schedule;
 mod sequence;
 mod session;
 mod shared;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use headwise_kernels::kv::{Codec, StoreBytes};
+use headwise_kernels::kv::{Codec, KeyValues, StoreBytes};
 use headwise_models::decoder::DecoderSpec;
 
 use crate::cache::{CachePolicy, KnownHeads, LayerStore, Needs, PairsRead};
@@ -92,6 +92,32 @@ impl Sequence {
             self.layers.iter_mut().for_each(|layer| layer.rollback(tokens));
             self.tokens = tokens;
         }
+    }
+
+    /// Takes over what `other`, whose prompt has not ended, has read of the same text.
+    pub(crate) fn adopt(&mut self, other: &Self) {
+        self.layers.iter_mut().zip(&other.layers).for_each(|(layer, read)| layer.adopt(read));
+        self.tokens = other.tokens;
+        self.note_peak();
+    }
+
+    /// Lets go of the last queries of every layer.
+    pub(crate) fn forget_queries(&mut self) {
+        self.layers.iter_mut().for_each(LayerStore::forget_queries);
+    }
+
+    /// Whether every head of every layer holds all tokens.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.pairs().all(|pairs| pairs.len() == self.tokens)
+    }
+
+    /// The pages of all heads, each with what tells it from all others as long as it lives, and its bytes.
+    pub(crate) fn pages(&self) -> impl Iterator<Item = (usize, usize)> {
+        self.pairs().flat_map(KeyValues::pages)
+    }
+
+    fn pairs(&self) -> impl Iterator<Item = &KeyValues> {
+        self.layers.iter().flat_map(|layer| layer.pairs())
     }
 
     /// The most memory the cache has had, in bytes.

@@ -230,11 +230,30 @@ impl CachePolicy {
     }
 
     /// Everything that has to be gathered.
-    fn needs(&self) -> Needs {
+    pub(crate) fn needs(&self) -> Needs {
         let of_selector = self.selector.as_ref().map_or_else(Needs::default, |selector| selector.needs());
         let of_stages = self.stages.as_ref().map_or_else(Needs::default, UncompStages::needs);
         let needs = of_selector.union(of_stages).union(self.for_others);
         self.steps.iter().fold(needs, |needs, step| needs.union(step.evictor.needs()))
+    }
+
+    /// Whether what is read has the same bits however a prompt is cut into chunks.
+    pub(crate) fn reads_in_any_chunks(&self) -> bool {
+        self.waits_for_the_end() && self.codec.full_precision_window().is_none()
+    }
+
+    /// Whether the policy reads a prompt in ways that a chunk of a forward cannot.
+    pub(crate) fn reads_alone(&self) -> bool {
+        self.filter.is_some() || self.stages.is_some()
+    }
+
+    /// Whether a text that was read under this policy, before its prompt ended, is also what `other` would have read, but for the last
+    /// queries that either keeps.
+    pub(crate) fn reads_for(&self, other: &Self) -> bool {
+        let moves = |policy: &Self| policy.steps.iter().any(|step| step.limits.reindex);
+        let both = self.reads_in_any_chunks() && other.reads_in_any_chunks();
+        let gathered = self.needs().without_queries().cover(other.needs().without_queries());
+        both && gathered && self.codec == other.codec && (moves(self) || !moves(other))
     }
 
     /// How pairs are stored.

@@ -22,6 +22,16 @@ pub struct Needs {
 }
 
 impl Needs {
+    /// Whether everything that `other` wants is among these.
+    pub(crate) fn cover(self, other: Self) -> bool {
+        self == self.union(other) && (other.chunk == 0 || self.chunk == other.chunk)
+    }
+
+    /// The same without the last queries.
+    pub(crate) fn without_queries(self) -> Self {
+        Self { query_window: 0, ..self }
+    }
+
     /// Everything that either wants.
     pub fn union(self, other: Self) -> Self {
         Self {

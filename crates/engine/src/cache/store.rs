@@ -263,6 +263,11 @@ impl LayerStore {
         (self.tokens, self.prompt_tokens) = (other.tokens, other.prompt_tokens);
     }
 
+    /// Lets go of the last queries, which rows that follow will bring again.
+    pub(crate) fn forget_queries(&mut self) {
+        self.queries = QueryWindow::new(self.needs.query_window, self.shape.heads * self.shape.head_dim);
+    }
+
     /// Attends as `other`, a store of the same layer, does.
     pub(crate) fn attend_as(&mut self, other: &Self) {
         self.attention.clone_from(&other.attention);

@@ -76,4 +76,9 @@ impl KeyValues {
         }
         bytes
     }
+
+    /// The pages, each with what tells it from all others as long as it lives, and its memory in bytes.
+    pub fn pages(&self) -> impl Iterator<Item = (usize, usize)> {
+        self.pages.iter().map(|page| (Arc::as_ptr(page) as usize, page.bytes(0).total()))
+    }
 }

@@ -1,0 +1,65 @@
+//! How much memory a text may need, before it has it.
+
+use headwise_kernels::kv::{Codec, PAGE};
+use headwise_models::decoder::DecoderSpec;
+
+use crate::cache::{CachePolicy, Needs};
+use crate::engine::attention;
+
+/// What the cache of a text grows by, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Growth {
+    /// Of a page in every head of every layer, positions and statistics included.
+    pages: usize,
+    /// What does not grow with the text.
+    fixed: usize,
+}
+
+impl Growth {
+    /// Of texts of `model` under `policy`.
+    pub fn new(model: &DecoderSpec, policy: &CachePolicy) -> Self {
+        let (mut pages, mut fixed) = (0, 0);
+        let (codec, needs) = (policy.codec(), policy.needs());
+        for layer in &model.layers {
+            let sizes = attention(layer).sizes(model.dim);
+            pages += sizes.kv_heads * head(codec, needs, sizes.head_dim);
+            if policy.selector().is_some() {
+                // What a selector chose last may be there as a copy, with its slots and where it lay.
+                pages += sizes.kv_heads * (head(codec, Needs::default(), sizes.head_dim) + 2 * PAGE * size_of::<u32>());
+                fixed += 4 * sizes.heads * sizes.head_dim;
+            }
+            // Rows that wait to be added to the column sums, and those of the query window.
+            let rows = needs.query_window + if needs.column_sums { 2 * PAGE } else { 0 };
+            let moments = if needs.query_moments { sizes.head_dim * (sizes.head_dim + 2) } else { 0 };
+            fixed += 4 * sizes.heads * (rows * (sizes.head_dim + 1) + moments);
+        }
+        Self { pages, fixed }
+    }
+
+    /// Bytes of `tokens` tokens at most.
+    pub fn of(&self, tokens: usize) -> usize {
+        self.fixed + tokens.div_ceil(PAGE) * self.pages
+    }
+
+    /// Bytes of `pages` pages in every head.
+    pub fn of_pages(&self, pages: usize) -> usize {
+        pages * self.pages
+    }
+
+    /// Bytes that the next tokens may need at once: a page in every head.
+    pub fn next(&self) -> usize {
+        self.pages
+    }
+}
+
+/// Bytes of a page of one head.
+fn head(codec: Codec, needs: Needs, head_dim: usize) -> usize {
+    // A page that is still open holds half-precision floats, whatever it is coded as later.
+    let open = if codec.full_precision_window().is_some() { Codec::F16 } else { codec };
+    let pairs = PAGE * codec.pair_bytes(head_dim, head_dim).max(open.pair_bytes(head_dim, head_dim));
+    let per_slot = size_of::<i32>() + 4 * (usize::from(needs.column_sums) + usize::from(needs.key_norms));
+    let bounds = if needs.key_bounds { 8 * head_dim } else { 0 };
+    let chunks = if needs.chunk > 0 { 4 * head_dim * PAGE.div_ceil(needs.chunk) } else { 0 };
+    // Vectors grow by doubling, so that up to half of them may be empty.
+    pairs + PAGE * per_slot + 2 * (bounds + chunks)
+}

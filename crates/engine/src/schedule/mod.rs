@@ -1,0 +1,361 @@
+//! Continuous batching: many requests share every forward, each under its own cache policy.
+//!
+//! Every [`Scheduler::step`] runs the model once over one token of each text that is being written and some rows of the prompts that
+//! are being read: few while anyone waits for a token, many otherwise, shared evenly among the prompts. A row of a forward has the bits that it
+//! has alone, so what is written does not depend on who else is there.
+//!
+//! Memory is reserved before a text begins. When texts that are being written grow beyond the limit, earlier prompts that nobody uses go
+//! first, then the youngest text gives up its cache and is read anew later. The oldest text always goes on, so everything that was
+//! let in ends. Prompts begin with what earlier ones have in common with them ([`prefix`]).
+
+mod memory;
+mod prefix;
+mod request;
+#[cfg(test)]
+mod tests;
+mod text;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+pub use self::request::{CacheUsage, Event, Finish, Listener, Request, ScheduleError};
+use self::memory::Growth;
+use self::prefix::{Found, PrefixCache};
+use self::text::{Text, Waiting};
+use crate::{Chunk, Engine, EngineError};
+
+/// How much a scheduler takes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ScheduleLimits {
+    /// Memory of all caches together, in bytes.
+    pub bytes: usize,
+    /// Of it, what earlier prompts may have, in bytes.
+    pub prefix_bytes: usize,
+    /// Texts that are read and written together.
+    pub texts: usize,
+    /// Requests that wait.
+    pub waiting: usize,
+    /// Rows of prompts in a forward while a text is being written.
+    pub rows_beside: usize,
+    /// Rows of prompts in a forward otherwise.
+    pub rows_alone: usize,
+}
+
+impl Default for ScheduleLimits {
+    fn default() -> Self {
+        Self {
+            bytes: 2 << 30,
+            prefix_bytes: 1 << 30,
+            texts: 64,
+            waiting: 256,
+            rows_beside: 64,
+            rows_alone: 512,
+        }
+    }
+}
+
+/// Rows of a prompt that are worth a place in a forward.
+const FEWEST_ROWS: usize = 16;
+
+/// What a scheduler has done and is doing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Requests that wait.
+    pub waiting: usize,
+    /// Texts whose prompt is being read.
+    pub reading: usize,
+    /// Texts that are being written.
+    pub writing: usize,
+    /// Forwards so far.
+    pub steps: u64,
+    /// Tokens of prompts that were read, so far.
+    pub prompt_tokens: u64,
+    /// Tokens of prompts that were there already, so far.
+    pub cached_tokens: u64,
+    /// Tokens that were written, so far.
+    pub written_tokens: u64,
+    /// Requests whose beginning was looked for among earlier prompts, so far.
+    pub prefix_lookups: u64,
+    /// Those that were found, so far.
+    pub prefix_hits: u64,
+    /// Texts that had to make room, so far.
+    pub preemptions: u64,
+    /// Requests that nobody waited for any more, so far.
+    pub cancelled: u64,
+    /// Bytes of the caches of all texts.
+    pub text_bytes: usize,
+    /// Bytes of earlier prompts.
+    pub prefix_bytes: usize,
+    /// Earlier prompts.
+    pub prefix_nodes: usize,
+}
+
+/// Reads and writes many texts at once.
+pub struct Scheduler<'e> {
+    engine: &'e Engine,
+    limits: ScheduleLimits,
+    waiting: VecDeque<Waiting>,
+    /// In the order in which they began.
+    texts: Vec<Text>,
+    prefix: PrefixCache,
+    counters: Counters,
+}
+
+impl<'e> Scheduler<'e> {
+    /// A scheduler with nothing to do.
+    pub fn new(engine: &'e Engine, limits: ScheduleLimits) -> Self {
+        let prefix = PrefixCache::new(limits.prefix_bytes.min(limits.bytes));
+        let (waiting, texts) = (VecDeque::new(), Vec::new());
+        Self { engine, limits, waiting, texts, prefix, counters: Counters::default() }
+    }
+
+    /// Takes on `request`, or tells its listener why not.
+    pub fn submit(&mut self, request: Request) {
+        match self.check(&request) {
+            Ok(()) => self.waiting.push_back(Waiting::new(Arc::new(request))),
+            Err(error) => request.listener.tell(Event::Failed(error)),
+        }
+    }
+
+    fn check(&self, request: &Request) -> Result<(), ScheduleError> {
+        let (prompt, most) = (request.prompt.len(), self.engine.most_tokens());
+        if request.tokens == 0 || request.samplers.is_empty() {
+            return Err(ScheduleError::Nothing);
+        }
+        self.engine.check_text(0, &request.prompt)?;
+        if self.waiting.len() >= self.limits.waiting {
+            return Err(ScheduleError::Busy { waiting: self.waiting.len() });
+        }
+        let tokens = (prompt + request.tokens).min(most);
+        let growth = Growth::new(self.engine.spec(), &request.policy);
+        let (bytes, limit) = (growth.of(tokens) + growth.next(), self.limits.bytes);
+        if bytes > limit {
+            return Err(ScheduleError::Memory { tokens, bytes, limit });
+        }
+        Ok(())
+    }
+
+    /// Whether there is nothing to read or write.
+    pub fn idle(&self) -> bool {
+        self.waiting.is_empty() && self.texts.is_empty()
+    }
+
+    /// What has been done and is being done.
+    pub fn counters(&self) -> Counters {
+        let reading = self.texts.iter().filter(|text| text.reading()).count();
+        Counters {
+            waiting: self.waiting.len(),
+            reading,
+            writing: self.texts.len() - reading,
+            text_bytes: self.texts.iter().map(|text| text.bytes).sum(),
+            prefix_bytes: self.prefix.bytes(),
+            prefix_nodes: self.prefix.len(),
+            ..self.counters
+        }
+    }
+
+    /// Drops everything: requests, texts and earlier prompts. Their listeners are told nothing.
+    pub fn clear(&mut self) {
+        self.waiting.clear();
+        self.texts.clear();
+        self.prefix.clear();
+    }
+
+    /// Runs the model once over what is to be read and written next.
+    pub fn step(&mut self) {
+        self.drop_gone();
+        self.make_room();
+        self.admit();
+        let rows = self.rows();
+        let ids: Vec<Vec<u32>> = self.texts.iter().zip(&rows).map(|(text, &rows)| text.next_ids(rows)).collect();
+        let mut chunks: Vec<Chunk<'_>> = Vec::new();
+        for (text, ids) in self.texts.iter_mut().zip(&ids).filter(|(_, ids)| !ids.is_empty()) {
+            chunks.push(text.chunk(ids));
+        }
+        if chunks.is_empty() {
+            return;
+        }
+        self.counters.steps += 1;
+        let Ok(logits) = self.engine.forward(&mut chunks) else { return self.refuse() };
+        let mut logits = logits.into_iter();
+        let mut going = Vec::new();
+        for (mut text, rows) in std::mem::take(&mut self.texts).into_iter().zip(rows) {
+            if rows == 0 {
+                going.push(text);
+                continue;
+            }
+            let logits = logits.next().unwrap_or_default();
+            let was_reading = text.reading();
+            let whole = text.advance(rows);
+            if was_reading {
+                self.counters.prompt_tokens += rows as u64;
+                self.keep(&mut text);
+            }
+            if whole { self.write(text, logits.last(), &mut going) } else { going.push(text) }
+        }
+        self.texts = going;
+    }
+
+    /// Chooses the next token of `text`, or the first of every answer to its prompt.
+    fn write(&mut self, text: Text, logits: &[f32], going: &mut Vec<Text>) {
+        let mut others = Vec::new();
+        if text.fresh() {
+            text.request.listener.tell(Event::Read);
+            others = text.others();
+        }
+        for mut text in std::iter::once(text).chain(others) {
+            self.counters.written_tokens += 1;
+            if text.write(self.engine, logits) {
+                going.push(text);
+            } else {
+                self.keep(&mut text);
+            }
+        }
+    }
+
+    /// Keeps what has been read of `text`, if later prompts can begin with it.
+    fn keep(&mut self, text: &mut Text) {
+        if text.request.reuse && text.reads_as_a_prompt() {
+            text.share(self.prefix.keep(&text.ids_read(), &text.sequence));
+        }
+    }
+
+    /// Drops what nobody waits for, and ends what is long enough.
+    fn drop_gone(&mut self) {
+        let before = self.waiting.len() + self.texts.len();
+        self.waiting.retain(|waiting| !waiting.request.listener.gone());
+        self.texts.retain(|text| !text.request.listener.gone());
+        self.counters.cancelled += (before - self.waiting.len() - self.texts.len()) as u64;
+        let complete = |text: &mut Text| text.complete();
+        let complete: Vec<Text> = self.texts.extract_if(.., complete).collect();
+        for mut text in complete {
+            text.end(Finish::Stop);
+            self.keep(&mut text);
+        }
+    }
+
+    /// Memory that is spoken for.
+    fn reserved(&self) -> usize {
+        self.texts.iter().map(Text::reserved).sum::<usize>() + self.prefix.bytes()
+    }
+
+    /// Sees to it that the texts there are can go on.
+    fn make_room(&mut self) {
+        self.prefix.hold();
+        while self.reserved() > self.limits.bytes {
+            let over = self.reserved() - self.limits.bytes;
+            let before = self.prefix.bytes();
+            self.prefix.shrink(before.saturating_sub(over));
+            if self.prefix.bytes() < before {
+                continue;
+            }
+            if self.texts.len() < 2 {
+                self.prefix.clear();
+                return;
+            }
+            if let Some(text) = self.texts.pop() {
+                self.counters.preemptions += 1;
+                self.waiting.push_front(text.put_away());
+            }
+        }
+    }
+
+    /// Begins requests in their order, as far as there is room.
+    fn admit(&mut self) {
+        while self.texts.len() < self.limits.texts {
+            let Some(waiting) = self.waiting.front() else { return };
+            let growth = Growth::new(self.engine.spec(), &waiting.request.policy);
+            let needed = growth.of(waiting.tokens() + 1) + growth.next();
+            let room = |scheduler: &Self| scheduler.reserved() + needed <= scheduler.limits.bytes;
+            if !room(self) {
+                let texts: usize = self.texts.iter().map(Text::reserved).sum();
+                self.prefix.shrink(self.limits.bytes.saturating_sub(texts + needed));
+                if !room(self) && !self.texts.is_empty() {
+                    return;
+                }
+            }
+            let Some(waiting) = self.waiting.pop_front() else { return };
+            let listener = waiting.request.listener.clone();
+            if let Err(error) = self.begin(waiting, growth) {
+                listener.tell(Event::Failed(error.into()));
+            }
+        }
+    }
+
+    fn begin(&mut self, waiting: Waiting, growth: Growth) -> Result<(), EngineError> {
+        let request = waiting.request.clone();
+        let begun = waiting.begun();
+        let found = match request.reuse {
+            true => {
+                self.counters.prefix_lookups += u64::from(!begun);
+                self.prefix.find(self.engine, &request.prompt, &request.policy)?
+            }
+            false => None,
+        };
+        if let Some(Found { tokens, .. }) = &found {
+            self.counters.prefix_hits += u64::from(!begun);
+            self.counters.cached_tokens += *tokens as u64;
+        }
+        if !begun {
+            request.listener.tell(Event::Begun { cached: found.as_ref().map_or(0, |found| found.tokens) });
+        }
+        let (mut sequence, reader) = match found {
+            Some(Found { sequence, reader, .. }) => (sequence, Some(reader)),
+            None => (self.engine.sequence(&request.policy)?, None),
+        };
+        if request.policy.reads_alone() {
+            return self.read_alone(waiting, sequence, growth);
+        }
+        sequence.note_peak();
+        self.texts.push(waiting.start(sequence, request.prompt.as_slice().into(), growth, reader));
+        Ok(())
+    }
+
+    /// Reads the whole prompt of a policy that chooses which rows of it there are.
+    fn read_alone(&mut self, waiting: Waiting, mut sequence: crate::Sequence, growth: Growth) -> Result<(), EngineError> {
+        let request = waiting.request.clone();
+        let logits = self.engine.prefill(&mut sequence, &request.prompt, |_| {})?;
+        self.counters.prompt_tokens += request.prompt.len() as u64;
+        let begun = waiting.begun();
+        // What counts from here on is what the cache holds of the prompt.
+        let read: Arc<[u32]> = request.prompt[..sequence.tokens()].into();
+        let mut text = waiting.start(sequence, read, growth, None);
+        text.read_whole_prompt();
+        text.cached = 0;
+        let mut going = std::mem::take(&mut self.texts);
+        if begun { going.push(text) } else { self.write(text, logits.last(), &mut going) }
+        self.texts = going;
+        Ok(())
+    }
+
+    /// How many rows of the next forward every text has.
+    fn rows(&self) -> Vec<usize> {
+        let writing = self.texts.iter().any(|text| !text.reading());
+        let mut left = if writing { self.limits.rows_beside } else { self.limits.rows_alone };
+        let mut readers = self.texts.iter().filter(|text| text.reading()).count();
+        self.texts
+            .iter()
+            .map(|text| {
+                if !text.reading() {
+                    return text.rows(self.limits.rows_beside);
+                }
+                let share = (left / readers.max(1)).max(FEWEST_ROWS).min(left);
+                readers -= 1;
+                let rows = if share == 0 { 0 } else { text.rows(share) };
+                left = left.saturating_sub(rows);
+                rows
+            })
+            .collect()
+    }
+
+    /// Ends the texts that the engine cannot go on with, because of which it has done nothing.
+    fn refuse(&mut self) {
+        self.texts.retain(|text| match self.engine.check_text(text.sequence.tokens(), &text.next_ids(1)) {
+            Ok(()) => true,
+            Err(error) => {
+                text.request.listener.tell(Event::Failed(error.into()));
+                false
+            }
+        });
+    }
+}

@@ -1,0 +1,150 @@
+//! What a scheduler is asked to write, and what it tells meanwhile.
+
+use std::sync::Arc;
+
+use crate::cache::CachePolicy;
+use crate::{EngineError, Sampler, Sequence, TokenLogProbabilities};
+
+/// A prompt and how to go on with it.
+#[derive(Clone)]
+pub struct Request {
+    /// Tokens of the prompt.
+    pub prompt: Vec<u32>,
+    /// The policy of its cache.
+    pub policy: CachePolicy,
+    /// One for every answer; the prompt is read once for all of them.
+    pub samplers: Vec<Sampler>,
+    /// Most tokens of an answer.
+    pub tokens: usize,
+    /// Tokens that end an answer.
+    pub stop: Vec<u32>,
+    /// How many of the likeliest tokens to tell with every token and its log-probability, if any.
+    pub likeliest: Option<usize>,
+    /// Whether to begin with what an earlier prompt has in common with this one, and to keep this one for later prompts.
+    pub reuse: bool,
+    /// Whether every token comes with the memory of its cache.
+    pub live: bool,
+    /// Whether the end of an answer comes with its sequence.
+    pub keep: bool,
+    /// Who is told.
+    pub listener: Arc<dyn Listener>,
+}
+
+/// Who hears how a request goes on.
+pub trait Listener: Send + Sync {
+    /// Takes note of `event`; must not block.
+    fn tell(&self, event: Event);
+
+    /// Whether nobody waits for any answer any more: the request is dropped.
+    fn gone(&self) -> bool;
+
+    /// Whether the answer is long enough as it is, whatever would follow.
+    fn complete(&self, _answer: usize) -> bool {
+        false
+    }
+}
+
+/// What happens to a request.
+#[derive(Debug)]
+pub enum Event {
+    /// It has left the queue; so many tokens of its prompt need not be read, because an earlier prompt began with them.
+    Begun {
+        /// Tokens that were there already.
+        cached: usize,
+    },
+    /// The whole prompt has been read.
+    Read,
+    /// An answer has one more token.
+    Token {
+        /// Index of the answer.
+        answer: usize,
+        /// The token.
+        id: u32,
+        /// How likely it was, if that was asked for.
+        log_probabilities: Option<TokenLogProbabilities>,
+        /// Bytes of the answer's cache, if they were asked for.
+        bytes: Option<usize>,
+    },
+    /// An answer is complete.
+    End {
+        /// Index of the answer.
+        answer: usize,
+        /// Why it ended.
+        finish: Finish,
+        /// What its cache has cost.
+        usage: CacheUsage,
+        /// The text as the cache holds it, if it was asked for.
+        sequence: Option<Box<Sequence>>,
+    },
+    /// The request cannot be answered; nothing follows.
+    Failed(ScheduleError),
+}
+
+/// Why an answer ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finish {
+    /// With a token that ends texts, or because its listener has enough.
+    Stop,
+    /// It has as many tokens as were asked for, or as the context holds.
+    Length,
+}
+
+/// What the cache of an answer has cost.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct CacheUsage {
+    /// Bytes at its end.
+    pub bytes: usize,
+    /// The most bytes there were.
+    pub peak_bytes: usize,
+    /// Tokens of its text that were read.
+    pub tokens: usize,
+    /// Tokens that the policy let go, as a mean over the layers that it may cut and their heads.
+    pub evicted: f64,
+}
+
+impl CacheUsage {
+    /// Of `sequence` as it is.
+    pub fn of(sequence: &Sequence) -> Self {
+        let whole = sequence.layers().iter().filter(|layer| layer.shape().window.is_none());
+        let lengths: Vec<usize> = whole.flat_map(|layer| layer.pairs().iter().map(|pairs| pairs.len())).collect();
+        let kept = lengths.iter().sum::<usize>() as f64 / lengths.len().max(1) as f64;
+        let tokens = sequence.tokens();
+        let evicted = if lengths.is_empty() { 0.0 } else { tokens as f64 - kept };
+        Self { bytes: sequence.bytes().total(), peak_bytes: sequence.peak_bytes(), tokens, evicted }
+    }
+}
+
+/// Why a request is refused.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ScheduleError {
+    /// The engine cannot read or write it.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// Too many requests wait already.
+    #[error("{waiting} requests wait already, which is the most: try again later")]
+    Busy {
+        /// Requests that wait.
+        waiting: usize,
+    },
+    /// More memory than there is for all requests together.
+    #[error(
+        "a text of {tokens} tokens needs up to {} MB of cache and the server has {} MB: ask for fewer tokens, or give the server more with --kv-mem",
+        megabytes(*.bytes), megabytes(*.limit)
+    )]
+    Memory {
+        /// Tokens of prompt and answer.
+        tokens: usize,
+        /// Bytes that they may need.
+        bytes: usize,
+        /// Bytes that there are.
+        limit: usize,
+    },
+    /// Nothing to write.
+    #[error("an answer must have at least one token and a request at least one answer")]
+    Nothing,
+}
+
+fn megabytes(bytes: usize) -> String {
+    format!("{:.1}", bytes as f64 / 1e6)
+}

@@ -1,0 +1,312 @@
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use burn::tensor::Device;
+use headwise_models::decoder::{Induction, Weights};
+use headwise_spec::Family;
+use proptest::prelude::*;
+
+use super::prefix::left_to_read;
+use super::*;
+use crate::cache::{CacheMethod, CachePolicy};
+use crate::{Generation, Sampler, generate};
+
+fn engine() -> Engine {
+    Engine::new(Induction::new(0).decoder(Weights::Stored, &Device::flex()).unwrap(), 2).unwrap()
+}
+
+fn text(length: usize, seed: u32) -> Vec<u32> {
+    let mut state = seed;
+    let mut next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        1 + (state >> 16) % 255
+    };
+    std::iter::once(Induction::START).chain((1..length).map(|_| next())).collect()
+}
+
+/// Remembers what it is told.
+#[derive(Default)]
+struct Heard {
+    events: Mutex<Vec<Event>>,
+    gone: AtomicBool,
+}
+
+impl Listener for Heard {
+    fn tell(&self, event: Event) {
+        self.events.lock().unwrap().push(event);
+    }
+
+    fn gone(&self) -> bool {
+        self.gone.load(Ordering::Relaxed)
+    }
+}
+
+impl Heard {
+    fn tokens(&self, wanted: usize) -> Vec<u32> {
+        let events = self.events.lock().unwrap();
+        let token = |event: &Event| match event {
+            Event::Token { answer, id, .. } if *answer == wanted => Some(*id),
+            _ => None,
+        };
+        events.iter().filter_map(token).collect()
+    }
+
+    fn cached(&self) -> usize {
+        let events = self.events.lock().unwrap();
+        let cached = |event: &Event| if let Event::Begun { cached } = event { Some(*cached) } else { None };
+        events.iter().find_map(cached).unwrap()
+    }
+
+    fn ends(&self) -> usize {
+        self.events.lock().unwrap().iter().filter(|event| matches!(event, Event::End { .. })).count()
+    }
+
+    fn failure(&self) -> Option<String> {
+        let events = self.events.lock().unwrap();
+        events.iter().find_map(|event| if let Event::Failed(error) = event { Some(error.to_string()) } else { None })
+    }
+}
+
+fn request(prompt: Vec<u32>, policy: &str, tokens: usize) -> (Request, Arc<Heard>) {
+    let heard = Arc::new(Heard::default());
+    let request = Request {
+        prompt,
+        policy: CachePolicy::parse(policy).unwrap(),
+        samplers: vec![Sampler::greedy()],
+        tokens,
+        stop: Vec::new(),
+        likeliest: None,
+        reuse: true,
+        live: false,
+        keep: false,
+        listener: heard.clone(),
+    };
+    (request, heard)
+}
+
+/// What is written without a scheduler.
+fn alone(engine: &Engine, prompt: &[u32], policy: &str, tokens: usize) -> Vec<u32> {
+    let mut sequence = engine.sequence(&CachePolicy::parse(policy).unwrap()).unwrap();
+    let generation = Generation { tokens, stop: Vec::new() };
+    generate(engine, &mut sequence, prompt, &generation, &mut Sampler::greedy(), |_| true).unwrap().ids
+}
+
+fn run(scheduler: &mut Scheduler<'_>) {
+    let mut steps = 0;
+    while !scheduler.idle() {
+        scheduler.step();
+        steps += 1;
+        assert!(steps < 20_000, "no end: {:?}", scheduler.counters());
+    }
+}
+
+fn policies() -> Vec<String> {
+    let parts = ["adakv", "uncomp_groups", "uncomp_stages", "act"];
+    let alone = CacheMethod::NAMES.iter().filter(|name| !parts.contains(name));
+    let named = alone.map(|name| match CachePolicy::parse(&format!("{name}(keep=0.25)")) {
+        Ok(policy) => policy.to_string(),
+        Err(_) => (*name).to_owned(),
+    });
+    let more = [
+        "snapkv(keep=0.25, when=chunk)",
+        "quest(budget=96, dense_layers=0)",
+        "token_select(budget=200)",
+        "hip(budget=300, dense_layers=0)",
+        "adakv + pyramidkv(keep=0.25, window=16)",
+        "snapkv(budget=64) + int8",
+    ];
+    named.chain(more.map(Into::into)).collect()
+}
+
+#[test]
+fn every_policy_writes_what_it_writes_alone_and_the_same_again() {
+    let engine = engine();
+    let mut scheduler = Scheduler::new(&engine, ScheduleLimits { rows_beside: 40, ..ScheduleLimits::default() });
+    for (index, policy) in policies().iter().enumerate() {
+        let prompts = [text(700, index as u32), text(90, 77)];
+        let expected = prompts.clone().map(|prompt| alone(&engine, &prompt, policy, 24));
+        for round in 0..2 {
+            let heard = prompts.clone().map(|prompt| {
+                let (request, heard) = request(prompt, policy, 24);
+                scheduler.submit(request);
+                // The next one begins beside a text that is being read or written.
+                (0..3).for_each(|_| scheduler.step());
+                heard
+            });
+            run(&mut scheduler);
+            for ((heard, expected), prompt) in heard.iter().zip(&expected).zip(&prompts) {
+                assert_eq!(heard.failure(), None, "{policy}");
+                assert_eq!(&heard.tokens(0), expected, "{policy}, {} tokens, round {round}", prompt.len());
+                assert_eq!(heard.ends(), 1);
+                let parsed = CachePolicy::parse(policy).unwrap();
+                if round == 1 && parsed.reads_in_any_chunks() {
+                    assert_eq!(heard.cached() + left_to_read(&parsed).min(prompt.len()), prompt.len(), "{policy}");
+                }
+            }
+        }
+    }
+    let counters = scheduler.counters();
+    assert_eq!((counters.reading, counters.writing, counters.text_bytes), (0, 0, 0));
+}
+
+#[test]
+fn a_text_never_needs_more_than_was_reserved_for_it() {
+    let engine = engine();
+    for policy in policies() {
+        let parsed = CachePolicy::parse(&policy).unwrap();
+        let growth = Growth::new(engine.spec(), &parsed);
+        let mut sequence = engine.sequence(&parsed).unwrap();
+        engine.prefill(&mut sequence, &text(700, 1), |_| {}).unwrap();
+        for &id in &text(80, 2) {
+            engine.step(&mut sequence, id).unwrap();
+        }
+        let (peak, reserved) = (sequence.peak_bytes(), growth.of(780) + growth.next());
+        assert!(peak <= reserved, "{policy}: {peak} bytes, {reserved} reserved");
+    }
+}
+
+#[test]
+fn later_turns_begin_with_the_answers_before() {
+    let engine = engine();
+    let mut scheduler = Scheduler::new(&engine, ScheduleLimits::default());
+    let (first, heard) = request(text(100, 3), "full", 20);
+    let mut turn = first.prompt.clone();
+    scheduler.submit(first);
+    run(&mut scheduler);
+    turn.extend(heard.tokens(0));
+    turn.extend(text(30, 4));
+    let (second, heard) = request(turn.clone(), "snapkv(keep=0.5)", 20);
+    scheduler.submit(second);
+    run(&mut scheduler);
+    // The last token of the answer has not been read; the policy wants the queries of the last 64.
+    assert_eq!(heard.cached(), 150 - 64);
+    assert_eq!(heard.tokens(0), alone(&engine, &turn, "snapkv(keep=0.5)", 20));
+}
+
+#[test]
+fn answers_to_one_prompt_read_it_once() {
+    let engine = engine();
+    let mut scheduler = Scheduler::new(&engine, ScheduleLimits::default());
+    let (mut several, heard) = request(text(200, 5), "full", 16);
+    several.samplers = (0..3).map(|seed| Sampler::new(1.5, 0, 1.0, seed)).collect();
+    let samplers = several.samplers.clone();
+    scheduler.submit(several);
+    run(&mut scheduler);
+    assert_eq!(scheduler.counters().prompt_tokens, 200);
+    assert_eq!(heard.ends(), 3);
+    for (answer, mut sampler) in samplers.into_iter().enumerate() {
+        let mut sequence = engine.sequence(&CachePolicy::full()).unwrap();
+        let generation = Generation { tokens: 16, stop: Vec::new() };
+        let ids = generate(&engine, &mut sequence, &text(200, 5), &generation, &mut sampler, |_| true).unwrap().ids;
+        assert_eq!(heard.tokens(answer), ids, "answer {answer}");
+    }
+}
+
+#[test]
+fn who_is_gone_leaves_no_memory() {
+    let engine = engine();
+    let limits = ScheduleLimits { prefix_bytes: 0, ..ScheduleLimits::default() };
+    let mut scheduler = Scheduler::new(&engine, limits);
+    let (long, left) = request(text(900, 6), "full", 500);
+    let (short, stayed) = request(text(60, 7), "h2o(budget=32)", 30);
+    scheduler.submit(long);
+    scheduler.submit(short);
+    (0..30).for_each(|_| scheduler.step());
+    assert!(!left.tokens(0).is_empty());
+    left.gone.store(true, Ordering::Relaxed);
+    run(&mut scheduler);
+    let counters = scheduler.counters();
+    assert_eq!((counters.cancelled, counters.text_bytes, counters.prefix_bytes), (1, 0, 0));
+    assert_eq!(stayed.tokens(0), alone(&engine, &text(60, 7), "h2o(budget=32)", 30));
+}
+
+#[test]
+fn refused_requests_say_why() {
+    let engine = engine().with_context(1000);
+    let growth = Growth::new(engine.spec(), &CachePolicy::full());
+    let limits = ScheduleLimits { bytes: growth.of(500), waiting: 1, ..ScheduleLimits::default() };
+    let mut scheduler = Scheduler::new(&engine, limits);
+    let mut refusal = |prompt: Vec<u32>, tokens: usize| {
+        let (request, heard) = request(prompt, "full", tokens);
+        scheduler.submit(request);
+        heard.failure().unwrap_or_default()
+    };
+    assert!(refusal(vec![], 5).contains("at least one token"));
+    assert!(refusal(vec![9999], 5).contains("9999"));
+    assert!(refusal(text(1001, 1), 5).contains("1001 tokens do not fit"));
+    assert!(refusal(text(5, 1), 0).contains("at least one token"));
+    assert!(refusal(text(450, 1), 100).contains("--kv-mem"));
+    assert_eq!(refusal(text(50, 1), 5), "");
+    assert!(refusal(text(50, 1), 5).contains("1 requests wait"));
+}
+
+#[test]
+fn the_context_ends_a_text() {
+    let engine = engine().with_context(100);
+    let mut scheduler = Scheduler::new(&engine, ScheduleLimits::default());
+    let (request, heard) = request(text(90, 1), "full", 500);
+    scheduler.submit(request);
+    run(&mut scheduler);
+    assert_eq!(heard.tokens(0), alone(&engine, &text(90, 1), "full", 500));
+    assert_eq!(heard.ends(), 1);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12))]
+    #[test]
+    fn a_tiny_pool_is_never_exceeded_and_everything_ends(
+        sizes in prop::collection::vec((1..150usize, 1..60usize, 0..4usize, any::<bool>()), 1..12),
+        spare in 0..200usize,
+    ) {
+        let engine = engine();
+        let policies = ["full", "snapkv(budget=32)", "h2o(keep=0.5)", "int8"];
+        let longest = sizes.iter().map(|(prompt, tokens, ..)| prompt + tokens).max().unwrap();
+        let most = |policy: &str| {
+            let growth = Growth::new(engine.spec(), &CachePolicy::parse(policy).unwrap());
+            growth.of(longest) + growth.next() + growth.of(spare)
+        };
+        let bytes = policies.iter().map(|policy| most(policy)).max().unwrap();
+        let limits = ScheduleLimits { bytes, prefix_bytes: bytes, ..ScheduleLimits::default() };
+        let mut scheduler = Scheduler::new(&engine, limits);
+        let mut all = Vec::new();
+        for (index, &(prompt, tokens, policy, again)) in sizes.iter().enumerate() {
+            let prompt = text(prompt, if again { 1 } else { index as u32 });
+            let (request, heard) = request(prompt.clone(), policies[policy], tokens);
+            scheduler.submit(request);
+            all.push((heard, prompt, policies[policy], tokens));
+        }
+        let mut steps = 0;
+        while !scheduler.idle() {
+            scheduler.step();
+            steps += 1;
+            prop_assert!(steps < 20_000, "no end: {:?}", scheduler.counters());
+            let texts: Vec<&crate::Sequence> = scheduler.texts.iter().map(|text| &text.sequence).collect();
+            let own: usize = texts.iter().map(|sequence| sequence.bytes().total()).sum();
+            // Pages that texts share with earlier prompts count once.
+            let shared: usize = scheduler.texts.iter().map(Text::shared).sum();
+            prop_assert!(own - shared.min(own) + scheduler.prefix.bytes() <= bytes);
+        }
+        for (heard, prompt, policy, tokens) in all {
+            prop_assert_eq!(heard.failure(), None);
+            prop_assert_eq!(heard.tokens(0), alone(&engine, &prompt, policy, tokens), "{}, {} tokens", policy, prompt.len());
+        }
+    }
+}
+
+#[test]
+fn texts_that_grow_too_far_together_make_room_and_come_back() {
+    let engine = engine();
+    let growth = Growth::new(engine.spec(), &CachePolicy::full());
+    let limits = ScheduleLimits { bytes: growth.of(400) * 2, ..ScheduleLimits::default() };
+    for policy in ["full", "tova(budget=100)"] {
+        let mut scheduler = Scheduler::new(&engine, limits);
+        let requests: Vec<_> = (0..4).map(|seed| request(text(150, seed), policy, 200)).collect();
+        let heard: Vec<_> = requests.iter().map(|(_, heard)| heard.clone()).collect();
+        requests.into_iter().for_each(|(request, _)| scheduler.submit(request));
+        run(&mut scheduler);
+        assert!(policy != "full" || scheduler.counters().preemptions > 0);
+        for (seed, heard) in heard.iter().enumerate() {
+            assert_eq!(heard.tokens(0), alone(&engine, &text(150, seed as u32), policy, 200), "{policy} {seed}");
+        }
+    }
+}

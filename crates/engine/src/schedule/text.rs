@@ -1,0 +1,234 @@
+//! A text that a scheduler reads and writes.
+
+use std::sync::Arc;
+
+use headwise_kernels::kv::PAGE;
+
+use super::memory::Growth;
+use super::prefix::{Reader, left_to_read};
+use super::request::{CacheUsage, Event, Finish, Request};
+use crate::cache::CachePolicy;
+use crate::forward::PROMPT_CHUNK;
+use crate::{Chunk, Engine, Sampler, Sequence, TokenLogProbabilities, Wanted};
+
+/// One answer of a request: its prompt, what has been written, and how much of both has been read.
+///
+/// A text that had to make room is read anew, what was written included, and goes on where it was.
+pub(super) struct Text {
+    pub request: Arc<Request>,
+    answer: usize,
+    pub sequence: Sequence,
+    /// What is read of the prompt: all of it, or what the policy chose.
+    prompt: Arc<[u32]>,
+    written: Vec<u32>,
+    /// Tokens of prompt and written text that have been read.
+    read: usize,
+    sampler: Sampler,
+    pub growth: Growth,
+    /// Keeps the node of the prefix cache that holds the first pages too.
+    reader: Option<Reader>,
+    /// Pages of a head that are shared with it.
+    shared_pages: usize,
+    /// Tokens that it began with.
+    pub cached: usize,
+    /// Memory of its cache after the last forward.
+    pub bytes: usize,
+}
+
+/// What a text that is not being read or written remembers.
+pub(super) struct Waiting {
+    pub request: Arc<Request>,
+    /// Index of the answer and what there is of it; none if nothing has been written.
+    begun: Option<(usize, Vec<u32>, Sampler)>,
+}
+
+impl Waiting {
+    /// A request that has just come.
+    pub fn new(request: Arc<Request>) -> Self {
+        Self { request, begun: None }
+    }
+
+    /// Tokens to be read before the first new one.
+    pub fn tokens(&self) -> usize {
+        self.request.prompt.len() + self.begun.as_ref().map_or(0, |(_, written, _)| written.len())
+    }
+
+    /// Whether anything was written already.
+    pub fn begun(&self) -> bool {
+        self.begun.is_some()
+    }
+
+    /// The text, to be read from the end of `sequence` on, which has been read of `prompt`.
+    pub fn start(self, sequence: Sequence, prompt: Arc<[u32]>, growth: Growth, reader: Option<Reader>) -> Text {
+        let Self { request, begun } = self;
+        let (answer, written, sampler) = begun.unwrap_or_else(|| (0, Vec::new(), request.samplers[0].clone()));
+        let read = sequence.tokens();
+        let shared_pages = read / PAGE;
+        Text { request, answer, sequence, prompt, written, read, sampler, growth, reader, shared_pages, cached: read, bytes: 0 }
+    }
+}
+
+impl Text {
+    /// Lets go of the cache and remembers the text.
+    pub fn put_away(self) -> Waiting {
+        // Other answers to the prompt are not there before something is written.
+        let begun = (!self.written.is_empty()).then_some((self.answer, self.written, self.sampler));
+        Waiting { request: self.request, begun }
+    }
+
+    /// Whether its listener has enough.
+    pub fn complete(&self) -> bool {
+        !self.reading() && self.request.listener.complete(self.answer)
+    }
+
+    /// Whether its prompt is still being read.
+    pub fn reading(&self) -> bool {
+        self.read < self.prompt.len()
+    }
+
+    /// Tokens of the prompt that are left.
+    pub fn unread_prompt(&self) -> usize {
+        self.prompt.len().saturating_sub(self.read)
+    }
+
+    /// Memory that it may have after the next forward, without what it shares with the prefix cache.
+    pub fn reserved(&self) -> usize {
+        let own = match self.reading() {
+            true => self.growth.of(self.prompt.len() + 1),
+            false => self.bytes + self.growth.next(),
+        };
+        own.saturating_sub(self.shared())
+    }
+
+    /// Memory that it shares with the prefix cache.
+    pub fn shared(&self) -> usize {
+        if self.reader.is_some() { self.growth.of_pages(self.shared_pages) } else { 0 }
+    }
+
+    /// How many tokens its next chunk has if it may have `rows` rows of a prompt.
+    pub fn rows(&self, rows: usize) -> usize {
+        let policy = &self.request.policy;
+        match self.unread_prompt() {
+            // What is written anew; a policy that lets go of pairs has to see every token alone, as it did.
+            0 if policy.check_rollback().is_ok() => self.unread().min(rows.max(1)),
+            0 => 1,
+            // The last rows stand alone where what they leave behind cannot be shared: what came before can.
+            left if self.request.reuse && policy.reads_in_any_chunks() => match left_to_read(policy) {
+                last if policy.check_rollback().is_err() && left > last => (left - last).min(rows),
+                _ => left.min(rows),
+            },
+            left if policy.reads_in_any_chunks() => left.min(rows),
+            // As a prompt is read alone.
+            left => left.min(PROMPT_CHUNK - self.read % PROMPT_CHUNK),
+        }
+    }
+
+    /// Tokens that are there and have not been read.
+    fn unread(&self) -> usize {
+        self.prompt.len() + self.written.len() - self.read
+    }
+
+    /// The tokens `ids`, which are [the next](Text::next_ids), for a forward.
+    pub fn chunk<'a>(&'a mut self, ids: &'a [u32]) -> Chunk<'a> {
+        let end = self.read + ids.len();
+        let whole = end == self.prompt.len() + self.written.len();
+        let wanted = if whole { Wanted::Last } else { Wanted::Nothing };
+        Chunk { sequence: &mut self.sequence, ids, prompt_ends: end >= self.prompt.len(), wanted }
+    }
+
+    /// The ids of the next `rows` tokens.
+    pub fn next_ids(&self, rows: usize) -> Vec<u32> {
+        let text = self.prompt.iter().chain(&self.written);
+        text.skip(self.read).take(rows).copied().collect()
+    }
+
+    /// Takes note that `rows` tokens have been read; returns whether the next token can be chosen.
+    pub fn advance(&mut self, rows: usize) -> bool {
+        self.read += rows;
+        self.bytes = self.sequence.bytes().total();
+        if !self.reading() && self.request.policy.evicts() {
+            // Nothing is shared with the prefix cache any more.
+            self.reader = None;
+        }
+        self.unread() == 0
+    }
+
+    /// The whole prompt was read outside of a forward of the scheduler.
+    pub fn read_whole_prompt(&mut self) {
+        self.read = self.prompt.len();
+        self.bytes = self.sequence.bytes().total();
+    }
+
+    /// Whether its prompt has just been read for the first time.
+    pub fn fresh(&self) -> bool {
+        self.read == self.prompt.len() && self.written.is_empty()
+    }
+
+    /// Takes note that the prefix cache holds what has been read, too.
+    pub fn share(&mut self, reader: Option<Reader>) {
+        if let Some(reader) = reader {
+            self.reader = Some(reader);
+            self.shared_pages = self.read / PAGE;
+        }
+    }
+
+    /// The other answers to its prompt, as forks.
+    pub fn others(&self) -> Vec<Self> {
+        let samplers = self.request.samplers.iter().enumerate().skip(1);
+        let fork = |(answer, sampler): (usize, &Sampler)| Self {
+            request: self.request.clone(),
+            answer,
+            sequence: self.sequence.clone(),
+            prompt: self.prompt.clone(),
+            written: Vec::new(),
+            read: self.read,
+            sampler: sampler.clone(),
+            growth: self.growth,
+            reader: self.reader.clone(),
+            shared_pages: self.shared_pages,
+            cached: self.cached,
+            bytes: self.bytes,
+        };
+        samplers.map(fork).collect()
+    }
+
+    /// Chooses the next token from `logits` and tells; returns whether the text goes on.
+    pub fn write(&mut self, engine: &Engine, logits: &[f32]) -> bool {
+        let id = self.sampler.choose(logits);
+        if self.request.stop.contains(&id) {
+            self.end(Finish::Stop);
+            return false;
+        }
+        self.written.push(id);
+        let likeliest = self.request.likeliest;
+        self.request.listener.tell(Event::Token {
+            answer: self.answer,
+            id,
+            log_probabilities: likeliest.map(|most| TokenLogProbabilities::new(logits, id, most)),
+            bytes: self.request.live.then_some(self.bytes),
+        });
+        let going = self.written.len() < self.request.tokens && self.sequence.tokens() < engine.most_tokens();
+        if !going {
+            self.end(Finish::Length);
+        }
+        going
+    }
+
+    /// Tells that the text is complete.
+    pub fn end(&self, finish: Finish) {
+        let usage = CacheUsage::of(&self.sequence);
+        let sequence = self.request.keep.then(|| Box::new(self.sequence.clone()));
+        self.request.listener.tell(Event::End { answer: self.answer, finish, usage, sequence });
+    }
+
+    /// What has been read of the text.
+    pub fn ids_read(&self) -> Vec<u32> {
+        self.prompt.iter().chain(&self.written).take(self.read).copied().collect()
+    }
+
+    /// Whether the text so far, prompt and answer, is as any prompt is read.
+    pub fn reads_as_a_prompt(&self) -> bool {
+        let policy: &CachePolicy = &self.request.policy;
+        policy.reads_in_any_chunks() && (self.reading() || policy.check_rollback().is_ok())
+    }
+}
