@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use burn::tensor::Device;
-use headwise_kernels::kv::Codec;
+use headwise_kernels::kv::{Codec, PAGE};
 use headwise_kernels::{parallel, profile};
 use headwise_models::decoder::{Decoder, DecoderSpec, LoadError, ModelFamily, Weights};
 use headwise_models::gguf::Gguf;
@@ -219,12 +219,13 @@ impl Engine {
         }
     }
 
-    /// Bytes of the pairs of `tokens` tokens in half precision when nothing is let go but by the model's own windows.
+    /// Bytes of the pages and positions of `tokens` tokens in half precision when nothing is let go but by the model's own windows.
     pub fn uncompressed_bytes(&self, tokens: usize) -> usize {
         let layer = |layer: &BlockSpec| {
             let sizes = attention(layer).sizes(self.spec().dim);
             let held = attention(layer).window.map_or(tokens, |window| window.min(tokens));
-            held * sizes.kv_heads * Codec::F16.pair_bytes(sizes.head_dim, sizes.head_dim)
+            let pages = held.div_ceil(PAGE) * PAGE * Codec::F16.pair_bytes(sizes.head_dim, sizes.head_dim);
+            sizes.kv_heads * (pages + held * size_of::<i32>())
         };
         self.spec().layers.iter().map(layer).sum()
     }

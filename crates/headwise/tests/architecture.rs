@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 /// From left to right; a crate may depend on crates that stand before it.
-const ORDER: [&str; 10] = [
+const ORDER: [&str; 11] = [
     "headwise-spec",
     "headwise-tasks",
     "headwise-kernels",
@@ -13,6 +13,7 @@ const ORDER: [&str; 10] = [
     "headwise-engine",
     "headwise-train",
     "headwise-lab",
+    "headwise-serve",
     "headwise",
 ];
 

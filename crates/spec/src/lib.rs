@@ -11,6 +11,7 @@
 //!   readers, printers, help texts and [errors](Error).
 //! - [`check_family`]: the test every family owes.
 
+pub mod bytes;
 pub mod chain;
 mod check;
 mod error;

@@ -1,5 +1,6 @@
 //! How much an evicting policy may keep, and when it evicts: the parameters that all of them share.
 
+use headwise_spec::bytes;
 use serde::{Deserialize, Serialize};
 
 /// When a policy evicts.
@@ -55,7 +56,7 @@ impl Limits {
             (None, Some(share), None) => {
                 return Err(format!("`{name}`: keep={share} is not a share: it must be above 0 and at most 1"));
             }
-            (None, None, Some(text)) => Limit::Bytes(parse_bytes(text).map_err(|error| format!("`{name}`: {error}"))?),
+            (None, None, Some(text)) => Limit::Bytes(bytes::parse(text).map_err(|error| format!("`{name}`: bytes: {error}"))?),
             _ => {
                 return Err(format!(
                     "`{name}` takes exactly one of budget=PAIRS, keep=SHARE and bytes=\"32MiB\", for example `{name}(keep=0.25)`"
@@ -74,26 +75,6 @@ impl Limits {
             Limit::Bytes(bytes) => ((bytes / (pair_bytes * stores).max(1) as u64) as usize).max(1),
         }
     }
-}
-
-/// Reads `"32MiB"`: a number and one of B, KiB, MiB, GiB, kB, MB, GB.
-fn parse_bytes(text: &str) -> Result<u64, String> {
-    let units = [
-        ("KiB", 1u64 << 10),
-        ("MiB", 1 << 20),
-        ("GiB", 1 << 30),
-        ("kB", 1000),
-        ("MB", 1_000_000),
-        ("GB", 1_000_000_000),
-        ("B", 1),
-    ];
-    let wrong = || format!("bytes=\"{text}\" is not a size: write a number and a unit, for example \"32MiB\"");
-    let (unit, factor) = units.iter().find(|(unit, _)| text.ends_with(unit)).ok_or_else(wrong)?;
-    let number: f64 = text[..text.len() - unit.len()].trim().parse().map_err(|_| wrong())?;
-    if !(number.is_finite() && number * *factor as f64 >= 1.0) {
-        return Err(wrong());
-    }
-    Ok((number * *factor as f64) as u64)
 }
 
 /// Declares an evicting policy: its own parameters, and after them those that all share.

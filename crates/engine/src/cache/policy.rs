@@ -209,6 +209,11 @@ impl CachePolicy {
         Err(PolicyError::NoRollback { policy: self.text.clone(), reason })
     }
 
+    /// Whether keys that stay are moved to other positions.
+    pub fn counts_positions_anew(&self) -> bool {
+        self.steps.iter().any(|step| step.limits.reindex)
+    }
+
     /// Whether pairs are ever evicted.
     pub fn evicts(&self) -> bool {
         !self.steps.is_empty()
@@ -250,7 +255,7 @@ impl CachePolicy {
     /// Whether a text that was read under this policy, before its prompt ended, is also what `other` would have read, but for the last
     /// queries that either keeps.
     pub(crate) fn reads_for(&self, other: &Self) -> bool {
-        let moves = |policy: &Self| policy.steps.iter().any(|step| step.limits.reindex);
+        let moves = Self::counts_positions_anew;
         let both = self.reads_in_any_chunks() && other.reads_in_any_chunks();
         let gathered = self.needs().without_queries().cover(other.needs().without_queries());
         both && gathered && self.codec == other.codec && (moves(self) || !moves(other))

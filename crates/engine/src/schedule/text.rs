@@ -114,13 +114,19 @@ impl Text {
             0 => 1,
             // The last rows stand alone where what they leave behind cannot be shared: what came before can.
             left if self.request.reuse && policy.reads_in_any_chunks() => match left_to_read(policy) {
-                last if policy.check_rollback().is_err() && left > last => (left - last).min(rows),
+                last if left > last && !self.can_be_taken_back() => (left - last).min(rows),
                 _ => left.min(rows),
             },
             left if policy.reads_in_any_chunks() => left.min(rows),
             // As a prompt is read alone.
             left => left.min(PROMPT_CHUNK - self.read % PROMPT_CHUNK),
         }
+    }
+
+    /// Whether what has been read is also there for any beginning of it.
+    fn can_be_taken_back(&self) -> bool {
+        let whole = self.sequence.layers().iter().all(|layer| layer.shape().window.is_none());
+        whole && self.request.policy.check_rollback().is_ok()
     }
 
     /// Tokens that are there and have not been read.

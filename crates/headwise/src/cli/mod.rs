@@ -17,6 +17,7 @@ mod prune;
 mod pull;
 mod quantize;
 mod reproduce;
+mod serve;
 mod smaller;
 mod tokenize;
 mod train;
@@ -54,6 +55,8 @@ enum Command {
     Ask(ask::Ask),
     /// Talk with a model under any cache policy
     Chat(chat::Chat),
+    /// Answer requests of OpenAI's clients with any cache policy
+    Serve(Box<serve::Serve>),
     /// How well a model predicts a text under a cache policy
     Perplexity(perplexity::Measure),
     /// What every attention head of a model does, as a report
@@ -87,6 +90,7 @@ impl Cli {
             Command::Generate(command) => command.run(),
             Command::Ask(command) => command.run(),
             Command::Chat(command) => command.run(),
+            Command::Serve(command) => command.run(),
             Command::Perplexity(command) => command.run(),
             Command::Inspect(command) => command.run(),
             Command::Train(command) => command.run(),

@@ -1,0 +1,208 @@
+//! `headwise serve`
+
+use std::error::Error;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::{Args, ValueEnum};
+use headwise::engine::cache::CachePolicy;
+use headwise::engine::schedule::ScheduleLimits;
+use headwise::models::chat::ChatTemplate;
+use headwise::models::embedded;
+use headwise::serve::{App, Keys, Options, serve};
+use headwise::spec::bytes;
+use tracing_subscriber::EnvFilter;
+
+use super::model::Run;
+use super::{Outcome, read_text};
+
+/// How the log is written.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum Log {
+    /// Lines to read
+    #[default]
+    Text,
+    /// Lines of JSON
+    Json,
+}
+
+/// Answer requests of OpenAI's clients with any cache policy.
+#[derive(Debug, Args)]
+pub struct Serve {
+    /// A model file, or a name that `pull` knows
+    #[arg(default_value = embedded::NAME)]
+    model: String,
+    /// Cache policy of requests that name none
+    #[arg(long, default_value = "full")]
+    cache: String,
+    /// Address to listen on; only this machine can ask at the default one
+    #[arg(long, default_value = "127.0.0.1")]
+    host: IpAddr,
+    /// Port to listen on; 0 takes a free one
+    #[arg(long, default_value_t = 8080)]
+    port: u16,
+    /// A file of API keys, one on every line; requests must have one of them
+    #[arg(long, value_name = "FILE")]
+    api_key_file: Option<PathBuf>,
+    /// A chat template to use in the place of the model's own
+    #[arg(long, value_name = "FILE")]
+    chat_template: Option<PathBuf>,
+    /// Memory of all caches together, such as `2GiB`; half of what is free if not given
+    #[arg(long, value_name = "SIZE")]
+    kv_mem: Option<String>,
+    /// Of it, what earlier prompts may have; half if not given, 0 to keep none
+    #[arg(long, value_name = "SIZE")]
+    prefix_mem: Option<String>,
+    /// Texts that are written together
+    #[arg(long, default_value_t = ScheduleLimits::default().texts)]
+    max_active: usize,
+    /// Requests that may wait; more are told to come again
+    #[arg(long, default_value_t = ScheduleLimits::default().waiting)]
+    max_waiting: usize,
+    /// Size that a request may have
+    #[arg(long, value_name = "SIZE", default_value = "4MiB")]
+    max_body: String,
+    /// Seconds in which a request must have come
+    #[arg(long, default_value_t = 30)]
+    request_timeout: u64,
+    /// Seconds that answers have to end when the server is asked to stop
+    #[arg(long, default_value_t = 30)]
+    drain: u64,
+    /// Leave out fields of requests that are not known, instead of refusing them
+    #[arg(long)]
+    lenient: bool,
+    /// An origin whose pages may ask, or `*` for any
+    #[arg(long, value_name = "ORIGIN")]
+    cors: Option<String>,
+    /// How the log is written, on standard error; the variable HEADWISE_LOG says how much, such as `debug`
+    #[arg(long, value_enum, default_value_t)]
+    log: Log,
+    #[command(flatten)]
+    run: Run,
+}
+
+impl Serve {
+    /// Runs the command.
+    pub fn run(self) -> Outcome {
+        let options = self.options()?;
+        self.write_log();
+        let mut model = self.run.open(&self.model)?;
+        if let Some(path) = &self.chat_template {
+            let text = |id: Option<u32>| id.and_then(|id| model.tokenizer.token_text(id)).unwrap_or_default();
+            let (bos, eos) = (text(model.tokenizer.bos_id()), text(model.tokenizer.eos_id()));
+            model.template = Some(ChatTemplate::new(&read_text(path)?, bos, eos)?);
+        }
+        // What a request would be told is said before there are any.
+        model.engine.sequence(&options.policy)?;
+        let about = self.plan(&model, &options);
+        let app = Arc::new(App::new(model, options)?);
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+        runtime.block_on(async {
+            let address = SocketAddr::new(self.host, self.port);
+            let listener = tokio::net::TcpListener::bind(address)
+                .await
+                .map_err(|error| format!("cannot listen on {address}: {error}"))?;
+            eprintln!("{about}\nhttp://{} answers requests; Ctrl-C ends it", listener.local_addr()?);
+            Ok::<_, Box<dyn Error>>(serve(app, listener, asked_to_stop()).await?)
+        })?;
+        // Tasks that still hold connections are not waited for.
+        runtime.shutdown_background();
+        Ok(())
+    }
+
+    fn options(&self) -> Result<Options, Box<dyn Error>> {
+        let keys = match &self.api_key_file {
+            None => Keys::default(),
+            Some(path) => {
+                let keys = Keys::parse(&read_text(path)?);
+                if keys.is_empty() {
+                    return Err(format!("{} has no key: write one on every line", path.display()).into());
+                }
+                keys
+            }
+        };
+        let size = |name: &str, text: &str| bytes::parse(text).map_err(|error| format!("--{name}: {error}"));
+        let kv = match &self.kv_mem {
+            Some(text) => size("kv-mem", text)? as usize,
+            None => free_memory() / 2,
+        };
+        let prefix = match &self.prefix_mem {
+            Some(text) if text == "0" => 0,
+            Some(text) => size("prefix-mem", text)? as usize,
+            None => kv / 2,
+        };
+        if self.max_active == 0 || self.max_waiting == 0 {
+            return Err("--max-active and --max-waiting must be at least 1".into());
+        }
+        let schedule = ScheduleLimits {
+            bytes: kv,
+            prefix_bytes: prefix,
+            texts: self.max_active,
+            waiting: self.max_waiting,
+            ..ScheduleLimits::default()
+        };
+        Ok(Options {
+            policy: CachePolicy::parse(&self.cache)?,
+            keys,
+            lenient: self.lenient,
+            cors: self.cors.clone(),
+            body_bytes: size("max-body", &self.max_body)? as usize,
+            request_seconds: self.request_timeout.max(1),
+            drain_seconds: self.drain,
+            schedule,
+        })
+    }
+
+    /// What is served and what it may take.
+    fn plan(&self, model: &headwise::engine::TextModel, options: &Options) -> String {
+        let engine = &model.engine;
+        let context = engine.uncompressed_bytes(engine.context());
+        let megabytes = |bytes: usize| bytes as f64 / 1e6;
+        format!(
+            "{}: context {} tokens, cache `{}`; memory for caches {:.0} MB ({:.0} MB of it for earlier prompts), a full context takes {:.0} MB; {} threads",
+            model.name,
+            engine.context(),
+            options.policy,
+            megabytes(options.schedule.bytes),
+            megabytes(options.schedule.prefix_bytes),
+            megabytes(context),
+            engine.threads(),
+        )
+    }
+
+    fn write_log(&self) {
+        let filter = EnvFilter::try_from_env("HEADWISE_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
+        let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+        // Another log may be there already when this runs inside of another program.
+        let _ = match self.log {
+            Log::Text => log.try_init(),
+            Log::Json => log.json().try_init(),
+        };
+    }
+}
+
+/// Waits until the process is asked to end.
+async fn asked_to_stop() {
+    let interrupt = tokio::signal::ctrl_c();
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
+            tokio::select! {
+                _ = interrupt => {}
+                _ = terminate.recv() => {}
+            }
+            return;
+        }
+    }
+    let _ = interrupt.await;
+}
+
+/// Bytes of memory that are free; two gigabytes where the system does not say.
+fn free_memory() -> usize {
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
+    let kilobytes = line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse::<usize>().ok());
+    kilobytes.map_or(4 << 30, |kilobytes| kilobytes << 10)
+}

@@ -1,0 +1,168 @@
+//! `POST /v1/completions`
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use headwise_engine::TokenLogProbabilities;
+use serde_json::{Value, json};
+
+use super::answer::completion_log_probabilities;
+use super::generation::{GenerationRequest, PromptInput};
+use super::job::{Job, News};
+use super::stream::{Frames, Sink};
+use super::{ApiError, body};
+use crate::App;
+use crate::http::Body;
+
+/// Continues one text or several.
+pub async fn completions(State(app): State<Arc<App>>, Body(bytes): Body) -> Result<Response, ApiError> {
+    let request: GenerationRequest = body::parse(&bytes, app.options.lenient)?;
+    request.check_model(&app)?;
+    request.refuse("messages", request.messages.is_some())?;
+    request.refuse("tools", request.tools.is_some())?;
+    if request.suffix.is_some() {
+        return Err(ApiError::parameter("suffix", "suffix is not known here: texts are written from left to right"));
+    }
+    let form = Form {
+        id: app.id("cmpl"),
+        created: crate::app::now(),
+        model: app.model.name.clone(),
+        echo: request.echo.unwrap_or(false),
+    };
+    let (streams, usage) = (request.stream.unwrap_or(false), request.includes_usage());
+    let asked = app.clone();
+    let job = tokio::task::spawn_blocking(move || job(&asked, &request))
+        .await
+        .map_err(|_| ApiError::internal("the prompt could not be read"))??;
+    if streams {
+        let frames = Frames::new();
+        let sink = frames.sink();
+        tokio::spawn(async move { sink.finish(stream(&app, job, &form, usage, &sink).await).await });
+        return Ok(frames.into_response());
+    }
+    Ok(Json(whole(&app, job, &form).await?).into_response())
+}
+
+fn job(app: &App, request: &GenerationRequest) -> Result<Job, ApiError> {
+    let encode = |text: &String| app.model.encode(text).map_err(ApiError::from);
+    let prompts = match &request.prompt {
+        None => return Err(ApiError::parameter("prompt", "prompt is missing")),
+        Some(PromptInput::Text(text)) => vec![encode(text)?],
+        Some(PromptInput::Ids(ids)) => vec![ids.clone()],
+        Some(PromptInput::Texts(texts)) => texts.iter().map(encode).collect::<Result<_, _>>()?,
+        Some(PromptInput::AllIds(prompts)) => prompts.clone(),
+    };
+    if prompts.iter().any(Vec::is_empty) || prompts.is_empty() {
+        return Err(ApiError::parameter("prompt", "the prompt is empty: it must have at least one token"));
+    }
+    request.job(app, prompts)
+}
+
+/// How the answer names itself, and whether it repeats the prompt.
+struct Form {
+    id: String,
+    created: u64,
+    model: String,
+    echo: bool,
+}
+
+#[derive(Default)]
+struct Choice {
+    text: String,
+    log_probabilities: Vec<TokenLogProbabilities>,
+    finish: &'static str,
+}
+
+impl Form {
+    fn head(&self) -> Value {
+        json!({ "id": self.id, "object": "text_completion", "created": self.created, "model": self.model })
+    }
+
+    fn chunk(&self, index: usize, text: &str, log_probabilities: Value, finish: Option<&str>) -> Value {
+        let mut chunk = self.head();
+        chunk["choices"] =
+            json!([{ "index": index, "text": text, "logprobs": log_probabilities, "finish_reason": finish }]);
+        chunk
+    }
+
+    /// What the answers to every prompt begin with.
+    fn beginnings(&self, app: &App, job: &Job) -> Vec<String> {
+        let text = |ids: &Vec<u32>| if self.echo { app.model.tokenizer.decode(ids, true) } else { String::new() };
+        job.prompts.iter().flat_map(|ids| std::iter::repeat_n(text(ids), job.samplers.len())).collect()
+    }
+}
+
+async fn whole(app: &App, job: Job, form: &Form) -> Result<Value, ApiError> {
+    let beginnings = form.beginnings(app, &job);
+    let begin = |text: &String| Choice { text: text.clone(), ..Choice::default() };
+    let mut choices: Vec<Choice> = beginnings.iter().map(begin).collect();
+    let with_log_probabilities = job.likeliest.is_some();
+    let mut running = job.start(app)?;
+    while let Some(news) = running.next().await? {
+        running.observe(&app.metrics);
+        match news {
+            News::Piece { answer, text, log_probabilities, .. } => {
+                choices[answer].text.push_str(&text);
+                choices[answer].log_probabilities.extend(log_probabilities);
+            }
+            News::End { answer, text, finish, .. } => {
+                choices[answer].text.push_str(&text);
+                choices[answer].finish = finish;
+            }
+        }
+    }
+    let mut whole = form.head();
+    let choice = |(index, (choice, beginning)): (usize, (&Choice, &String))| {
+        let offset = beginning.chars().count();
+        let likely = completion_log_probabilities(&app.model.tokenizer, &choice.log_probabilities, offset);
+        let likely = if with_log_probabilities { likely } else { Value::Null };
+        json!({ "index": index, "text": choice.text, "logprobs": likely, "finish_reason": choice.finish })
+    };
+    whole["choices"] = choices.iter().zip(&beginnings).enumerate().map(choice).collect();
+    running.tell(app, &mut whole);
+    Ok(whole)
+}
+
+async fn stream(app: &App, job: Job, form: &Form, usage: bool, sink: &Sink) -> Result<(), ApiError> {
+    let beginnings = form.beginnings(app, &job);
+    let mut offsets: Vec<usize> = beginnings.iter().map(|text| text.chars().count()).collect();
+    let mut running = job.start(app)?;
+    for (index, text) in beginnings.iter().enumerate().filter(|(_, text)| !text.is_empty()) {
+        sink.send(form.chunk(index, text, Value::Null, None)).await;
+    }
+    let mut tokens = vec![0usize; beginnings.len()];
+    while let Some(news) = running.next().await? {
+        running.observe(&app.metrics);
+        let chunk = match news {
+            News::Piece { answer, text, log_probabilities, bytes } => {
+                tokens[answer] += 1;
+                if text.is_empty() && log_probabilities.is_none() && bytes.is_none() {
+                    continue;
+                }
+                let offset = offsets[answer];
+                offsets[answer] += text.chars().count();
+                let likely = log_probabilities
+                    .map(|token| completion_log_probabilities(&app.model.tokenizer, &[token], offset));
+                let mut chunk = form.chunk(answer, &text, likely.unwrap_or_default(), None);
+                if let Some(bytes) = bytes {
+                    chunk["headwise"] = json!({ "kv_bytes": bytes, "tokens": tokens[answer] });
+                }
+                chunk
+            }
+            News::End { answer, text, finish, .. } => form.chunk(answer, &text, Value::Null, Some(finish)),
+        };
+        if !sink.send(chunk).await {
+            return Ok(());
+        }
+    }
+    if usage {
+        let mut last = form.head();
+        last["choices"] = json!([]);
+        running.tell(app, &mut last);
+        sink.send(last).await;
+    }
+    Ok(())
+}
+

@@ -1,0 +1,278 @@
+//! What a request for text may say.
+
+use std::collections::BTreeMap;
+
+use headwise_engine::Sampler;
+use headwise_engine::cache::CachePolicy;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::ApiError;
+use super::job::Job;
+use super::message::ChatMessage;
+use crate::App;
+
+/// The body of `/v1/chat/completions` and `/v1/completions`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct GenerationRequest {
+    /// Name of the model; the one that is served if not given.
+    pub model: Option<String>,
+    /// The conversation (chat).
+    pub messages: Option<Vec<ChatMessage>>,
+    /// One text or several, as text or tokens (completions).
+    pub prompt: Option<PromptInput>,
+    /// Text after the one that is written; refused (completions).
+    pub suffix: Option<String>,
+    /// Whether the answer begins with the prompt (completions).
+    pub echo: Option<bool>,
+    /// Answers to one prompt.
+    pub n: Option<usize>,
+    /// Whether the answer comes piece by piece.
+    pub stream: Option<bool>,
+    /// How it comes.
+    pub stream_options: Option<StreamOptions>,
+    /// Most tokens of an answer.
+    pub max_tokens: Option<usize>,
+    /// The same, as chat requests call it now.
+    pub max_completion_tokens: Option<usize>,
+    /// Tokens before which an answer does not end.
+    pub min_tokens: Option<usize>,
+    /// Whether tokens that end texts are written like others.
+    pub ignore_eos: Option<bool>,
+    /// Randomness; 0 takes the likeliest token.
+    pub temperature: Option<f32>,
+    /// Draw from the likeliest tokens that hold this share of the probability.
+    pub top_p: Option<f32>,
+    /// Draw from so many of the likeliest tokens; 0 from all.
+    pub top_k: Option<usize>,
+    /// Draw from tokens at least this share as likely as the likeliest.
+    pub min_p: Option<f32>,
+    /// Draw from tokens of typical surprise that hold this share of the probability.
+    pub typical_p: Option<f32>,
+    /// Divides the scores of tokens that were read or written.
+    pub repetition_penalty: Option<f32>,
+    /// Taken from the scores of tokens that were written.
+    pub presence_penalty: Option<f32>,
+    /// Taken from the scores of tokens for every time that they were written.
+    pub frequency_penalty: Option<f32>,
+    /// Added to the scores of tokens, by id.
+    pub logit_bias: Option<BTreeMap<String, f32>>,
+    /// Seed of the draws; another one for every request if not given.
+    pub seed: Option<i64>,
+    /// Texts that end an answer.
+    pub stop: Option<OneOrMore>,
+    /// Tokens that end an answer.
+    pub stop_token_ids: Option<Vec<u32>>,
+    /// Whether (chat), or for how many of the likeliest tokens (completions), log-probabilities come with the answer.
+    pub logprobs: Option<FlagOrCount>,
+    /// For how many of the likeliest tokens log-probabilities come (chat).
+    pub top_logprobs: Option<usize>,
+    /// The form of the answer.
+    pub response_format: Option<Value>,
+    /// Functions that the model may call (chat).
+    pub tools: Option<Vec<Value>>,
+    /// Which of them it may or must call (chat).
+    pub tool_choice: Option<Value>,
+    /// The cache policy, such as `snapkv(budget=1024) + int8`; that of the server if not given.
+    pub cache: Option<String>,
+    /// What else to say of the answer.
+    pub headwise: Option<Insight>,
+    /// Whether earlier prompts may be gone on from; yes if not given.
+    pub cache_prompt: Option<bool>,
+    /// Not used.
+    pub user: Option<String>,
+    /// Not used.
+    pub metadata: Option<Value>,
+    /// Not used: chats are not stored.
+    pub store: Option<bool>,
+    /// Not used.
+    pub service_tier: Option<String>,
+    /// Not used: the model decides.
+    pub parallel_tool_calls: Option<bool>,
+    /// Only 1 is taken.
+    pub best_of: Option<usize>,
+}
+
+/// Texts or tokens.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
+pub enum PromptInput {
+    /// A text.
+    Text(String),
+    /// Tokens of a text.
+    Ids(Vec<u32>),
+    /// Several texts.
+    Texts(Vec<String>),
+    /// Tokens of several texts.
+    AllIds(Vec<Vec<u32>>),
+}
+
+/// How an answer comes piece by piece.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct StreamOptions {
+    /// Whether the last piece says what the answer has cost.
+    pub include_usage: Option<bool>,
+    /// Not used.
+    pub include_obfuscation: Option<bool>,
+}
+
+/// What else to say of an answer.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Insight {
+    /// Which tokens every layer and head kept.
+    pub kept: bool,
+    /// Which key-value heads copy from far back.
+    pub retrieval_heads: bool,
+    /// How sure the answer is.
+    pub confidence: bool,
+    /// The memory of the cache with every piece of a stream.
+    pub live: bool,
+}
+
+/// A text or several.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
+pub enum OneOrMore {
+    /// One.
+    One(String),
+    /// Several.
+    More(Vec<String>),
+}
+
+/// Yes or no, or a number.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(untagged)]
+pub enum FlagOrCount {
+    /// Yes or no.
+    Flag(bool),
+    /// A number.
+    Count(usize),
+}
+
+/// Most answers of a request.
+const MOST_ANSWERS: usize = 32;
+/// Most texts that end an answer.
+const MOST_STOPS: usize = 16;
+/// Most likeliest tokens.
+const MOST_LIKELIEST: usize = 20;
+
+impl GenerationRequest {
+    /// Answers to every prompt.
+    pub fn answers(&self) -> Result<usize, ApiError> {
+        let n = self.n.unwrap_or(1);
+        if !(1..=MOST_ANSWERS).contains(&n) {
+            return Err(ApiError::parameter("n", format!("n is {n}: it must be from 1 to {MOST_ANSWERS}")));
+        }
+        match self.best_of {
+            None | Some(1) => Ok(n),
+            Some(_) => Err(ApiError::parameter("best_of", "best_of is not known here: ask for n answers with logprobs")),
+        }
+    }
+
+    /// Most tokens of an answer, if the request says.
+    pub fn most_tokens(&self) -> Result<Option<usize>, ApiError> {
+        match (self.max_completion_tokens, self.max_tokens) {
+            (Some(0), _) | (None, Some(0)) => Err(ApiError::parameter("max_tokens", "max_tokens is 0: it must be at least 1")),
+            (Some(tokens), _) | (None, Some(tokens)) => Ok(Some(tokens)),
+            (None, None) => Ok(None),
+        }
+    }
+
+    /// The texts that end an answer.
+    pub fn stops(&self) -> Result<Vec<String>, ApiError> {
+        let stops = match self.stop.clone() {
+            None => Vec::new(),
+            Some(OneOrMore::One(stop)) => vec![stop],
+            Some(OneOrMore::More(stops)) => stops,
+        };
+        match () {
+            () if stops.len() > MOST_STOPS => {
+                Err(ApiError::parameter("stop", format!("{} texts in stop: there may be {MOST_STOPS}", stops.len())))
+            }
+            () if stops.iter().any(String::is_empty) => {
+                Err(ApiError::parameter("stop", "an empty text in stop would end every answer: leave it out"))
+            }
+            () => Ok(stops),
+        }
+    }
+
+    /// How many of the likeliest tokens come with every token, if log-probabilities were asked for.
+    pub fn likeliest(&self) -> Result<Option<usize>, ApiError> {
+        let likeliest = match (self.logprobs, self.top_logprobs) {
+            (None | Some(FlagOrCount::Flag(false)), None | Some(0)) => return Ok(None),
+            (None | Some(FlagOrCount::Flag(false)), Some(_)) => {
+                return Err(ApiError::parameter("top_logprobs", "top_logprobs needs `logprobs: true`"));
+            }
+            (Some(FlagOrCount::Count(count)), _) => count,
+            (Some(FlagOrCount::Flag(true)), count) => count.unwrap_or(0),
+        };
+        if likeliest > MOST_LIKELIEST {
+            let message = format!("{likeliest} likeliest tokens: there may be {MOST_LIKELIEST}");
+            return Err(ApiError::parameter("top_logprobs", message));
+        }
+        Ok(Some(likeliest))
+    }
+
+    /// The policy of the cache; `default` if the request names none.
+    pub fn policy(&self, default: &CachePolicy) -> Result<CachePolicy, ApiError> {
+        match &self.cache {
+            None => Ok(default.clone()),
+            Some(text) => CachePolicy::parse(text).map_err(|error| ApiError::parameter("cache", error.to_string())),
+        }
+    }
+
+    /// How tokens are chosen, for every answer; `seed` if the request has none.
+    pub fn samplers(&self, seed: u64) -> Result<Vec<Sampler>, ApiError> {
+        let temperature = self.temperature.unwrap_or(1.0);
+        if !(0.0..=2.0).contains(&temperature) {
+            let message = format!("temperature is {temperature}: it must be from 0 to 2");
+            return Err(ApiError::parameter("temperature", message));
+        }
+        let seed = self.seed.map_or(seed, |seed| seed as u64);
+        let (top_k, top_p) = (self.top_k.unwrap_or(0), self.top_p.unwrap_or(1.0));
+        let sampler = |answer| Sampler::new(temperature, top_k, top_p, seed.wrapping_add(answer));
+        Ok((0..self.answers()? as u64).map(sampler).collect())
+    }
+}
+
+impl GenerationRequest {
+    /// Refuses the field `name` if it is there: it belongs to another path.
+    pub fn refuse(&self, name: &str, there: bool) -> Result<(), ApiError> {
+        match there {
+            true => Err(ApiError::parameter(name, format!("`{name}` does not belong to a request of this path"))),
+            false => Ok(()),
+        }
+    }
+
+    /// Checks that the model that was asked for is the one that is served.
+    pub fn check_model(&self, app: &App) -> Result<(), ApiError> {
+        app.check_model(self.model.as_deref())
+    }
+
+    /// Whether a stream ends with what the answer has cost.
+    pub fn includes_usage(&self) -> bool {
+        self.stream_options.as_ref().and_then(|options| options.include_usage).unwrap_or(false)
+    }
+
+    /// The job of going on with `prompts` as the request says.
+    pub fn job(&self, app: &App, prompts: Vec<Vec<u32>>) -> Result<Job, ApiError> {
+        let mut end = self.stop_token_ids.clone().unwrap_or_default();
+        if !self.ignore_eos.unwrap_or(false) {
+            end.extend(app.model.tokenizer.end_of_generation_ids());
+        }
+        Ok(Job {
+            prompts,
+            samplers: self.samplers(app.number().wrapping_mul(0x9E37_79B9_7F4A_7C15))?,
+            policy: self.policy(&app.options.policy)?,
+            tokens: self.most_tokens()?,
+            end,
+            stops: self.stops()?,
+            likeliest: self.likeliest()?,
+            reuse: self.cache_prompt.unwrap_or(true),
+            insight: self.headwise.unwrap_or_default(),
+        })
+    }
+}

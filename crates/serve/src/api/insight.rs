@@ -1,0 +1,77 @@
+//! What a finished answer shows of the model: what its cache kept, which heads copy, how sure it is.
+
+use headwise_engine::Sequence;
+use headwise_engine::confidence::Confidence;
+use headwise_models::tokenizer::Tokenizer;
+use serde_json::{Map, Value, json};
+
+use super::ApiError;
+use super::generation::Insight;
+use crate::App;
+
+/// What was `asked` of the answer that follows the prompt in `ids`, whose first `prompt` tokens are the prompt, and whose cache is `sequence`.
+/// Null if nothing was asked.
+pub async fn of(
+    app: &App,
+    asked: Insight,
+    ids: &[u32],
+    prompt: usize,
+    sequence: Option<&Sequence>,
+) -> Result<Value, ApiError> {
+    let mut said = Map::new();
+    let failed = || ApiError::internal("the model could not be looked at: see the server's log");
+    if let Some(sequence) = sequence.filter(|_| asked.kept) {
+        said.insert("kept".into(), kept(&app.model.tokenizer, ids, sequence));
+    }
+    if asked.retrieval_heads {
+        let heads = app.worker.ask(|model| model.engine.head_scores().map(|scores| scores.retrieval()));
+        let heads = heads.await.ok_or_else(failed)?.map_err(|error| ApiError::invalid(error.to_string()))?;
+        said.insert("retrieval_heads".into(), json!(heads));
+    }
+    if asked.confidence {
+        let (question, answer) = (ids[..prompt].to_vec(), ids[prompt..].to_vec());
+        let measure = move |model: &headwise_engine::TextModel| {
+            model.confidence(&question, &answer, None, Confidence::default())
+        };
+        let found = app.worker.ask(measure).await.ok_or_else(failed)??;
+        said.insert("confidence".into(), json!(found.map(|found| found.norm())));
+    }
+    Ok(if said.is_empty() { Value::Null } else { said.into() })
+}
+
+/// The pieces of text that were read, and which of them every key-value head of every layer still holds, as half-open runs of positions.
+/// A policy that counts positions anew, or reads what it chose of the prompt, does not say.
+fn kept(tokenizer: &Tokenizer, ids: &[u32], sequence: &Sequence) -> Value {
+    let read = sequence.tokens();
+    if sequence.policy().counts_positions_anew() || read > ids.len() {
+        return Value::Null;
+    }
+    let tokens: Vec<String> = ids[..read].iter().map(|&id| tokenizer.decode(&[id], false)).collect();
+    let layer = |layer: &headwise_engine::cache::LayerStore| -> Value {
+        layer.pairs().iter().map(|pairs| json!(runs(pairs.positions()))).collect()
+    };
+    json!({ "tokens": tokens, "layers": sequence.layers().iter().map(layer).collect::<Value>() })
+}
+
+/// `positions`, ascending, as half-open runs.
+fn runs(positions: &[i32]) -> Vec<[i32; 2]> {
+    let mut runs: Vec<[i32; 2]> = Vec::new();
+    for &position in positions {
+        match runs.last_mut() {
+            Some([_, end]) if *end == position => *end += 1,
+            _ => runs.push([position, position + 1]),
+        }
+    }
+    runs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_join_neighbours() {
+        assert_eq!(runs(&[0, 1, 2, 7, 9, 10]), [[0, 3], [7, 8], [9, 11]]);
+        assert!(runs(&[]).is_empty());
+    }
+}

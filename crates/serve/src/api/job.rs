@@ -1,0 +1,197 @@
+//! Prompts on their way to the scheduler, and what comes back.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use headwise_engine::cache::CachePolicy;
+use headwise_engine::schedule::{CacheUsage, Event, Finish, Listener, Request};
+use headwise_engine::{Sampler, Sequence, TokenLogProbabilities};
+use serde_json::Value;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+use super::answer::Answer;
+use super::generation::Insight;
+use super::{ApiError, usage::Usage};
+use crate::App;
+use crate::metrics::Metrics;
+
+/// Prompts, and how to go on with them.
+pub struct Job {
+    /// Tokens of every prompt.
+    pub prompts: Vec<Vec<u32>>,
+    /// One for every answer to each of them.
+    pub samplers: Vec<Sampler>,
+    /// The policy of the caches.
+    pub policy: CachePolicy,
+    /// Most tokens of an answer; as many as the context holds if none.
+    pub tokens: Option<usize>,
+    /// Tokens that end answers.
+    pub end: Vec<u32>,
+    /// Texts that end answers.
+    pub stops: Vec<String>,
+    /// How many of the likeliest tokens come with every token, if log-probabilities do.
+    pub likeliest: Option<usize>,
+    /// Whether earlier prompts may be gone on from.
+    pub reuse: bool,
+    /// What else to say.
+    pub insight: Insight,
+}
+
+/// What happens to the answers of a job; answers to all prompts are counted through.
+pub enum News {
+    /// More of an answer.
+    Piece {
+        /// Index of the answer.
+        answer: usize,
+        /// The text that can be shown now.
+        text: String,
+        /// How likely the token was, if that was asked for.
+        log_probabilities: Option<TokenLogProbabilities>,
+        /// Bytes of the answer's cache, if they were asked for.
+        bytes: Option<usize>,
+    },
+    /// An answer is complete.
+    End {
+        /// Index of the answer.
+        answer: usize,
+        /// The rest of its text.
+        text: String,
+        /// Why it ended: `stop` or `length`.
+        finish: &'static str,
+        /// The text with its cache, if it was asked for.
+        sequence: Option<Box<Sequence>>,
+    },
+}
+
+/// A job whose answers are being written.
+pub struct Running<'a> {
+    events: UnboundedReceiver<(usize, Event)>,
+    complete: Arc<[AtomicBool]>,
+    answers: Vec<Answer<'a>>,
+    per_prompt: usize,
+    left: usize,
+    /// What it has cost so far.
+    pub usage: Usage,
+}
+
+/// Hands events of one prompt over to the task that waits for them.
+struct Ear {
+    prompt: usize,
+    answers: usize,
+    events: UnboundedSender<(usize, Event)>,
+    complete: Arc<[AtomicBool]>,
+}
+
+impl Listener for Ear {
+    fn tell(&self, event: Event) {
+        // Whoever waited may have left.
+        let _ = self.events.send((self.prompt, event));
+    }
+
+    fn gone(&self) -> bool {
+        self.events.is_closed()
+    }
+
+    fn complete(&self, answer: usize) -> bool {
+        self.complete[self.prompt * self.answers + answer].load(Ordering::Relaxed)
+    }
+}
+
+impl Job {
+    /// Begins the job.
+    pub fn start(self, app: &App) -> Result<Running<'_>, ApiError> {
+        let (sender, events) = unbounded_channel();
+        let per_prompt = self.samplers.len();
+        let left = self.prompts.len() * per_prompt;
+        let complete: Arc<[AtomicBool]> = (0..left).map(|_| AtomicBool::new(false)).collect();
+        let usage = Usage::new(&self.policy, self.prompts.iter().map(Vec::len).sum(), Instant::now());
+        let answer = || Answer::new(&app.model.tokenizer, self.stops.clone());
+        let answers = std::iter::repeat_with(answer).take(left).collect();
+        let most = app.model.engine.most_tokens();
+        for (prompt, ids) in self.prompts.into_iter().enumerate() {
+            let ear = Ear { prompt, answers: per_prompt, events: sender.clone(), complete: complete.clone() };
+            let request = Request {
+                tokens: self.tokens.unwrap_or(most.saturating_sub(ids.len()).max(1)),
+                prompt: ids,
+                policy: self.policy.clone(),
+                samplers: self.samplers.clone(),
+                stop: self.end.clone(),
+                likeliest: self.likeliest,
+                reuse: self.reuse,
+                live: self.insight.live,
+                keep: self.insight.kept,
+                listener: Arc::new(ear),
+            };
+            if !app.worker.submit(request) {
+                return Err(ApiError::stopping());
+            }
+        }
+        Ok(Running { events, complete, answers, per_prompt, left, usage })
+    }
+}
+
+impl Running<'_> {
+    /// What happens next; none once all answers are complete.
+    pub async fn next(&mut self) -> Result<Option<News>, ApiError> {
+        while self.left > 0 {
+            let lost = || ApiError::internal("the model stopped while it answered: see the server's log");
+            let (prompt, event) = self.events.recv().await.ok_or_else(lost)?;
+            match event {
+                Event::Begun { cached } => self.usage.begin(cached),
+                Event::Read => self.usage.read(),
+                Event::Token { answer, id, log_probabilities, bytes } => {
+                    let answer = prompt * self.per_prompt + answer;
+                    // A token may have been on its way when a stop text was found.
+                    if self.answers[answer].finish.is_some() {
+                        continue;
+                    }
+                    self.usage.token();
+                    let piece = self.answers[answer].push(id);
+                    if piece.stopped {
+                        self.complete[answer].store(true, Ordering::Relaxed);
+                    }
+                    return Ok(Some(News::Piece { answer, text: piece.text, log_probabilities, bytes }));
+                }
+                Event::End { answer, finish, usage, sequence } => {
+                    let answer = prompt * self.per_prompt + answer;
+                    return Ok(Some(self.end(answer, finish, usage, sequence)));
+                }
+                Event::Failed(error) => return Err(error.into()),
+            }
+        }
+        Ok(None)
+    }
+
+    fn end(&mut self, answer: usize, finish: Finish, usage: CacheUsage, sequence: Option<Box<Sequence>>) -> News {
+        self.left -= 1;
+        self.usage.end(usage);
+        let text = self.answers[answer].end(match finish {
+            Finish::Stop => "stop",
+            Finish::Length => "length",
+        });
+        let finish = self.answers[answer].finish.unwrap_or("stop");
+        News::End { answer, text, finish, sequence }
+    }
+
+    /// Counts what has just happened.
+    pub fn observe(&mut self, metrics: &Metrics) {
+        if let Some(since) = self.usage.take_first() {
+            metrics.read(since);
+        }
+        if let Some(since) = self.usage.take_between() {
+            metrics.token(since);
+        }
+    }
+
+    /// Adds what the job has cost to an answer.
+    pub fn tell(&self, app: &App, answer: &mut Value) {
+        answer["usage"] = self.usage.usage(&app.model.engine);
+        answer["timings"] = self.usage.timings();
+    }
+
+    /// The tokens of an answer.
+    pub fn ids(&self, answer: usize) -> &[u32] {
+        &self.answers[answer].ids
+    }
+}

@@ -1,0 +1,118 @@
+//! What a job has cost: tokens, memory, time.
+
+use std::time::{Duration, Instant};
+
+use headwise_engine::Engine;
+use headwise_engine::cache::CachePolicy;
+use headwise_engine::schedule::CacheUsage;
+use serde_json::{Value, json};
+
+/// What a job has cost so far.
+#[derive(Clone, Debug)]
+pub struct Usage {
+    policy: String,
+    prompt_tokens: usize,
+    cached_tokens: usize,
+    /// Tokens of all answers.
+    pub completion_tokens: usize,
+    caches: Vec<CacheUsage>,
+    asked: Instant,
+    begun: Option<Instant>,
+    read: Option<Instant>,
+    last: Option<Instant>,
+    /// Times that have not been counted yet.
+    first: Option<Duration>,
+    between: Option<Duration>,
+}
+
+impl Usage {
+    /// Of a job with so many tokens in its prompts, asked for at `asked`.
+    pub fn new(policy: &CachePolicy, prompt_tokens: usize, asked: Instant) -> Self {
+        Self {
+            policy: policy.to_string(),
+            prompt_tokens,
+            cached_tokens: 0,
+            completion_tokens: 0,
+            caches: Vec::new(),
+            asked,
+            begun: None,
+            read: None,
+            last: None,
+            first: None,
+            between: None,
+        }
+    }
+
+    /// A prompt has left the queue.
+    pub fn begin(&mut self, cached: usize) {
+        self.cached_tokens += cached;
+        self.begun.get_or_insert_with(Instant::now);
+    }
+
+    /// A prompt has been read.
+    pub fn read(&mut self) {
+        let now = Instant::now();
+        if self.read.replace(now).is_none() {
+            self.first = Some(now - self.asked);
+        }
+    }
+
+    /// An answer has one more token.
+    pub fn token(&mut self) {
+        self.completion_tokens += 1;
+        let now = Instant::now();
+        self.between = self.last.replace(now).map(|last| now - last);
+    }
+
+    /// Time from the question to the end of the first prompt, once.
+    pub fn take_first(&mut self) -> Option<Duration> {
+        self.first.take()
+    }
+
+    /// Time between the last two tokens, of whichever answers, once.
+    pub fn take_between(&mut self) -> Option<Duration> {
+        self.between.take()
+    }
+
+    /// An answer is complete.
+    pub fn end(&mut self, cache: CacheUsage) {
+        self.caches.push(cache);
+    }
+
+    /// The block `usage` of an answer.
+    pub fn usage(&self, engine: &Engine) -> Value {
+        let sum = |of: fn(&CacheUsage) -> usize| self.caches.iter().map(of).sum::<usize>();
+        let answers = self.caches.len().max(1) as f64;
+        json!({
+            "prompt_tokens": self.prompt_tokens,
+            "completion_tokens": self.completion_tokens,
+            "total_tokens": self.prompt_tokens + self.completion_tokens,
+            "prompt_tokens_details": { "cached_tokens": self.cached_tokens },
+            "headwise": {
+                "policy": self.policy,
+                "kv_bytes": sum(|cache| cache.bytes),
+                "peak_kv_bytes": sum(|cache| cache.peak_bytes),
+                "full_kv_bytes": self.caches.iter().map(|cache| engine.uncompressed_bytes(cache.tokens)).sum::<usize>(),
+                "evicted_tokens": (self.caches.iter().map(|cache| cache.evicted).sum::<f64>() / answers).round(),
+            },
+        })
+    }
+
+    /// The block `timings` of an answer.
+    pub fn timings(&self) -> Value {
+        let between = |from: Option<Instant>, to: Option<Instant>| match (from, to) {
+            (Some(from), Some(to)) => to.saturating_duration_since(from).as_secs_f64(),
+            _ => 0.0,
+        };
+        let rate = |tokens: usize, seconds: f64| if seconds > 0.0 { tokens as f64 / seconds } else { 0.0 };
+        let prompt = between(self.begun, self.read);
+        let predicted = between(self.read, self.last);
+        json!({
+            "queue_ms": between(Some(self.asked), self.begun) * 1e3,
+            "prompt_ms": prompt * 1e3,
+            "prompt_per_second": rate(self.prompt_tokens - self.cached_tokens.min(self.prompt_tokens), prompt),
+            "predicted_ms": predicted * 1e3,
+            "predicted_per_second": rate(self.completion_tokens.saturating_sub(1), predicted),
+        })
+    }
+}

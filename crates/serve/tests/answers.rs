@@ -1,0 +1,182 @@
+//! What the server answers.
+
+mod server;
+
+use headwise_engine::cache::CachePolicy;
+use headwise_engine::{Sampler, generate};
+use headwise_models::chat::Message;
+use headwise_models::tokenizer::Encode;
+use headwise_serve::Options;
+use serde_json::{Value, json};
+use server::{Server, model, question};
+
+const CHAT: &str = "/v1/chat/completions";
+const LONG: &str = "The harbour was quiet that morning, and the boats lay still. A man walked along the quay with a basket of \
+    bread. He greeted the fishermen, one after the other, and asked for the news of the night. Nothing had happened, they said.";
+
+fn text(answer: &Value) -> &str {
+    answer["choices"][0]["message"]["content"].as_str().unwrap()
+}
+
+/// What the model writes without a server.
+fn alone(prompt: &str, policy: &str, tokens: usize) -> String {
+    let model = model();
+    let template = model.template.as_ref().unwrap();
+    let ids = model.tokenizer.encode(&template.render(&[Message::user(prompt)], true).unwrap(), Encode::TEMPLATE).unwrap();
+    let mut sequence = model.engine.sequence(&CachePolicy::parse(policy).unwrap()).unwrap();
+    let generation = model.generation(tokens);
+    let written = generate(&model.engine, &mut sequence, &ids, &generation, &mut Sampler::greedy(), |_| true).unwrap();
+    model.tokenizer.decode(&written.ids, true)
+}
+
+#[tokio::test]
+async fn a_policy_per_request_writes_what_it_writes_alone() {
+    let server = Server::new(Options::default());
+    for policy in ["full", "snapkv(keep=0.5, window=16)", "streaming(budget=40) + int8", "h2o(budget=30, when=chunk)", "quest(budget=96)"] {
+        let answer = server.post(CHAT, question(LONG, json!({ "cache": policy }))).await;
+        assert_eq!(text(&answer), alone(LONG, policy, 12), "{policy}");
+        let usage = &answer["usage"];
+        let prompt = usage["prompt_tokens"].as_u64().unwrap();
+        assert_eq!(usage["total_tokens"].as_u64().unwrap(), prompt + usage["completion_tokens"].as_u64().unwrap());
+        let evicts = CachePolicy::parse(policy).unwrap().evicts();
+        assert_eq!(usage["headwise"]["evicted_tokens"].as_f64().unwrap() > 0.0, evicts, "{policy}: {usage}");
+        assert_eq!(usage["headwise"]["policy"], CachePolicy::parse(policy).unwrap().to_string());
+    }
+}
+
+#[tokio::test]
+async fn the_same_prompt_again_is_read_from_memory() {
+    let server = Server::new(Options::default());
+    let first = server.post(CHAT, question(LONG, json!({}))).await;
+    let second = server.post(CHAT, question(LONG, json!({}))).await;
+    let third = server.post(CHAT, question(LONG, json!({ "cache_prompt": false }))).await;
+    let cached = |answer: &Value| answer["usage"]["prompt_tokens_details"]["cached_tokens"].as_u64().unwrap();
+    let prompt = first["usage"]["prompt_tokens"].as_u64().unwrap();
+    assert_eq!((cached(&first), cached(&second), cached(&third)), (0, prompt - 1, 0));
+    assert_eq!(text(&first), text(&second));
+    assert_eq!(text(&first), text(&third));
+}
+
+#[tokio::test]
+async fn many_at_once_get_what_they_get_alone() {
+    let server = Server::new(Options::default());
+    let prompts: Vec<String> = (1..9).map(|count| LONG[..count * 24].to_owned()).collect();
+    let asked = prompts.iter().map(|prompt| server.post(CHAT, question(prompt, json!({}))));
+    let answers = futures_util::future::join_all(asked).await;
+    for (prompt, answer) in prompts.iter().zip(&answers) {
+        assert_eq!(text(answer), alone(prompt, "full", 12), "{prompt}");
+    }
+}
+
+#[tokio::test]
+async fn pieces_add_up_to_the_whole_answer() {
+    let server = Server::new(Options::default());
+    let whole = server.post(CHAT, question(LONG, json!({ "logprobs": true, "top_logprobs": 2 }))).await;
+    let asked = json!({
+        "stream": true, "stream_options": { "include_usage": true }, "logprobs": true, "top_logprobs": 2,
+        "headwise": { "live": true, "kept": true, "retrieval_heads": true },
+    });
+    let mut pieces = server.stream(CHAT, question(LONG, asked)).await;
+    assert_eq!(pieces.pop().unwrap(), "[DONE]");
+    let pieces: Vec<Value> = pieces.iter().map(|piece| serde_json::from_str(piece).unwrap()).collect();
+    let (last, pieces) = pieces.split_last().unwrap();
+    let content: String =
+        pieces.iter().filter_map(|piece| piece["choices"][0]["delta"]["content"].as_str()).collect();
+    assert_eq!(content, text(&whole));
+    assert_eq!(pieces.last().unwrap()["choices"][0]["finish_reason"], whole["choices"][0]["finish_reason"]);
+    let likely = |value: &Value| value["content"].as_array().cloned().unwrap_or_default();
+    let streamed: Vec<Value> = pieces.iter().flat_map(|piece| likely(&piece["choices"][0]["logprobs"])).collect();
+    assert_eq!(streamed, likely(&whole["choices"][0]["logprobs"]));
+    assert_eq!(streamed.len(), 12);
+    assert!(pieces[2]["headwise"]["kv_bytes"].as_u64().unwrap() > 0);
+    assert_eq!((&last["choices"], &last["usage"]["completion_tokens"]), (&json!([]), &json!(12)));
+    let kept = &last["headwise"]["kept"];
+    let read = kept["tokens"].as_array().unwrap().len();
+    let layers = kept["layers"].as_array().unwrap();
+    assert_eq!(layers.last().unwrap()[0], json!([[0, read]]), "the full policy keeps everything");
+    assert_ne!(layers[0][0], json!([[0, read]]), "but for the windows of the model");
+    assert!(!last["headwise"]["retrieval_heads"].as_array().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn answers_end_where_they_are_told_to() {
+    let server = Server::new(Options::default());
+    let whole = server.post(CHAT, question(LONG, json!({}))).await;
+    assert_eq!(whole["choices"][0]["finish_reason"], "length");
+    let full = text(&whole).to_owned();
+    // A text that lies across tokens and is found once.
+    let middle: String = full.chars().skip(full.chars().count() / 2).take(5).collect();
+    for stop in [json!(middle), json!(["never there", middle])] {
+        let cut = server.post(CHAT, question(LONG, json!({ "stop": stop }))).await;
+        assert_eq!(text(&cut), &full[..full.find(&middle).unwrap()]);
+        assert_eq!(cut["choices"][0]["finish_reason"], "stop");
+        assert!(cut["usage"]["completion_tokens"].as_u64().unwrap() < 12);
+    }
+}
+
+#[tokio::test]
+async fn draws_follow_the_seed() {
+    let server = Server::new(Options::default());
+    let ask = |seed: u64| question(LONG, json!({ "temperature": 1.2, "seed": seed, "n": 3 }));
+    let texts = |answer: Value| {
+        let choices = answer["choices"].as_array().unwrap().clone();
+        choices.into_iter().map(|choice| choice["message"]["content"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let first = texts(server.post(CHAT, ask(7)).await);
+    assert_eq!(first, texts(server.post(CHAT, ask(7)).await));
+    assert_ne!(first, texts(server.post(CHAT, ask(8)).await));
+    assert!(first.len() == 3 && first[0] != first[1]);
+}
+
+#[tokio::test]
+async fn texts_are_continued() {
+    let server = Server::new(Options::default());
+    let path = "/v1/completions";
+    let ask = |prompt: Value| json!({ "prompt": prompt, "temperature": 0, "max_tokens": 8, "logprobs": 1, "echo": true });
+    let one = server.post(path, ask(json!("The boats lay"))).await;
+    let both = server.post(path, ask(json!(["A basket of", "The boats lay"]))).await;
+    assert_eq!(both["choices"][1]["text"], one["choices"][0]["text"]);
+    assert!(one["choices"][0]["text"].as_str().unwrap().starts_with("The boats lay"));
+    let ids = model().encode("The boats lay").unwrap();
+    let tokens = server.post(path, ask(json!([ids, ids]))).await;
+    assert_eq!(tokens["choices"][1]["text"], one["choices"][0]["text"]);
+    let likely = &one["choices"][0]["logprobs"];
+    assert_eq!(likely["tokens"].as_array().unwrap().len(), 8);
+    assert_eq!(likely["text_offset"][0], 13);
+    let mut streamed = ask(json!("The boats lay"));
+    streamed["stream"] = json!(true);
+    let pieces = server.stream(path, streamed).await;
+    let texts = pieces.iter().filter_map(|piece| serde_json::from_str::<Value>(piece).ok());
+    let text: String = texts.map(|piece| piece["choices"][0]["text"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(one["choices"][0]["text"], text);
+}
+
+#[tokio::test]
+async fn responses_are_gone_on_with_by_name() {
+    let server = Server::new(Options::default());
+    let path = "/v1/responses";
+    let ask = |more: Value| {
+        let mut body = json!({ "temperature": 0, "max_output_tokens": 6 });
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        body
+    };
+    let said = |answer: &Value| answer["output"][0]["content"][0]["text"].as_str().unwrap().to_owned();
+    let first = server.post(path, ask(json!({ "input": "The boats lay still.", "instructions": "Be brief." }))).await;
+    assert_eq!(first["status"], "incomplete");
+    let second = server.post(path, ask(json!({ "input": "Go on.", "previous_response_id": first["id"] }))).await;
+    let spelled = server.post(path, ask(json!({ "input": [
+        { "role": "user", "content": "The boats lay still." },
+        { "type": "message", "role": "assistant", "content": [{ "type": "output_text", "text": said(&first) }] },
+        { "role": "user", "content": [{ "type": "input_text", "text": "Go on." }] },
+    ]}))).await;
+    assert_eq!(said(&second), said(&spelled));
+    assert_eq!(second["usage"]["input_tokens"], spelled["usage"]["input_tokens"]);
+    let pieces = server.stream(path, ask(json!({ "input": "Go on.", "previous_response_id": first["id"], "stream": true }))).await;
+    let events: Vec<Value> = pieces.iter().map(|piece| serde_json::from_str(piece).unwrap()).collect();
+    let deltas: String = events.iter().filter_map(|event| event["delta"].as_str()).collect();
+    assert_eq!(deltas, said(&second));
+    assert_eq!(said(&events.last().unwrap()["response"]), deltas);
+    assert_eq!(events.last().unwrap()["type"], "response.incomplete");
+    let (status, error) = server.refused(path, ask(json!({ "input": "x", "previous_response_id": "resp-1" }))).await;
+    assert_eq!((status, &error["param"]), (400, &json!("previous_response_id")));
+}

@@ -1,0 +1,171 @@
+//! Requests that are refused, and clients that leave.
+
+mod server;
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::{Request, StatusCode, header};
+use headwise_engine::schedule::ScheduleLimits;
+use headwise_serve::{Keys, Options};
+use http_body_util::BodyExt;
+use serde_json::{Value, json};
+use server::{Server, question};
+use tower::ServiceExt;
+
+const CHAT: &str = "/v1/chat/completions";
+
+#[tokio::test]
+async fn wrong_requests_say_what_is_wrong() {
+    let server = Server::new(Options::default());
+    let cases = [
+        (json!({ "temprature": 1 }), 400, "temprature", "unknown_field"),
+        (json!({ "temperature": "hot" }), 400, "temperature", ""),
+        (json!({ "temperature": 9 }), 400, "temperature", ""),
+        (json!({ "n": 0 }), 400, "n", ""),
+        (json!({ "max_tokens": 0 }), 400, "max_tokens", ""),
+        (json!({ "max_tokens": -1 }), 400, "max_tokens", ""),
+        (json!({ "stop": [""] }), 400, "stop", ""),
+        (json!({ "top_logprobs": 3 }), 400, "top_logprobs", ""),
+        (json!({ "logprobs": true, "top_logprobs": 21 }), 400, "top_logprobs", ""),
+        (json!({ "model": "gpt-17" }), 404, "model", "model_not_found"),
+        (json!({ "cache": "snapkw(keep=0.5)" }), 400, "cache", ""),
+        (json!({ "cache": "snapkv" }), 400, "cache", ""),
+        (json!({ "prompt": "x" }), 400, "prompt", ""),
+        (json!({ "messages": [] }), 400, "messages", ""),
+        (json!({ "messages": [{ "role": "wizard", "content": "x" }] }), 400, "messages[0].role", ""),
+        (json!({ "messages": [{ "role": "user", "content": [{ "type": "image_url" }] }] }), 400, "messages[0].content[0]", ""),
+        (json!({ "messages": [{ "role": "user", "content": 5 }] }), 400, "messages[0].content", ""),
+    ];
+    for (more, status, param, code) in cases {
+        let (found, error) = server.refused(CHAT, question("x", more.clone())).await;
+        assert_eq!(found, status, "{more}: {error}");
+        assert_eq!(error["param"], param, "{more}: {error}");
+        assert!(code.is_empty() || error["code"] == code, "{more}: {error}");
+        assert!(error["message"].as_str().unwrap().len() > 10 && error["type"].is_string());
+    }
+    let (_, error) = server.refused(CHAT, question("x", json!({ "cache": "snapkw(keep=0.5)" }))).await;
+    assert!(error["message"].as_str().unwrap().contains("snapkv"), "{error}");
+    for malformed in ["", "{", "nul", "[1]", "{\"messages\": \u{1}}"] {
+        let (status, answer) = server.post_text(CHAT, malformed).await;
+        assert_eq!((status, &answer["error"]["type"]), (StatusCode::BAD_REQUEST, &json!("invalid_request_error")));
+    }
+    let long = question(&"word ".repeat(60_000), json!({}));
+    let (status, error) = server.refused(CHAT, long).await;
+    assert_eq!((status, &error["code"]), (400, &json!("context_length_exceeded")), "{error}");
+    assert_eq!(server.get("/v1/nothing").await.0, StatusCode::NOT_FOUND);
+    assert_eq!(server.get("/../../etc/passwd").await.0, StatusCode::NOT_FOUND);
+    assert_eq!(server.get(CHAT).await.0, StatusCode::METHOD_NOT_ALLOWED);
+}
+
+#[tokio::test]
+async fn unknown_fields_are_left_out_when_asked_to() {
+    let server = Server::new(Options { lenient: true, ..Options::default() });
+    server.post(CHAT, question("x", json!({ "temprature": 1, "max_tokens": 1 }))).await;
+}
+
+#[tokio::test]
+async fn long_and_late_bodies_are_refused() {
+    let server = Server::new(Options { body_bytes: 1000, request_seconds: 1, ..Options::default() });
+    let (status, error) = server.refused(CHAT, question(&"x".repeat(10 << 20), json!({}))).await;
+    assert_eq!((status, error["type"].as_str()), (413, Some("invalid_request_error")));
+    let late = futures_util::stream::pending::<Result<&'static [u8], std::io::Error>>();
+    let (status, _) = server.post_text(CHAT, Body::from_stream(late)).await;
+    assert_eq!(status, StatusCode::REQUEST_TIMEOUT);
+}
+
+#[tokio::test]
+async fn keys_are_asked_for() {
+    let server = Server::new(Options { keys: Keys::parse("secret"), ..Options::default() });
+    let ask = |key: &str| {
+        let body = question("x", json!({ "max_tokens": 1 })).to_string();
+        Request::post(CHAT).header(header::AUTHORIZATION, key).body(Body::from(body)).unwrap()
+    };
+    assert_eq!(server.send(ask("Bearer secret")).await.0, StatusCode::OK);
+    for wrong in ["Bearer secre", "secret", ""] {
+        let (status, text) = server.send(ask(wrong)).await;
+        assert_eq!(status, StatusCode::UNAUTHORIZED);
+        assert!(!text.contains("secret"), "{text}");
+    }
+    assert_eq!(server.get("/props").await.0, StatusCode::UNAUTHORIZED);
+    assert_eq!(server.get("/health").await.0, StatusCode::OK);
+}
+
+/// Waits until nothing is read or written, and returns how many texts were left alone.
+async fn settled(server: &Server) -> u64 {
+    for _ in 0..200 {
+        let counters = server.app.worker.counters();
+        if counters.reading + counters.writing + counters.waiting == 0 && counters.steps > 0 {
+            assert_eq!(counters.text_bytes, 0);
+            return counters.cancelled;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("texts are still written: {:?}", server.app.worker.counters());
+}
+
+#[tokio::test]
+async fn whoever_leaves_is_not_written_for() {
+    let server = Server::new(Options::default());
+    let body = question("The boats lay still.", json!({ "max_tokens": 3000, "ignore_eos": true, "stream": true }));
+    let request = Request::post(CHAT).body(Body::from(body.to_string())).unwrap();
+    let mut stream = server.router.clone().oneshot(request).await.unwrap().into_body();
+    for _ in 0..5 {
+        stream.frame().await.unwrap().unwrap();
+    }
+    drop(stream);
+    assert_eq!(settled(&server).await, 1);
+    // Another one is answered as ever.
+    server.post(CHAT, question("x", json!({}))).await;
+}
+
+#[tokio::test]
+async fn more_than_can_wait_are_told_to_come_again() {
+    let schedule = ScheduleLimits { texts: 1, waiting: 2, ..ScheduleLimits::default() };
+    let server = Server::new(Options { schedule, ..Options::default() });
+    let ask = || {
+        let body = question("The boats lay still.", json!({ "max_tokens": 60, "ignore_eos": true })).to_string();
+        server.router.clone().oneshot(Request::post(CHAT).body(Body::from(body)).unwrap())
+    };
+    let answers = futures_util::future::join_all((0..12).map(|_| ask())).await;
+    let busy: Vec<_> =
+        answers.iter().flatten().filter(|answer| answer.status() == StatusCode::TOO_MANY_REQUESTS).collect();
+    let granted = answers.iter().flatten().filter(|answer| answer.status() == StatusCode::OK).count();
+    assert!(granted >= 2 && granted + busy.len() == 12, "{granted} granted, {} busy", busy.len());
+    assert!(!busy.is_empty() && busy.iter().all(|answer| answer.headers().contains_key(header::RETRY_AFTER)));
+}
+
+#[tokio::test]
+async fn a_text_that_never_fits_is_refused_with_numbers() {
+    let schedule = ScheduleLimits { bytes: 1 << 20, ..ScheduleLimits::default() };
+    let server = Server::new(Options { schedule, ..Options::default() });
+    let (status, error) = server.refused(CHAT, question("x", json!({ "max_tokens": 4000 }))).await;
+    assert_eq!((status, &error["code"]), (400, &json!("memory_exceeded")));
+    assert!(error["message"].as_str().unwrap().contains("--kv-mem"), "{error}");
+}
+
+#[tokio::test]
+async fn a_server_that_stops_says_so() {
+    let server = Server::new(Options::default());
+    assert_eq!(server.get("/health").await.0, StatusCode::OK);
+    server.app.stop();
+    assert_eq!(server.get("/health").await.0, StatusCode::SERVICE_UNAVAILABLE);
+    let (status, error) = server.refused(CHAT, question("x", json!({}))).await;
+    assert_eq!((status, error["type"].as_str()), (503, Some("server_error")));
+}
+
+#[tokio::test]
+async fn counts_and_properties_are_told() {
+    let server = Server::new(Options::default());
+    server.post(CHAT, question("x", json!({}))).await;
+    settled(&server).await;
+    let (_, text) = server.get("/metrics").await;
+    for line in ["headwise_generated_tokens_total 12", "headwise_kv_bytes 0", "headwise_requests_total{path=\"/v1/chat/completions\",status=\"200\"} 1"] {
+        assert!(text.contains(line), "{line} is not in\n{text}");
+    }
+    assert!(text.contains("headwise_inter_token_seconds_count 11") && text.ends_with("# EOF\n"));
+    let props: Value = serde_json::from_str(&server.get("/props").await.1).unwrap();
+    assert!(props["cache_methods"].as_array().unwrap().len() > 20);
+    let models: Value = serde_json::from_str(&server.get("/v1/models").await.1).unwrap();
+    assert_eq!(models["data"][0]["id"], props["model"]);
+}
