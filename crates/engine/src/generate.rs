@@ -95,6 +95,8 @@ pub fn generate_with(
     if lookup.is_some() {
         sequence.policy().check_rollback()?;
     }
+    sampler.read(prompt);
+    sampler.end_with(&generation.stop);
     let started = Instant::now();
     let mut logits = engine.prefill(sequence, prompt, |_| {})?;
     let mut generated = Generated { prefill: started.elapsed(), ..Generated::default() };

@@ -17,7 +17,8 @@ pub struct Writing {
 
 impl Writing {
     /// A text that begins with `prompt`; `sequence` is empty.
-    pub fn new(sequence: Sequence, prompt: Vec<u32>, sampler: Sampler) -> Self {
+    pub fn new(sequence: Sequence, prompt: Vec<u32>, mut sampler: Sampler) -> Self {
+        sampler.read(&prompt);
         Self {
             sequence,
             prompt,
@@ -109,7 +110,10 @@ pub fn generate_several(
     let logits = engine.prefill(&mut text.sequence, &text.prompt, &mut progress)?;
     let read = text.prompt.len();
     let scores = vec![logits; samplers.len()];
-    let fork = |sampler| Writing { sampler, ..text.clone() };
+    let fork = |mut sampler: Sampler| {
+        sampler.read(&text.prompt);
+        Writing { sampler, ..text.clone() }
+    };
     let mut texts: Vec<Writing> = samplers.into_iter().map(fork).collect();
     // No fork is copied for the sake of a text that nobody writes on.
     drop(text);
@@ -125,6 +129,7 @@ fn write_on(
     generation: &Generation,
     mut progress: impl FnMut(usize),
 ) -> Result<(), EngineError> {
+    texts.iter_mut().for_each(|text| text.sampler.end_with(&generation.stop));
     let mut done = 0;
     let mut going: Vec<usize> = (0..texts.len()).collect();
     loop {

@@ -34,7 +34,7 @@ pub use forward::{Chunk, Logits, Wanted};
 pub use generate::{Generated, Generation, NewToken, generate, generate_with};
 pub use generate_all::{Writing, generate_all, generate_several};
 pub use prepack::{Prompt, best_fit};
-pub use sample::Sampler;
+pub use sample::{Sampler, Sampling, SamplingError};
 pub use sequence::Sequence;
 pub use session::{Session, SessionError};
 pub use shared::{ReadPrompt, SharedPrefill};

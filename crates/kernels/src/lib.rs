@@ -23,6 +23,7 @@ pub mod parallel;
 mod product;
 pub mod profile;
 pub mod rope;
+pub mod scores;
 pub mod simd;
 pub mod softmax;
 mod sum_rows;

@@ -1,0 +1,145 @@
+//! Choosing the next token from its scores.
+//!
+//! [`Sampling`] says how; a [`Sampler`] does it for one text, whose tokens it remembers as far as penalties need them. Nothing sorts the
+//! vocabulary: one step chooses for many texts (`candidates`, `draw`).
+
+mod candidates;
+mod draw;
+mod history;
+mod sampling;
+#[cfg(test)]
+mod tests;
+
+use headwise_kernels::profile;
+use headwise_kernels::scores;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use candidates::Candidate;
+use history::History;
+pub use sampling::{Sampling, SamplingError};
+
+/// Chooses the tokens of one text.
+#[derive(Clone, Debug)]
+pub struct Sampler {
+    sampling: Sampling,
+    rng: ChaCha8Rng,
+    history: History,
+    /// Tokens that end the text.
+    ends: Vec<u32>,
+    /// Used anew for every token.
+    scores: Vec<f32>,
+    candidates: Vec<Candidate>,
+    sums: Vec<f32>,
+}
+
+impl Sampler {
+    /// Always the largest score, the lowest id among equals.
+    pub fn greedy() -> Self {
+        Self::of(Sampling::default())
+    }
+
+    /// Draws from the `top_k` largest scores (0: all) that together hold `top_p` of the probability, at `temperature`.
+    pub fn new(temperature: f32, top_k: usize, top_p: f32, seed: u64) -> Self {
+        Self::of(Sampling { temperature, top_k, top_p, seed, ..Sampling::default() })
+    }
+
+    /// Chooses as `sampling` says, which [`Sampling::check`] has found good.
+    pub fn of(sampling: Sampling) -> Self {
+        Self {
+            rng: ChaCha8Rng::seed_from_u64(sampling.seed),
+            sampling,
+            history: History::default(),
+            ends: Vec::new(),
+            scores: Vec::new(),
+            candidates: Vec::new(),
+            sums: Vec::new(),
+        }
+    }
+
+    /// How tokens are chosen.
+    pub fn sampling(&self) -> &Sampling {
+        &self.sampling
+    }
+
+    /// The text goes on after the prompt `ids`; what was written before is a part of what was read from now on.
+    pub fn read(&mut self, ids: &[u32]) {
+        self.history.read(&self.sampling, ids);
+    }
+
+    /// The tokens that end the text are `ids`: `min_tokens` holds them back.
+    pub fn end_with(&mut self, ids: &[u32]) {
+        ids.clone_into(&mut self.ends);
+    }
+
+    /// The next token for `logits` `[vocabulary]`, which counts as written; 0 if none of them is a number above −∞.
+    pub fn choose(&mut self, logits: &[f32]) -> u32 {
+        let _span = profile::span("sampling");
+        let id = match self.changes_scores() {
+            false => self.pick(logits),
+            true => {
+                let mut scores = std::mem::take(&mut self.scores);
+                logits.clone_into(&mut scores);
+                self.change(&mut scores);
+                let id = self.pick(&scores);
+                self.scores = scores;
+                id
+            }
+        };
+        self.history.write(&self.sampling, id);
+        id
+    }
+
+    /// Whether anything is done to scores before a token is chosen.
+    fn changes_scores(&self) -> bool {
+        let Sampling { logit_bias, .. } = &self.sampling;
+        self.sampling.penalises() || !logit_bias.is_empty() || self.holds_back()
+    }
+
+    fn holds_back(&self) -> bool {
+        self.history.written < self.sampling.min_tokens && !self.ends.is_empty()
+    }
+
+    fn change(&self, scores: &mut [f32]) {
+        self.history.penalise(&self.sampling, scores);
+        for &(id, bias) in &self.sampling.logit_bias {
+            if let Some(score) = scores.get_mut(id as usize) {
+                *score += bias;
+            }
+        }
+        if self.holds_back() {
+            hold_back(scores, &self.ends);
+        }
+    }
+
+    /// Chooses from what the changes have left.
+    fn pick(&mut self, scores: &[f32]) -> u32 {
+        let Sampling { temperature, top_k, top_p, min_p, typical_p, .. } = self.sampling;
+        let Some(largest) = scores::largest(scores) else { return 0 };
+        if temperature < Sampling::GREEDY {
+            return largest as u32;
+        }
+        // One number for every token, however it is chosen.
+        let share = self.rng.random::<f64>();
+        let most = scores[largest];
+        if most == f32::INFINITY {
+            return largest as u32;
+        }
+        let cuts = top_k > 0 || top_p < 1.0 || min_p > 0.0 || typical_p < 1.0;
+        if !cuts {
+            return draw::from_all(scores, most, 1.0 / temperature, share, &mut self.sums);
+        }
+        candidates::collect(&self.sampling, scores, most, &mut self.candidates);
+        draw::from_candidates(&mut self.candidates, 1.0 / temperature, share)
+    }
+}
+
+/// Forbids the tokens `ends`, unless nothing else is allowed.
+fn hold_back(scores: &mut [f32], ends: &[u32]) {
+    let before: Vec<(usize, f32)> =
+        ends.iter().filter_map(|&id| scores.get(id as usize).map(|&score| (id as usize, score))).collect();
+    before.iter().for_each(|&(id, _)| scores[id] = f32::NEG_INFINITY);
+    if scores::largest(scores).is_none() {
+        before.iter().for_each(|&(id, score)| scores[id] = score);
+    }
+}
