@@ -180,3 +180,19 @@ async fn responses_are_gone_on_with_by_name() {
     let (status, error) = server.refused(path, ask(json!({ "input": "x", "previous_response_id": "resp-1" }))).await;
     assert_eq!((status, &error["param"]), (400, &json!("previous_response_id")));
 }
+
+#[tokio::test]
+async fn scores_are_changed_as_asked() {
+    let server = Server::new(Options::default());
+    let first = server.post(CHAT, question(LONG, json!({ "logprobs": true, "top_logprobs": 2 }))).await;
+    let likely = &first["choices"][0]["logprobs"]["content"][0]["top_logprobs"];
+    let id = |index: usize| model().tokenizer.encode(likely[index]["token"].as_str().unwrap(), Encode::default()).unwrap()[0];
+    let bias: Value = serde_json::from_str(&format!("{{\"{}\": -100}}", id(0))).unwrap();
+    let second = server.post(CHAT, question(LONG, json!({ "logit_bias": bias }))).await;
+    let begins = |answer: &Value, index: usize| text(answer).starts_with(likely[index]["token"].as_str().unwrap());
+    assert!(begins(&first, 0) && begins(&second, 1), "{} / {}", text(&first), text(&second));
+    let penalised = server.post(CHAT, question(LONG, json!({ "max_tokens": 60, "frequency_penalty": 2 }))).await;
+    let plain = server.post(CHAT, question(LONG, json!({ "max_tokens": 60 }))).await;
+    let distinct = |answer: &Value| text(answer).split(' ').collect::<std::collections::HashSet<_>>().len();
+    assert!(distinct(&penalised) > distinct(&plain));
+}

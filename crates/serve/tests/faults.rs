@@ -21,7 +21,11 @@ async fn wrong_requests_say_what_is_wrong() {
     let cases = [
         (json!({ "temprature": 1 }), 400, "temprature", "unknown_field"),
         (json!({ "temperature": "hot" }), 400, "temperature", ""),
-        (json!({ "temperature": 9 }), 400, "temperature", ""),
+        (json!({ "temperature": -1 }), 400, "temperature", ""),
+        (json!({ "top_p": 0 }), 400, "top_p", ""),
+        (json!({ "min_p": 2 }), 400, "min_p", ""),
+        (json!({ "logit_bias": { "x": 1 } }), 400, "logit_bias", ""),
+        (json!({ "logit_bias": { "99999999": 1 } }), 400, "logit_bias", ""),
         (json!({ "n": 0 }), 400, "n", ""),
         (json!({ "max_tokens": 0 }), 400, "max_tokens", ""),
         (json!({ "max_tokens": -1 }), 400, "max_tokens", ""),

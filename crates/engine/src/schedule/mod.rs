@@ -110,7 +110,11 @@ impl<'e> Scheduler<'e> {
     }
 
     /// Takes on `request`, or tells its listener why not.
-    pub fn submit(&mut self, request: Request) {
+    pub fn submit(&mut self, mut request: Request) {
+        for sampler in &mut request.samplers {
+            sampler.read(&request.prompt);
+            sampler.end_with(&request.stop);
+        }
         match self.check(&request) {
             Ok(()) => self.waiting.push_back(Waiting::new(Arc::new(request))),
             Err(error) => request.listener.tell(Event::Failed(error)),

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use headwise_engine::Sampler;
 use headwise_engine::cache::CachePolicy;
+use headwise_engine::{Sampler, Sampling, SamplingError};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -152,6 +152,8 @@ pub enum FlagOrCount {
     Count(usize),
 }
 
+/// Randomness if the request does not say: OpenAI's.
+pub const DEFAULT_TEMPERATURE: f32 = 1.0;
 /// Most answers of a request.
 const MOST_ANSWERS: usize = 32;
 /// Most texts that end an answer.
@@ -225,16 +227,35 @@ impl GenerationRequest {
     }
 
     /// How tokens are chosen, for every answer; `seed` if the request has none.
-    pub fn samplers(&self, seed: u64) -> Result<Vec<Sampler>, ApiError> {
-        let temperature = self.temperature.unwrap_or(1.0);
-        if !(0.0..=2.0).contains(&temperature) {
-            let message = format!("temperature is {temperature}: it must be from 0 to 2");
-            return Err(ApiError::parameter("temperature", message));
-        }
-        let seed = self.seed.map_or(seed, |seed| seed as u64);
-        let (top_k, top_p) = (self.top_k.unwrap_or(0), self.top_p.unwrap_or(1.0));
-        let sampler = |answer| Sampler::new(temperature, top_k, top_p, seed.wrapping_add(answer));
-        Ok((0..self.answers()? as u64).map(sampler).collect())
+    pub fn samplers(&self, seed: u64, vocabulary: usize) -> Result<Vec<Sampler>, ApiError> {
+        let none = Sampling::default();
+        let sampling = Sampling {
+            temperature: self.temperature.unwrap_or(DEFAULT_TEMPERATURE),
+            top_k: self.top_k.unwrap_or(none.top_k),
+            top_p: self.top_p.unwrap_or(none.top_p),
+            min_p: self.min_p.unwrap_or(none.min_p),
+            typical_p: self.typical_p.unwrap_or(none.typical_p),
+            repetition_penalty: self.repetition_penalty.unwrap_or(none.repetition_penalty),
+            presence_penalty: self.presence_penalty.unwrap_or(none.presence_penalty),
+            frequency_penalty: self.frequency_penalty.unwrap_or(none.frequency_penalty),
+            logit_bias: self.biases()?,
+            min_tokens: self.min_tokens.unwrap_or(none.min_tokens),
+            seed: self.seed.map_or(seed, |seed| seed as u64),
+        };
+        sampling.check(vocabulary).map_err(|error| match &error {
+            SamplingError::Range { parameter, .. } => ApiError::parameter(*parameter, error.to_string()),
+            _ => ApiError::parameter("logit_bias", error.to_string()),
+        })?;
+        let seeds = (0..self.answers()? as u64).map(|answer| sampling.seed.wrapping_add(answer));
+        Ok(seeds.map(|seed| Sampler::of(Sampling { seed, ..sampling.clone() })).collect())
+    }
+
+    fn biases(&self) -> Result<Vec<(u32, f32)>, ApiError> {
+        let read = |(id, &bias): (&String, &f32)| match id.parse() {
+            Ok(id) => Ok((id, bias)),
+            Err(_) => Err(ApiError::parameter("logit_bias", format!("`{id}` in logit_bias is no token: ids are numbers"))),
+        };
+        self.logit_bias.iter().flatten().map(read).collect()
     }
 }
 
@@ -263,9 +284,11 @@ impl GenerationRequest {
         if !self.ignore_eos.unwrap_or(false) {
             end.extend(app.model.tokenizer.end_of_generation_ids());
         }
+        // Requests that name no seed draw differently, one after the other.
+        let seed = app.created.wrapping_add(app.number()).wrapping_mul(0x9E37_79B9_7F4A_7C15);
         Ok(Job {
             prompts,
-            samplers: self.samplers(app.number().wrapping_mul(0x9E37_79B9_7F4A_7C15))?,
+            samplers: self.samplers(seed, app.model.engine.spec().vocabulary)?,
             policy: self.policy(&app.options.policy)?,
             tokens: self.most_tokens()?,
             end,

@@ -11,6 +11,7 @@ use headwise_spec::Family;
 use serde_json::{Value, json};
 
 use super::ApiError;
+use super::generation::DEFAULT_TEMPERATURE;
 use crate::App;
 
 /// `GET /v1/models`
@@ -35,7 +36,7 @@ pub async fn props(State(app): State<Arc<App>>) -> Json<Value> {
         "chat_template": app.model.template.is_some(),
         "cache": app.options.policy.to_string(),
         "cache_methods": CacheMethod::NAMES.iter().filter_map(method).collect::<Vec<_>>(),
-        "defaults": { "temperature": 1.0, "top_p": 1.0, "top_k": 0, "n": 1 },
+        "defaults": { "temperature": DEFAULT_TEMPERATURE, "top_p": 1.0, "top_k": 0, "n": 1 },
         "limits": {
             "kv_bytes": schedule.bytes,
             "prefix_cache_bytes": schedule.prefix_bytes,
