@@ -11,15 +11,19 @@ function plainTags(): Plugin {
   return {
     name: "plain-tags",
     enforce: "post",
-    generateBundle(_, bundle) {
-      for (const file of Object.values(bundle)) {
-        if (file.type !== "asset" || !file.fileName.endsWith(".html")) continue;
-        const html = String(file.source).replace(/<script [^>]*>/g, '<script type="module">').replace(/<style [^>]*>/g, "<style>");
-        file.source = html.replace(/^\s+(?=<(script|style)>)/gm, "");
-        for (const tag of ["<script", "<style"]) {
-          if (html.split(tag).length !== 2) this.error(`the page has to have exactly one ${tag}>`);
+    generateBundle: {
+      // After the plugin that puts them in.
+      order: "post",
+      handler(_, bundle) {
+        for (const file of Object.values(bundle)) {
+          if (file.type !== "asset" || !file.fileName.endsWith(".html")) continue;
+          const html = String(file.source).replace(/<script [^>]*>/g, '<script type="module">').replace(/<style [^>]*>/g, "<style>");
+          for (const tag of ["<script", "<style"]) {
+            if (html.split(tag).length !== 2) this.error(`the page has to have exactly one ${tag}>`);
+          }
+          file.source = html.replace(/^\s+(?=<(script|style)\b)/gm, "");
         }
-      }
+      },
     },
   };
 }
