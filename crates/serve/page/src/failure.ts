@@ -15,7 +15,7 @@ export function failureBox(problem: unknown): HTMLElement {
   const title = failure.status === undefined ? "Error" : `Error ${failure.status}`;
   const box = element("div", "failure", element("strong", "", title), " ", element("span", "", failure.message));
   box.setAttribute("role", "alert");
-  if (failure.param) box.append(" ", element("code", "", failure.param));
+  if (failure.param && !failure.message.includes(failure.param)) box.append(" (in ", element("code", "", failure.param), ")");
   const hint = failure.status === undefined ? undefined : hints[failure.status];
   if (hint) box.append(element("p", "hint", hint));
   return box;

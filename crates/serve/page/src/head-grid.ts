@@ -121,7 +121,6 @@ function cell(kept: Kept, head: Head): HTMLTableCellElement {
   if (kept.retrieves(head)) {
     label += ", a retrieval head";
     made.classList.add("retrieves");
-    made.append(element("span", "retrieval", "R"));
   }
   made.setAttribute("aria-label", label);
   made.title = label;
