@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterable
 
 
-LONGEST = 500  # characters of a detail
+LONGEST = 1000  # characters of a detail
 
 
 class Skipped(Exception):

@@ -84,7 +84,7 @@ def several_streaming(server) -> None:
 
 def seeds(server) -> None:
     """chat: a seed fixes what is drawn, another one changes it."""
-    draw = lambda seed: text_of(server.chat("Tell me a story.", temperature=1.0, seed=seed))  # noqa: E731
+    draw = lambda seed: text_of(server.chat("Tell me a story.", temperature=1.0, seed=seed))
     first, again, other = draw(11), draw(11), draw(12)
     expect(first == again, f"{first!r}, then {again!r}")
     expect(first != other, "seeds 11 and 12 draw the same")

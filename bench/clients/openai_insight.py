@@ -2,7 +2,7 @@
 
 from checks import Skipped, expect
 
-LONG = "The harbour was quiet that morning, and the boats lay still at their moorings. " * 20 + "What was quiet?"
+LONG = "The harbour was quiet that morning, and the boats lay still at their moorings. " * 60 + "What was quiet?"
 POLICY = "snapkv(budget=96) + int8"
 
 

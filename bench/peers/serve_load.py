@@ -98,7 +98,7 @@ async def run(load: Load, arguments: argparse.Namespace) -> dict:
 
 def figures(seen: Seen, begin: float, end: float) -> dict:
     """What was seen between two moments."""
-    inside = lambda times: [time for time in times if begin <= time[0] < end]  # noqa: E731
+    inside = lambda times: [time for time in times if begin <= time[0] < end]
     finished = inside(seen.finished)
     first = [seconds for _, seconds in inside(seen.first)]
     gaps = [seconds for _, seconds in inside(seen.gaps)]
@@ -129,7 +129,7 @@ def table(rows: list[dict]) -> str:
         figures = [str(row[name]) for name in names]
         cells.append([row["params"]["mode"], str(row["params"]["clients"]), *figures, str(sum(row["errors"].values()))])
     widths = [max(len(line[column]) for line in cells) for column in range(len(titles))]
-    pad = lambda line: "  ".join(cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(line, widths, strict=True)))  # noqa: E731
+    pad = lambda line: "  ".join(cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(line, widths, strict=True)))
     return "\n".join(map(pad, cells))
 
 

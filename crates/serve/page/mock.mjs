@@ -202,6 +202,10 @@ const server = createServer(async (request, response) => {
   } catch (problem) {
     return failure(response, 400, `The body is not JSON: ${problem.message}`);
   }
-  await chat(request, response, body);
+  try {
+    await chat(request, response, body);
+  } catch (problem) {
+    failure(response, 400, `The request cannot be read: ${problem.message}`);
+  }
 });
 server.listen(port, "127.0.0.1", () => console.log(`http://127.0.0.1:${server.address().port}`));
