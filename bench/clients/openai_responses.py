@@ -1,0 +1,67 @@
+"""Checks of the responses interface."""
+
+import openai
+
+from checks import expect
+
+
+def respond(server, text, **options):
+    return server.client.responses.create(model=server.model, input=text, **{"max_output_tokens": 24, "temperature": 0, **options})
+
+
+def whole(server) -> str:
+    """responses: a whole answer, the same as chat's."""
+    answer = respond(server, "Name three colours of the rainbow.")
+    expect(answer.object == "response" and answer.id and answer.status in ("completed", "incomplete"), f"{answer.object}, {answer.status}")
+    expect(answer.usage.total_tokens == answer.usage.input_tokens + answer.usage.output_tokens, f"usage {answer.usage}")
+    chat = server.chat("Name three colours of the rainbow.").choices[0].message.content
+    expect(answer.output_text == chat, f"{answer.output_text!r}, chat says {chat!r}")
+    return repr(answer.output_text[:60])
+
+
+def messages(server) -> None:
+    """responses: messages as input, instructions before them."""
+    asked = [{"role": "user", "content": "Say hello."}]
+    plain, told = respond(server, asked), respond(server, asked, instructions="You speak French and nothing else.")
+    expect(plain.output_text and told.output_text, "an answer is empty")
+    expect(told.usage.input_tokens != plain.usage.input_tokens, "instructions were not read")
+    expect(plain.output_text == respond(server, "Say hello.").output_text, "a message is not the same as its text")
+
+
+def streaming(server) -> str:
+    """responses, streaming: events in order, the pieces are the whole text."""
+    events = list(respond(server, "Name three colours of the rainbow.", stream=True))
+    kinds = [event.type for event in events]
+    expect(kinds[0] == "response.created" and kinds[-1] in ("response.completed", "response.incomplete"), f"{kinds[0]} … {kinds[-1]}")
+    numbers = [event.sequence_number for event in events]
+    expect(numbers == sorted(set(numbers)), f"sequence numbers {numbers}")
+    text = "".join(event.delta for event in events if event.type == "response.output_text.delta")
+    expect(text == events[-1].response.output_text, f"pieces {text!r}, at the end {events[-1].response.output_text!r}")
+    expect(text == respond(server, "Name three colours of the rainbow.").output_text, "streamed and whole differ")
+    return f"{len(events)} events of {len(set(kinds))} kinds"
+
+
+def previous(server) -> str:
+    """responses: previous_response_id goes on with a conversation."""
+    first = respond(server, "My name is Ada.")
+    second = respond(server, "What is my name?", previous_response_id=first.id)
+    alone = respond(server, "What is my name?")
+    expect(second.usage.input_tokens > alone.usage.input_tokens, "the earlier turn was not read")
+    expect(second.previous_response_id == first.id, f"previous is {second.previous_response_id}")
+    return repr(second.output_text[:60])
+
+
+def unknown_previous(server) -> str:
+    """responses: an unknown previous_response_id, or one that was not stored, is refused."""
+    forgotten = respond(server, "Do not keep this.", store=False).id
+    for previous in ("resp_nothing", forgotten):
+        try:
+            respond(server, "And?", previous_response_id=previous)
+        except (openai.NotFoundError, openai.BadRequestError) as refusal:
+            status = refusal.status_code
+        else:
+            raise AssertionError(f"{previous} was taken")
+    return str(status)
+
+
+CHECKS = [whole, messages, streaming, previous, unknown_previous]
