@@ -17,6 +17,7 @@ mod prune;
 mod pull;
 mod quantize;
 mod reproduce;
+mod sampling;
 mod smaller;
 mod tokenize;
 mod train;
