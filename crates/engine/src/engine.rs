@@ -14,6 +14,7 @@ use headwise_spec::Family;
 
 use crate::Sequence;
 use crate::cache::{CachePolicy, KnownHeads, PolicyError, WholeHeads};
+use crate::constrain::ConstraintError;
 use crate::heads::HeadScores;
 
 /// Why the engine cannot do what it was asked.
@@ -105,6 +106,9 @@ pub enum EngineError {
     /// Parameters of a way to write.
     #[error("{0}")]
     Decoding(String),
+    /// A text cannot be held to its form.
+    #[error(transparent)]
+    Constraint(#[from] ConstraintError),
     /// Threads could not be started.
     #[error("cannot start {threads} threads: {reason}")]
     Threads {

@@ -42,6 +42,8 @@ pub struct Generated {
     pub steps: Vec<Duration>,
     /// Whether a stop token ended the text.
     pub stopped: bool,
+    /// Whether the last token completed the form that the text follows.
+    pub complete: bool,
     /// Tokens that were read ahead, as drafts.
     pub drafted: usize,
     /// How many of them the text took over.
@@ -112,15 +114,17 @@ pub fn generate_with(
             if !going {
                 break;
             }
-            let id = sampler.choose(scores);
-            generated.stopped = generation.stop.contains(&id);
+            let id = sampler.try_choose(scores)?;
+            generated.stopped = sampler.ended_by(id);
             going = !generated.stopped;
             if !going {
                 break;
             }
             generated.ids.push(id);
             text.push(id);
+            generated.complete = sampler.finished();
             going = on_token(NewToken { id, logits: scores })
+                && !generated.complete
                 && generated.ids.len() < generation.tokens
                 && before + generated.read() < engine.context();
             if !going || draft.get(row) != Some(&id) {

@@ -13,6 +13,7 @@ pub struct Writing {
     likeliest: Option<usize>,
     log_probabilities: Vec<TokenLogProbabilities>,
     stopped: bool,
+    complete: bool,
 }
 
 impl Writing {
@@ -27,6 +28,7 @@ impl Writing {
             likeliest: None,
             log_probabilities: Vec::new(),
             stopped: false,
+            complete: false,
         }
     }
 
@@ -57,26 +59,27 @@ impl Writing {
         &self.written
     }
 
-    /// Whether a stop token ended the text.
+    /// Whether a stop token ended the text, or its form was complete.
     pub fn stopped(&self) -> bool {
-        self.stopped
+        self.stopped || self.complete
     }
 
     /// Chooses the next token; returns whether the text goes on with it.
-    fn choose(&mut self, logits: &[f32], generation: &Generation, context: usize) -> bool {
+    fn choose(&mut self, logits: &[f32], generation: &Generation, context: usize) -> Result<bool, EngineError> {
         if self.written.len() >= generation.tokens {
-            return false;
+            return Ok(false);
         }
-        let id = self.sampler.choose(logits);
+        let id = self.sampler.try_choose(logits)?;
         if let Some(likeliest) = self.likeliest {
             self.log_probabilities.push(TokenLogProbabilities::new(logits, id, likeliest));
         }
-        self.stopped = generation.stop.contains(&id);
+        self.stopped = self.sampler.ended_by(id);
         if self.stopped {
-            return false;
+            return Ok(false);
         }
         self.written.push(id);
-        self.written.len() < generation.tokens && self.sequence.tokens() < context
+        self.complete = self.sampler.finished();
+        Ok(!self.complete && self.written.len() < generation.tokens && self.sequence.tokens() < context)
     }
 }
 
@@ -133,11 +136,13 @@ fn write_on(
     let mut done = 0;
     let mut going: Vec<usize> = (0..texts.len()).collect();
     loop {
-        let mut scores = logits.iter();
-        going.retain(|&index| {
-            let scores = scores.next().map_or(&[][..], |logits| logits.last());
-            texts[index].choose(scores, generation, engine.context())
-        });
+        let mut on = Vec::with_capacity(going.len());
+        for (&index, scores) in going.iter().zip(&logits) {
+            if texts[index].choose(scores.last(), generation, engine.context())? {
+                on.push(index);
+            }
+        }
+        going = on;
         if going.is_empty() {
             return Ok(());
         }

@@ -1,11 +1,12 @@
 //! Language-model inference on CPU with a choice of key-value cache policies.
 //!
 //! An [`Engine`] runs a model over [`Chunk`]s of many [`Sequence`]s at once; each sequence has its own stores, policy and
-//! position. [`cache`] has the policies, [`heads`] finds the heads that copy from far back,
+//! position. [`cache`] has the policies, [`heads`] finds the heads that copy from far back, [`constrain`] holds a text to a form,
 //! [`confidence`] says how sure an answer is.
 
 pub mod cache;
 pub mod confidence;
+pub mod constrain;
 mod cosine;
 mod decode;
 mod engine;
@@ -23,6 +24,7 @@ mod sequence;
 mod session;
 mod shared;
 mod stages;
+mod stop;
 mod text;
 
 pub use decode::{
@@ -38,4 +40,5 @@ pub use sample::{Sampler, Sampling, SamplingError};
 pub use sequence::Sequence;
 pub use session::{Session, SessionError};
 pub use shared::{ReadPrompt, SharedPrefill};
+pub use stop::StopTexts;
 pub use text::{TextError, TextModel};

@@ -15,6 +15,7 @@ use headwise_kernels::scores;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+use crate::constrain::{Constraint, ConstraintError};
 use candidates::Candidate;
 use history::History;
 pub use sampling::{Sampling, SamplingError};
@@ -27,6 +28,8 @@ pub struct Sampler {
     history: History,
     /// Tokens that end the text.
     ends: Vec<u32>,
+    /// The form that the text follows.
+    constraint: Option<Constraint>,
     /// Used anew for every token.
     scores: Vec<f32>,
     candidates: Vec<Candidate>,
@@ -51,10 +54,29 @@ impl Sampler {
             sampling,
             history: History::default(),
             ends: Vec::new(),
+            constraint: None,
             scores: Vec::new(),
             candidates: Vec::new(),
             sums: Vec::new(),
         }
+    }
+
+    /// Holds the text to a form, from the next token on.
+    pub fn with_constraint(mut self, constraint: Constraint) -> Self {
+        self.constraint = Some(constraint);
+        self
+    }
+
+    /// The same for a text that is like this one was at its beginning, number `index` of several: it draws for itself.
+    pub fn number(&self, index: u64) -> Self {
+        let seed = self.sampling.seed.wrapping_add(index);
+        let constraint = self.constraint.clone();
+        Self { constraint, ..Self::of(Sampling { seed, ..self.sampling.clone() }) }
+    }
+
+    /// Holds the text to the form of `other` from the next token on, at the place where `other` is.
+    pub fn follow_as(&mut self, other: &Self) {
+        self.constraint.clone_from(&other.constraint);
     }
 
     /// How tokens are chosen.
@@ -73,43 +95,68 @@ impl Sampler {
     }
 
     /// The next token for `logits` `[vocabulary]`, which counts as written; 0 if none of them is a number above −∞.
-    pub fn choose(&mut self, logits: &[f32]) -> u32 {
+    ///
+    /// # Errors
+    /// If the text has a [constraint](Self::with_constraint) that fails; it cannot go on then.
+    pub fn try_choose(&mut self, logits: &[f32]) -> Result<u32, ConstraintError> {
         let _span = profile::span("sampling");
         let id = match self.changes_scores() {
             false => self.pick(logits),
             true => {
                 let mut scores = std::mem::take(&mut self.scores);
                 logits.clone_into(&mut scores);
-                self.change(&mut scores);
+                self.change(&mut scores)?;
                 let id = self.pick(&scores);
                 self.scores = scores;
                 id
             }
         };
+        if let Some(constraint) = &mut self.constraint {
+            constraint.accept(id)?;
+        }
         self.history.write(&self.sampling, id);
-        id
+        Ok(id)
+    }
+
+    /// [`try_choose`](Self::try_choose) for a text without a constraint. One whose constraint fails goes on with a token that ends it.
+    pub fn choose(&mut self, logits: &[f32]) -> u32 {
+        self.try_choose(logits).unwrap_or_else(|_| self.ends.first().copied().unwrap_or(0))
+    }
+
+    /// Whether the form that the text follows is complete, so that nothing may follow.
+    pub fn finished(&self) -> bool {
+        self.constraint.as_ref().is_some_and(Constraint::finished)
+    }
+
+    /// Whether token `id`, just chosen, ends the text: one of those that do, or any end if the text follows a form.
+    pub fn ended_by(&self, id: u32) -> bool {
+        self.ends.contains(&id) || self.constraint.as_ref().is_some_and(|constraint| constraint.is_end(id))
     }
 
     /// Whether anything is done to scores before a token is chosen.
     fn changes_scores(&self) -> bool {
         let Sampling { logit_bias, .. } = &self.sampling;
-        self.sampling.penalises() || !logit_bias.is_empty() || self.holds_back()
+        self.sampling.penalises() || !logit_bias.is_empty() || self.constraint.is_some() || self.holds_back()
     }
 
     fn holds_back(&self) -> bool {
         self.history.written < self.sampling.min_tokens && !self.ends.is_empty()
     }
 
-    fn change(&self, scores: &mut [f32]) {
+    fn change(&mut self, scores: &mut [f32]) -> Result<(), ConstraintError> {
         self.history.penalise(&self.sampling, scores);
         for &(id, bias) in &self.sampling.logit_bias {
             if let Some(score) = scores.get_mut(id as usize) {
                 *score += bias;
             }
         }
+        if let Some(constraint) = &mut self.constraint {
+            constraint.mask(scores)?;
+        }
         if self.holds_back() {
             hold_back(scores, &self.ends);
         }
+        Ok(())
     }
 
     /// Chooses from what the changes have left.

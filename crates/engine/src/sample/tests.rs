@@ -170,7 +170,7 @@ fn the_same_seed_draws_the_same_and_another_does_not() {
         let mut sampler = Sampler::new(1.0, top_k, 1.0, seed);
         let mut other = Sampler::new(1.0, 0, 0.9, seed);
         let next = |_| {
-            (0..others).for_each(|_| drop(other.choose(&scores)));
+            (0..others).for_each(|_| _ = other.choose(&scores));
             sampler.choose(&scores)
         };
         (0..50).map(next).collect()

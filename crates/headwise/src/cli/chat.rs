@@ -6,13 +6,14 @@ use std::path::PathBuf;
 
 use clap::Args;
 use headwise::engine::cache::CachePolicy;
-use headwise::engine::{Sampler, Session, TextModel, generate};
+use headwise::engine::{Session, TextModel, generate};
 use headwise::models::chat::Message;
 use headwise::models::tokenizer::Encode;
 use serde::{Deserialize, Serialize};
 
 use super::Outcome;
 use super::model::Run;
+use super::sampling::{Ending, Form, SamplingOptions};
 
 /// Talk with a model under any cache policy.
 #[derive(Debug, Args)]
@@ -31,12 +32,12 @@ pub struct Chat {
     /// Most tokens of an answer
     #[arg(short = 'n', long, default_value_t = 512)]
     tokens: usize,
-    /// Randomness; 0 always takes the likeliest token
-    #[arg(long, default_value_t = 0.0)]
-    temperature: f32,
-    /// Seed of the draws
-    #[arg(long, default_value_t = 0)]
-    seed: u64,
+    #[command(flatten)]
+    sampling: SamplingOptions,
+    #[command(flatten)]
+    ending: Ending,
+    #[command(flatten)]
+    form: Form,
     #[command(flatten)]
     run: Run,
 }
@@ -48,8 +49,9 @@ impl Chat {
         let model = self.run.open(&self.model)?;
         let template =
             model.template.as_ref().ok_or("this model has no chat template: use `headwise generate --raw`")?;
-        let generation = model.generation(self.tokens);
-        let mut sampler = Sampler::new(self.temperature, 0, 1.0, self.seed);
+        let generation = self.ending.generation(&model, self.tokens);
+        let fresh = self.sampling.sampler(&model, &self.ending, &self.form)?;
+        let mut sampler = fresh.clone();
         let (mut session, mut said) = self.begun(&model, &policy)?;
         let (input, interactive) = (std::io::stdin(), std::io::stdin().is_terminal());
         let mut out = std::io::stdout().lock();
@@ -72,16 +74,18 @@ impl Chat {
                 .strip_prefix(&said.read)
                 .ok_or("this model's chat template rewrites earlier turns, which a running cache cannot follow")?;
             let ids = [&session.unread[..], &model.tokenizer.encode(new, Encode::TEMPLATE)?].concat();
-            let mut decoder = model.tokenizer.decoder();
+            let (mut decoder, mut stops) = (model.tokenizer.decoder(), self.ending.stops());
             let mut answer = String::new();
+            // Every answer follows the form from its beginning.
+            sampler.follow_as(&fresh);
             let generated = generate(&model.engine, &mut session.sequence, &ids, &generation, &mut sampler, |id| {
                 let piece = decoder.push(id);
                 answer.push_str(&piece);
-                out.write_all(piece.as_bytes()).and_then(|()| out.flush()).is_ok()
+                out.write_all(stops.push(&piece).as_bytes()).and_then(|()| out.flush()).is_ok() && !stops.stopped()
             })?;
             let rest = decoder.finish();
             answer.push_str(&rest);
-            writeln!(out, "{rest}")?;
+            writeln!(out, "{}{}", stops.push(&rest), stops.finish())?;
             said.read = text + &answer;
             said.messages.push(Message::assistant(answer));
             session.unread = generated.unread().to_vec();

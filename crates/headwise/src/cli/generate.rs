@@ -12,11 +12,12 @@ use std::path::PathBuf;
 
 use clap::Args;
 use headwise::engine::cache::CachePolicy;
-use headwise::engine::{Sampler, TextError, TextModel};
+use headwise::engine::{TextError, TextModel};
 use headwise::models::embedded;
 
 use super::Outcome;
 use super::model::Run;
+use super::sampling::{Ending, Form, SamplingOptions};
 
 /// Continue a prompt with any cache policy.
 #[derive(Debug, Args)]
@@ -42,23 +43,17 @@ pub struct Generate {
     /// Continue the text as it is, without the chat template
     #[arg(long)]
     raw: bool,
-    /// Randomness; 0 always takes the likeliest token
-    #[arg(long, default_value_t = 0.0)]
-    temperature: f32,
-    /// Draw from so many of the likeliest tokens; 0 from all
-    #[arg(long, default_value_t = 0)]
-    top_k: usize,
-    /// Draw from the likeliest tokens that hold this share of the probability
-    #[arg(long, default_value_t = 1.0)]
-    top_p: f32,
-    /// Seed of the draws
-    #[arg(long, default_value_t = 0)]
-    seed: u64,
+    #[command(flatten)]
+    sampling: SamplingOptions,
+    #[command(flatten)]
+    ending: Ending,
+    #[command(flatten)]
+    form: Form,
     /// Draw so many answers to one prompt, which is read once; the best come first
     #[arg(long = "n", value_name = "ANSWERS", default_value_t = 1, conflicts_with_all = ["prompts", "ids", "profile"])]
     n: usize,
     /// Search for the likeliest answers with so many beams; prints them all, the best first
-    #[arg(long, conflicts_with_all = ["prompts", "ids", "profile", "n", "logprobs", "temperature", "prompt_lookup"])]
+    #[arg(long, conflicts_with_all = ["prompts", "ids", "profile", "n", "logprobs", "SamplingOptions", "Ending", "Form", "prompt_lookup"])]
     beams: Option<usize>,
     /// Rank the answers of beams by log-probability ÷ length to this power
     #[arg(long, default_value_t = 1.0, requires = "beams", allow_negative_numbers = true)]
@@ -70,7 +65,7 @@ pub struct Generate {
         value_name = "SPEC",
         num_args = 0..=1,
         default_missing_value = "opera",
-        conflicts_with_all = ["prompts", "ids", "profile", "n", "beams", "logprobs", "temperature", "prompt_lookup"],
+        conflicts_with_all = ["prompts", "ids", "profile", "n", "beams", "logprobs", "SamplingOptions", "Ending", "Form", "prompt_lookup"],
     )]
     opera: Option<String>,
     /// Read so many tokens ahead, copied from what followed the same words before: the same answer, sooner where a text copies
@@ -128,7 +123,7 @@ impl Generate {
             (Some(beams), _) => self.run_beams(&policy, &prompt, beams),
             (_, 0) => Err("--n is 0: it must be at least 1".into()),
             (_, 1) => self.run_one(&policy, &prompt),
-            (_, n) if self.temperature <= 0.0 => Err(format!(
+            (_, n) if self.sampling.temperature <= 0.0 => Err(format!(
                 "--n {n} would write the same answer {n} times: draw with --temperature, or search with --beams {n}"
             )
             .into()),
@@ -138,11 +133,6 @@ impl Generate {
 
     fn encode(&self, model: &TextModel, prompt: &str) -> Result<Vec<u32>, TextError> {
         if self.raw { model.encode(prompt) } else { model.encode_turn(prompt, "") }
-    }
-
-    /// The sampler of answer number `index`; each draws for itself.
-    fn sampler(&self, index: u64) -> Sampler {
-        Sampler::new(self.temperature, self.top_k, self.top_p, self.seed.wrapping_add(index))
     }
 
     fn prompt_text(&self) -> Result<String, Box<dyn Error>> {

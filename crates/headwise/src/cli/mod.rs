@@ -18,6 +18,7 @@ mod pull;
 mod quantize;
 mod reproduce;
 mod serve;
+mod sampling;
 mod smaller;
 mod tokenize;
 mod train;

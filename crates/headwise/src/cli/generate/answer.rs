@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use headwise::engine::{LogProbability, TextModel, TokenLogProbabilities};
+use headwise::engine::{LogProbability, StopTexts, TextModel, TokenLogProbabilities};
 use headwise::models::tokenizer::Tokenizer;
 use serde::Serialize;
 
@@ -51,12 +51,13 @@ impl Likely {
 }
 
 impl<'a> Answer<'a> {
-    /// The tokens `ids` written after `prompt`.
-    pub fn new(model: &TextModel, prompt: &'a str, ids: &[u32], stopped: bool) -> Self {
+    /// The tokens `ids` written after `prompt`, up to the first of the texts of `stops`.
+    pub fn new(model: &TextModel, prompt: &'a str, ids: &[u32], stopped: bool, mut stops: StopTexts) -> Self {
         let mut decoder = model.tokenizer.decoder();
-        let mut text: String = ids.iter().map(|&id| decoder.push(id)).collect();
-        text.push_str(&decoder.finish());
-        let finish_reason = if stopped { "stop" } else { "length" };
+        let mut text: String = ids.iter().map(|&id| stops.push(&decoder.push(id))).collect();
+        text.push_str(&stops.push(&decoder.finish()));
+        text.push_str(&stops.finish());
+        let finish_reason = if stopped || stops.stopped() { "stop" } else { "length" };
         Self { prompt, text, finish_reason, log_probability: None, score: None, tokens: Vec::new(), confidence: None }
     }
 

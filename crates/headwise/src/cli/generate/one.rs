@@ -28,31 +28,34 @@ impl Generate {
             if self.session.is_some() { model.tokenizer.encode(prompt, WITHIN)? } else { self.encode(&model, prompt)? };
         let ids = [unread, new].concat();
         let lookup = self.prompt_lookup.map(PromptLookup::new);
-        let mut sampler = self.sampler(0);
-        let mut decoder = model.tokenizer.decoder();
+        let mut sampler = self.sampling.sampler(&model, &self.ending, &self.form)?;
+        let (mut decoder, mut stops) = (model.tokenizer.decoder(), self.ending.stops());
         let mut out = std::io::stdout().lock();
         let (mut written, mut tokens) = (Ok(()), Vec::new());
-        let generation = model.generation(self.tokens);
+        let generation = self.ending.generation(&model, self.tokens);
         let generated =
             generate_with(&model.engine, &mut sequence, &ids, &generation, &mut sampler, lookup.as_ref(), |token| {
                 tokens.extend(self.logprobs.map(|likeliest| token.log_probabilities(likeliest)));
+                let _span = profile::span("writing text");
+                let text = stops.push(&decoder.push(token.id));
                 if !self.json {
-                    let _span = profile::span("writing text");
-                    let piece = if self.ids { format!("{} ", token.id) } else { decoder.push(token.id) };
+                    let piece = if self.ids { format!("{} ", token.id) } else { text };
                     written = out.write_all(piece.as_bytes()).and_then(|()| out.flush());
                 }
-                written.is_ok()
+                written.is_ok() && !stops.stopped()
             })?;
         written?;
         let sure = self.confidence.as_deref().map(|answer| Sure::of(&model, &ids, &generated.ids, answer));
         let sure = sure.transpose()?;
         if self.json {
-            let answer = Answer::new(&model, prompt, &generated.ids, generated.stopped);
+            let ended = generated.stopped || generated.complete;
+            let answer = Answer::new(&model, prompt, &generated.ids, ended, self.ending.stops());
             let answer = if self.logprobs.is_some() { answer.with_tokens(&model, &tokens) } else { answer };
             let answer = Answer { confidence: sure.flatten(), ..answer };
             writeln!(out, "{}", answer.line()?)?;
         } else {
-            writeln!(out, "{}", if self.ids { String::new() } else { decoder.finish() })?;
+            let rest = stops.push(&decoder.finish()) + &stops.finish();
+            writeln!(out, "{}", if self.ids { String::new() } else { rest })?;
             if self.logprobs.is_some() {
                 let tokens: Vec<Token> = tokens.iter().map(|token| Token::new(&model, token)).collect();
                 write!(out, "\n{}", table(&tokens))?;

@@ -26,11 +26,13 @@ impl Generate {
             return Err(format!("{} is empty: it must have a prompt on every line", path.display()).into());
         }
         let model = self.run.open(&self.model)?;
-        let writing = |(index, prompt): (usize, &&str)| self.writing(&model, policy, prompt, index);
+        let sampler = self.sampling.sampler(&model, &self.ending, &self.form)?;
+        let writing =
+            |(index, prompt): (usize, &&str)| self.writing(&model, policy, prompt, sampler.number(index as u64));
         let mut texts = prompts.iter().enumerate().map(writing).collect::<Result<Vec<_>, Box<dyn Error>>>()?;
         let bar = tokens_bar();
         let started = Instant::now();
-        generate_all(&model.engine, &mut texts, &model.generation(self.tokens), |tokens| {
+        generate_all(&model.engine, &mut texts, &self.ending.generation(&model, self.tokens), |tokens| {
             bar.set_position(tokens as u64)
         })?;
         bar.finish_and_clear();
@@ -49,11 +51,12 @@ impl Generate {
     pub(super) fn run_several(&self, policy: &CachePolicy, prompt: &str) -> Outcome {
         let model = self.run.open(&self.model)?;
         // How likely an answer is, is always said: it tells the best from the rest.
-        let text = self.writing(&model, policy, prompt, 0)?.with_log_probabilities(self.logprobs.unwrap_or(0));
-        let samplers: Vec<Sampler> = (0..self.n).map(|index| self.sampler(index as u64)).collect();
+        let sampler = self.sampling.sampler(&model, &self.ending, &self.form)?;
+        let text = self.writing(&model, policy, prompt, sampler.clone())?.with_log_probabilities(self.logprobs.unwrap_or(0));
+        let samplers: Vec<Sampler> = (0..self.n).map(|index| sampler.number(index as u64)).collect();
         let bar = tokens_bar();
         let started = Instant::now();
-        let texts = generate_several(&model.engine, text, samplers, &model.generation(self.tokens), |tokens| {
+        let texts = generate_several(&model.engine, text, samplers, &self.ending.generation(&model, self.tokens), |tokens| {
             bar.set_position(tokens as u64);
         })?;
         bar.finish_and_clear();
@@ -92,16 +95,16 @@ impl Generate {
         Ok(())
     }
 
-    /// The answer to `prompt` number `index`, not begun yet.
+    /// The answer to `prompt`, not begun yet.
     fn writing(
         &self,
         model: &TextModel,
         policy: &CachePolicy,
         prompt: &str,
-        index: usize,
+        sampler: Sampler,
     ) -> Result<Writing, Box<dyn Error>> {
         let sequence = model.engine.sequence(policy)?;
-        let writing = Writing::new(sequence, self.encode(model, prompt)?, self.sampler(index as u64));
+        let writing = Writing::new(sequence, self.encode(model, prompt)?, sampler);
         Ok(match self.logprobs {
             Some(likeliest) => writing.with_log_probabilities(likeliest),
             None => writing,
@@ -110,7 +113,7 @@ impl Generate {
 
     /// What `text` answered to `prompt`.
     fn answer<'a>(&self, model: &TextModel, prompt: &'a str, text: &Writing) -> Answer<'a> {
-        let answer = Answer::new(model, prompt, text.written(), text.stopped());
+        let answer = Answer::new(model, prompt, text.written(), text.stopped(), self.ending.stops());
         let [sum, mean] = text.log_probability().map_or([None; 2], |log_probability| log_probability.map(Some));
         let answer = Answer { log_probability: sum, score: mean, ..answer };
         match self.logprobs {

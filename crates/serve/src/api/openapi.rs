@@ -1,0 +1,23 @@
+//! `GET /openapi.json`: everything that the server understands, made from the code.
+
+use axum::Json;
+use utoipa::OpenApi;
+use utoipa::openapi::OpenApi as Document;
+
+/// Headwise
+#[derive(OpenApi)]
+#[openapi(paths(
+    super::chat::chat,
+    super::completions::completions,
+    super::responses::responses,
+    super::props::models,
+    super::props::props,
+    super::props::health,
+    super::props::metrics,
+))]
+struct Api;
+
+/// The document.
+pub async fn openapi() -> Json<Document> {
+    Json(Api::openapi())
+}
