@@ -21,7 +21,9 @@ impl StopTexts {
             return String::new();
         }
         self.held.push_str(piece);
-        let found = self.texts.iter().filter_map(|text| self.held.find(text.as_str())).min();
+        // The one that is complete first, however the text was cut into pieces.
+        let ends = self.texts.iter().filter_map(|text| self.held.find(text.as_str()).map(|start| (start + text.len(), start)));
+        let found = ends.min().map(|(_, start)| start);
         self.stopped = found.is_some();
         let certain = found.unwrap_or_else(|| self.certain());
         let rest = self.held.split_off(certain);

@@ -1,11 +1,13 @@
 //! What all requests share.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use headwise_engine::TextModel;
 use headwise_engine::cache::CachePolicy;
+use headwise_engine::constrain::{ConstraintError, ConstraintFactory};
 use headwise_engine::schedule::ScheduleLimits;
 
 use crate::api::ApiError;
@@ -31,6 +33,8 @@ pub struct Options {
     pub request_seconds: u64,
     /// Seconds that answers have to end when the server is asked to stop.
     pub drain_seconds: u64,
+    /// A directory in which earlier prompts are kept from one process to the next.
+    pub prompts: Option<PathBuf>,
     /// What the scheduler takes on.
     pub schedule: ScheduleLimits,
 }
@@ -45,6 +49,7 @@ impl Default for Options {
             body_bytes: 4 << 20,
             request_seconds: 30,
             drain_seconds: 30,
+            prompts: None,
             schedule: ScheduleLimits::default(),
         }
     }
@@ -64,6 +69,7 @@ pub struct App {
     pub remembered: Remembered,
     /// When the server began, in seconds since 1970.
     pub created: u64,
+    constraints: OnceLock<Result<ConstraintFactory, ConstraintError>>,
     stopping: AtomicBool,
     asked: AtomicU64,
 }
@@ -72,7 +78,7 @@ impl App {
     /// Starts the model's thread.
     pub fn new(model: TextModel, options: Options) -> std::io::Result<Self> {
         let model = Arc::new(model);
-        let worker = Worker::start(model.clone(), options.schedule)?;
+        let worker = Worker::start(model.clone(), options.schedule, options.prompts.clone())?;
         let metrics = Metrics::default();
         Ok(Self {
             model,
@@ -81,6 +87,7 @@ impl App {
             metrics,
             remembered: Remembered::default(),
             created: now(),
+            constraints: OnceLock::new(),
             stopping: AtomicBool::new(false),
             asked: AtomicU64::new(0),
         })
@@ -102,6 +109,12 @@ impl App {
             Some(asked) if asked != self.model.name => Err(ApiError::unknown_model(asked, &self.model.name)),
             _ => Ok(()),
         }
+    }
+
+    /// What holds answers to a form; made when first asked for.
+    pub fn constraints(&self) -> Result<&ConstraintFactory, ConstraintError> {
+        let made = self.constraints.get_or_init(|| ConstraintFactory::new(&self.model.tokenizer));
+        made.as_ref().map_err(Clone::clone)
     }
 
     /// A number that no other request has.

@@ -1,5 +1,6 @@
 //! The thread that runs the model, and what the others know of it.
 
+use std::path::{Path, PathBuf};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,12 +26,21 @@ enum Order {
 }
 
 impl Worker {
-    /// Starts the thread for `model`.
-    pub fn start(model: Arc<TextModel>, limits: ScheduleLimits) -> std::io::Result<Self> {
+    /// Starts the thread for `model`. Earlier prompts come from the directory `prompts` and go there in the end, if there is one.
+    pub fn start(model: Arc<TextModel>, limits: ScheduleLimits, prompts: Option<PathBuf>) -> std::io::Result<Self> {
         let (sender, receiver) = channel();
         let counters = Arc::new(Mutex::new(Counters::default()));
         let published = counters.clone();
-        let run = move || run(&model, &mut Scheduler::new(&model.engine, limits), &receiver, &published);
+        let run = move || {
+            let mut scheduler = Scheduler::new(&model.engine, limits);
+            if let Some(prompts) = &prompts {
+                load(&mut scheduler, prompts);
+            }
+            run(&model, &mut scheduler, &receiver, &published);
+            if let Some(Err(error)) = prompts.map(|prompts| scheduler.save_prompts(&prompts)) {
+                tracing::error!(%error, "earlier prompts could not be kept");
+            }
+        };
         let thread = std::thread::Builder::new().name("model".into()).spawn(run)?;
         Ok(Self { orders: Some(sender), counters, thread: Some(thread) })
     }
@@ -69,6 +79,14 @@ impl Drop for Worker {
             let _ = thread.join();
         }
     }
+}
+
+fn load(scheduler: &mut Scheduler<'_>, prompts: &Path) {
+    let loaded = scheduler.load_prompts(prompts);
+    for (path, error) in loaded.passed_over {
+        tracing::warn!(path = %path.display(), %error, "an earlier prompt was passed over");
+    }
+    tracing::info!(prompts = loaded.prompts, "earlier prompts were loaded");
 }
 
 fn run(model: &TextModel, scheduler: &mut Scheduler<'_>, orders: &Receiver<Order>, published: &Mutex<Counters>) {

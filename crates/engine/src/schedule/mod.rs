@@ -8,6 +8,7 @@
 //! first, then the youngest text gives up its cache and is read anew later. The oldest text always goes on, so everything that was
 //! let in ends. Prompts begin with what earlier ones have in common with them ([`prefix`]).
 
+mod kept;
 mod memory;
 mod prefix;
 mod request;
@@ -18,6 +19,7 @@ mod text;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+pub use self::kept::Loaded;
 pub use self::request::{CacheUsage, Event, Finish, Listener, Request, ScheduleError};
 use self::memory::Growth;
 use self::prefix::{Found, PrefixCache};
@@ -116,7 +118,10 @@ impl<'e> Scheduler<'e> {
             sampler.end_with(&request.stop);
         }
         match self.check(&request) {
-            Ok(()) => self.waiting.push_back(Waiting::new(Arc::new(request))),
+            Ok(()) => {
+                request.listener.tell(Event::Queued);
+                self.waiting.push_back(Waiting::new(Arc::new(request)));
+            }
             Err(error) => request.listener.tell(Event::Failed(error)),
         }
     }
@@ -170,6 +175,7 @@ impl<'e> Scheduler<'e> {
         self.drop_gone();
         self.make_room();
         self.admit();
+        self.share();
         let rows = self.rows();
         let ids: Vec<Vec<u32>> = self.texts.iter().zip(&rows).map(|(text, &rows)| text.next_ids(rows)).collect();
         let mut chunks: Vec<Chunk<'_>> = Vec::new();
@@ -203,7 +209,7 @@ impl<'e> Scheduler<'e> {
     /// Chooses the next token of `text`, or the first of every answer to its prompt.
     fn write(&mut self, text: Text, logits: &[f32], going: &mut Vec<Text>) {
         let mut others = Vec::new();
-        if text.fresh() {
+        if text.begins() {
             text.request.listener.tell(Event::Read);
             others = text.others();
         }
@@ -325,21 +331,49 @@ impl<'e> Scheduler<'e> {
         let read: Arc<[u32]> = request.prompt[..sequence.tokens()].into();
         let mut text = waiting.start(sequence, read, growth, None);
         text.read_whole_prompt();
-        text.cached = 0;
         let mut going = std::mem::take(&mut self.texts);
         if begun { going.push(text) } else { self.write(text, logits.last(), &mut going) }
         self.texts = going;
         Ok(())
     }
 
+    /// Lets texts that have read nothing yet go on from what others have read meanwhile.
+    fn share(&mut self) {
+        for index in 1..self.texts.len() {
+            let text = &self.texts[index];
+            if !(text.fresh && text.reading() && text.request.reuse) {
+                continue;
+            }
+            let (prompt, policy) = (&text.request.prompt, &text.request.policy);
+            // A prompt that was found before is found again, if not more of it.
+            if let Ok(Some(found)) = self.prefix.find_beyond(self.engine, prompt, policy, text.sequence.tokens()) {
+                self.counters.cached_tokens += (found.tokens - text.sequence.tokens()) as u64;
+                text.request.listener.tell(Event::Shared { tokens: found.tokens - text.sequence.tokens() });
+                self.texts[index].take_over(found);
+            }
+        }
+    }
+
+    /// Whether text number `index` waits for an earlier one to read what both begin with.
+    fn waits(&self, index: usize) -> bool {
+        let text = &self.texts[index];
+        text.fresh && text.reading() && self.texts[..index].iter().any(|earlier| text.waits_for(earlier))
+    }
+
     /// How many rows of the next forward every text has.
     fn rows(&self) -> Vec<usize> {
         let writing = self.texts.iter().any(|text| !text.reading());
         let mut left = if writing { self.limits.rows_beside } else { self.limits.rows_alone };
-        let mut readers = self.texts.iter().filter(|text| text.reading()).count();
+        let waits: Vec<bool> = (0..self.texts.len()).map(|index| self.waits(index)).collect();
+        let reads = |(text, waits): &(&Text, bool)| text.reading() && !waits;
+        let mut readers = self.texts.iter().zip(waits.iter().copied()).filter(reads).count();
         self.texts
             .iter()
-            .map(|text| {
+            .zip(waits)
+            .map(|(text, waits)| {
+                if waits {
+                    return 0;
+                }
                 if !text.reading() {
                     return text.rows(self.limits.rows_beside);
                 }

@@ -15,16 +15,16 @@ use crate::{Engine, EngineError, Sequence};
 /// Earlier prompts, up to a limit of memory.
 #[derive(Debug)]
 pub(super) struct PrefixCache {
-    nodes: Vec<Node>,
+    pub(super) nodes: Vec<Node>,
     pages: Pages,
     limit: usize,
     clock: u64,
 }
 
 #[derive(Debug)]
-struct Node {
-    ids: Arc<[u32]>,
-    state: Sequence,
+pub(super) struct Node {
+    pub(super) ids: Arc<[u32]>,
+    pub(super) state: Sequence,
     /// When it was used last.
     used: u64,
     /// Texts that go on from it or from nodes that it has replaced hold clones.
@@ -61,6 +61,20 @@ impl PrefixCache {
     /// Number of nodes.
     pub fn len(&self) -> usize {
         self.nodes.len()
+    }
+
+    /// The longest beginning of `ids` that is there for `policy`, if it has more than `tokens` tokens.
+    pub fn find_beyond(
+        &mut self,
+        engine: &Engine,
+        ids: &[u32],
+        policy: &CachePolicy,
+        tokens: usize,
+    ) -> Result<Option<Found>, EngineError> {
+        let end = ids.len().saturating_sub(left_to_read(policy));
+        let usable = self.nodes.iter().filter(|node| node.state.policy.reads_for(policy));
+        let most = usable.map(|node| node.common(&ids[..end])).max().unwrap_or(0);
+        if most > tokens { self.find(engine, ids, policy) } else { Ok(None) }
     }
 
     /// The longest beginning of `ids` that is there for `policy`; at least [`left_to_read`] tokens are left to be read.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::cache::CachePolicy;
+use crate::constrain::ConstraintError;
 use crate::{EngineError, Sampler, Sequence, TokenLogProbabilities};
 
 /// A prompt and how to go on with it.
@@ -47,10 +48,17 @@ pub trait Listener: Send + Sync {
 /// What happens to a request.
 #[derive(Debug)]
 pub enum Event {
+    /// It has been taken on, and waits.
+    Queued,
     /// It has left the queue; so many tokens of its prompt need not be read, because an earlier prompt began with them.
     Begun {
         /// Tokens that were there already.
         cached: usize,
+    },
+    /// Another request has read more of what its prompt begins with meanwhile.
+    Shared {
+        /// Tokens more that need not be read.
+        tokens: usize,
     },
     /// The whole prompt has been read.
     Read,
@@ -83,7 +91,7 @@ pub enum Event {
 /// Why an answer ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Finish {
-    /// With a token that ends texts, or because its listener has enough.
+    /// With a token that ends texts, because its form is complete, or because its listener has enough.
     Stop,
     /// It has as many tokens as were asked for, or as the context holds.
     Length,
@@ -140,6 +148,9 @@ pub enum ScheduleError {
         /// Bytes that there are.
         limit: usize,
     },
+    /// The answer cannot be held to its form.
+    #[error(transparent)]
+    Constraint(#[from] ConstraintError),
     /// Nothing to write.
     #[error("an answer must have at least one token and a request at least one answer")]
     Nothing,

@@ -310,3 +310,58 @@ fn texts_that_grow_too_far_together_make_room_and_come_back() {
         }
     }
 }
+
+#[test]
+fn a_beginning_is_read_once_for_all_who_come_together() {
+    let engine = engine();
+    let mut scheduler = Scheduler::new(&engine, ScheduleLimits { rows_alone: 64, ..ScheduleLimits::default() });
+    let beginning = text(400, 11);
+    let prompts: Vec<Vec<u32>> = (0..6).map(|seed| [&beginning[..], &text(40, seed)[1..]].concat()).collect();
+    let all: Vec<_> = prompts
+        .iter()
+        .map(|prompt| {
+            let (request, heard) = request(prompt.clone(), "full", 8);
+            scheduler.submit(request);
+            heard
+        })
+        .collect();
+    run(&mut scheduler);
+    for (prompt, heard) in prompts.iter().zip(&all) {
+        assert_eq!(heard.tokens(0), alone(&engine, prompt, "full", 8));
+    }
+    let read = scheduler.counters().prompt_tokens;
+    assert!(read < 400 + 6 * (39 + 64), "{read} tokens were read");
+}
+
+#[test]
+fn earlier_prompts_are_there_for_the_next_process() {
+    let engine = engine();
+    let directory = tempfile::tempdir().unwrap();
+    let run_one = |scheduler: &mut Scheduler<'_>, policy: &str| {
+        let (request, heard) = request(text(300, 8), policy, 10);
+        scheduler.submit(request);
+        run(scheduler);
+        (heard.cached(), heard.tokens(0))
+    };
+    let policies = ["full", "h2o(keep=0.5)", "streaming(keep=0.5)"];
+    let mut first = Scheduler::new(&engine, ScheduleLimits::default());
+    let expected: Vec<_> = policies.iter().map(|policy| run_one(&mut first, policy).1).collect();
+    let saved = first.save_prompts(directory.path()).unwrap();
+    assert_eq!(saved, first.counters().prefix_nodes);
+    // One more that was changed, one that is nothing.
+    let some = std::fs::read_dir(directory.path()).unwrap().next().unwrap().unwrap().path();
+    let mut bytes = std::fs::read(&some).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::write(directory.path().join("changed.headwise-prefix"), &bytes).unwrap();
+    std::fs::write(directory.path().join("empty.headwise-prefix"), b"").unwrap();
+    let mut second = Scheduler::new(&engine, ScheduleLimits::default());
+    let loaded = second.load_prompts(directory.path());
+    assert_eq!((loaded.prompts, loaded.passed_over.len()), (saved, 2));
+    assert_eq!(second.counters().prefix_bytes, first.counters().prefix_bytes);
+    for (policy, expected) in policies.iter().zip(expected) {
+        let (cached, tokens) = run_one(&mut second, policy);
+        assert!(cached > 250, "{policy}: {cached}");
+        assert_eq!(tokens, expected, "{policy}");
+    }
+    assert_eq!(second.load_prompts(&directory.path().join("nowhere")).prompts, 0);
+}

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use headwise_kernels::kv::PAGE;
 
 use super::memory::Growth;
-use super::prefix::{Reader, left_to_read};
+use super::prefix::{Found, Reader, left_to_read};
 use super::request::{CacheUsage, Event, Finish, Request};
 use crate::cache::CachePolicy;
 use crate::forward::PROMPT_CHUNK;
@@ -30,9 +30,11 @@ pub(super) struct Text {
     /// Pages of a head that are shared with it.
     shared_pages: usize,
     /// Tokens that it began with.
-    pub cached: usize,
+    cached: usize,
     /// Memory of its cache after the last forward.
     pub bytes: usize,
+    /// Whether it has read nothing yet but what was there.
+    pub fresh: bool,
 }
 
 /// What a text that is not being read or written remembers.
@@ -64,7 +66,7 @@ impl Waiting {
         let (answer, written, sampler) = begun.unwrap_or_else(|| (0, Vec::new(), request.samplers[0].clone()));
         let read = sequence.tokens();
         let shared_pages = read / PAGE;
-        Text { request, answer, sequence, prompt, written, read, sampler, growth, reader, shared_pages, cached: read, bytes: 0 }
+        Text { request, answer, sequence, prompt, written, read, sampler, growth, reader, shared_pages, cached: read, bytes: 0, fresh: true }
     }
 }
 
@@ -151,6 +153,7 @@ impl Text {
     /// Takes note that `rows` tokens have been read; returns whether the next token can be chosen.
     pub fn advance(&mut self, rows: usize) -> bool {
         self.read += rows;
+        self.fresh = false;
         self.bytes = self.sequence.bytes().total();
         if !self.reading() && self.request.policy.evicts() {
             // Nothing is shared with the prefix cache any more.
@@ -166,7 +169,7 @@ impl Text {
     }
 
     /// Whether its prompt has just been read for the first time.
-    pub fn fresh(&self) -> bool {
+    pub fn begins(&self) -> bool {
         self.read == self.prompt.len() && self.written.is_empty()
     }
 
@@ -176,6 +179,24 @@ impl Text {
             self.reader = Some(reader);
             self.shared_pages = self.read / PAGE;
         }
+    }
+
+    /// Whether `earlier`, which is being read, will have read more of what both begin with than this text has.
+    pub fn waits_for(&self, earlier: &Self) -> bool {
+        let both = self.request.reuse && earlier.request.reuse && earlier.reading();
+        if !both || !earlier.request.policy.reads_for(&self.request.policy) {
+            return false;
+        }
+        let common = self.prompt.iter().zip(earlier.prompt.iter()).take_while(|(own, other)| own == other).count();
+        let usable = common.min(self.prompt.len().saturating_sub(left_to_read(&self.request.policy)));
+        usable > self.read + PAGE && earlier.read < usable
+    }
+
+    /// Goes on from `found` instead, which holds more of the prompt.
+    pub fn take_over(&mut self, found: Found) {
+        (self.read, self.cached) = (found.tokens, found.tokens);
+        self.shared_pages = found.tokens / PAGE;
+        (self.sequence, self.reader) = (found.sequence, Some(found.reader));
     }
 
     /// The other answers to its prompt, as forks.
@@ -194,14 +215,21 @@ impl Text {
             shared_pages: self.shared_pages,
             cached: self.cached,
             bytes: self.bytes,
+            fresh: false,
         };
         samplers.map(fork).collect()
     }
 
     /// Chooses the next token from `logits` and tells; returns whether the text goes on.
     pub fn write(&mut self, engine: &Engine, logits: &[f32]) -> bool {
-        let id = self.sampler.choose(logits);
-        if self.request.stop.contains(&id) {
+        let id = match self.sampler.try_choose(logits) {
+            Ok(id) => id,
+            Err(error) => {
+                self.request.listener.tell(Event::Failed(error.into()));
+                return false;
+            }
+        };
+        if self.sampler.ended_by(id) {
             self.end(Finish::Stop);
             return false;
         }
@@ -213,11 +241,12 @@ impl Text {
             log_probabilities: likeliest.map(|most| TokenLogProbabilities::new(logits, id, most)),
             bytes: self.request.live.then_some(self.bytes),
         });
+        let finished = self.sampler.finished();
         let going = self.written.len() < self.request.tokens && self.sequence.tokens() < engine.most_tokens();
-        if !going {
-            self.end(Finish::Length);
+        if finished || !going {
+            self.end(if finished { Finish::Stop } else { Finish::Length });
         }
-        going
+        going && !finished
     }
 
     /// Tells that the text is complete.

@@ -2,8 +2,9 @@
 
 use std::error::Error;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use headwise::engine::cache::CachePolicy;
@@ -45,6 +46,9 @@ pub struct Serve {
     /// A file of API keys, one on every line; requests must have one of them
     #[arg(long, value_name = "FILE")]
     api_key_file: Option<PathBuf>,
+    /// The name that requests ask for; that of the model if not given
+    #[arg(long)]
+    alias: Option<String>,
     /// A chat template to use in the place of the model's own
     #[arg(long, value_name = "FILE")]
     chat_template: Option<PathBuf>,
@@ -54,6 +58,9 @@ pub struct Serve {
     /// Of it, what earlier prompts may have; half if not given, 0 to keep none
     #[arg(long, value_name = "SIZE")]
     prefix_mem: Option<String>,
+    /// A directory in which earlier prompts are kept from one run to the next
+    #[arg(long, value_name = "DIRECTORY")]
+    prefix_dir: Option<PathBuf>,
     /// Texts that are written together
     #[arg(long, default_value_t = ScheduleLimits::default().texts)]
     max_active: usize,
@@ -93,10 +100,14 @@ impl Serve {
             let (bos, eos) = (text(model.tokenizer.bos_id()), text(model.tokenizer.eos_id()));
             model.template = Some(ChatTemplate::new(&read_text(path)?, bos, eos)?);
         }
+        if let Some(name) = self.alias.clone().or_else(|| known_name(&self.model)) {
+            model.name = name;
+        }
         // What a request would be told is said before there are any.
         model.engine.sequence(&options.policy)?;
         let about = self.plan(&model, &options);
         let app = Arc::new(App::new(model, options)?);
+        let served = app.clone();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
         runtime.block_on(async {
             let address = SocketAddr::new(self.host, self.port);
@@ -104,10 +115,11 @@ impl Serve {
                 .await
                 .map_err(|error| format!("cannot listen on {address}: {error}"))?;
             eprintln!("{about}\nhttp://{} answers requests; Ctrl-C ends it", listener.local_addr()?);
-            Ok::<_, Box<dyn Error>>(serve(app, listener, asked_to_stop()).await?)
+            Ok::<_, Box<dyn Error>>(serve(served, listener, asked_to_stop()).await?)
         })?;
-        // Tasks that still hold connections are not waited for.
-        runtime.shutdown_background();
+        // Connections that are still open are broken off, so that the model's thread ends with its work done.
+        runtime.shutdown_timeout(Duration::from_secs(2));
+        drop(app);
         Ok(())
     }
 
@@ -150,6 +162,7 @@ impl Serve {
             body_bytes: size("max-body", &self.max_body)? as usize,
             request_seconds: self.request_timeout.max(1),
             drain_seconds: self.drain,
+            prompts: self.prefix_dir.clone(),
             schedule,
         })
     }
@@ -197,6 +210,11 @@ async fn asked_to_stop() {
         }
     }
     let _ = interrupt.await;
+}
+
+/// `model` if it is a name and no path.
+fn known_name(model: &str) -> Option<String> {
+    (!Path::new(model).exists()).then(|| model.to_owned())
 }
 
 /// Bytes of memory that are free; two gigabytes where the system does not say.

@@ -1,15 +1,14 @@
 //! An answer as it comes: tokens become text, up to the first stop text.
 
-use headwise_engine::TokenLogProbabilities;
+use headwise_engine::{StopTexts, TokenLogProbabilities};
 use headwise_models::tokenizer::{StreamDecoder, Tokenizer};
 use serde_json::{Value, json};
 
-use super::stop::StopText;
 
 /// One answer that is being written.
 pub struct Answer<'t> {
     decoder: Option<StreamDecoder<'t>>,
-    stop: StopText,
+    stop: StopTexts,
     /// Its tokens so far.
     pub ids: Vec<u32>,
     /// Why it ended, once it has.
@@ -26,16 +25,18 @@ pub struct Piece {
 }
 
 impl<'t> Answer<'t> {
-    /// An empty answer that ends before any of `stops`.
-    pub fn new(tokenizer: &'t Tokenizer, stops: Vec<String>) -> Self {
-        Self { decoder: Some(tokenizer.decoder()), stop: StopText::new(stops), ids: Vec::new(), finish: None }
+    /// An empty answer that ends before any of `stops`; with `special`, control tokens are a part of it.
+    pub fn new(tokenizer: &'t Tokenizer, stops: Vec<String>, special: bool) -> Self {
+        let decoder = if special { tokenizer.decoder().keep_special() } else { tokenizer.decoder() };
+        Self { decoder: Some(decoder), stop: StopTexts::new(stops), ids: Vec::new(), finish: None }
     }
 
     /// What can be shown once the token `id` has come.
     pub fn push(&mut self, id: u32) -> Piece {
         self.ids.push(id);
         let text = self.decoder.as_mut().map(|decoder| decoder.push(id)).unwrap_or_default();
-        let (text, stopped) = self.stop.push(&text);
+        let text = self.stop.push(&text);
+        let stopped = self.stop.stopped();
         if stopped {
             self.finish = Some("stop");
         }
@@ -49,8 +50,8 @@ impl<'t> Answer<'t> {
         }
         self.finish = Some(finish);
         let rest = self.decoder.take().map(StreamDecoder::finish).unwrap_or_default();
-        let (text, stopped) = self.stop.push(&rest);
-        if stopped { text } else { text + &self.stop.finish() }
+        let text = self.stop.push(&rest);
+        text + &self.stop.finish()
     }
 }
 

@@ -12,7 +12,8 @@ pub fn parse<T: DeserializeOwned>(body: &Bytes, lenient: bool) -> Result<T, ApiE
     let mut track = serde_path_to_error::Track::new();
     let tracked = serde_path_to_error::Deserializer::new(&mut json, &mut track);
     let mut note = |path: serde_ignored::Path<'_>| {
-        unknown.get_or_insert_with(|| path.to_string());
+        // Options stand as a question mark in paths.
+        unknown.get_or_insert_with(|| path.to_string().replace(".?", ""));
     };
     let read = T::deserialize(serde_ignored::Deserializer::new(tracked, &mut note));
     let read = read.and_then(|request| json.end().map(|()| request));

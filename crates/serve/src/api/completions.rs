@@ -9,14 +9,19 @@ use headwise_engine::TokenLogProbabilities;
 use serde_json::{Value, json};
 
 use super::answer::completion_log_probabilities;
-use super::generation::{GenerationRequest, PromptInput};
+use super::generation::GenerationRequest;
 use super::job::{Job, News};
-use super::stream::{Frames, Sink};
+use super::stream::{Sink, frames};
 use super::{ApiError, body};
 use crate::App;
 use crate::http::Body;
 
 /// Continues one text or several.
+#[utoipa::path(post, path = "/v1/completions", request_body = GenerationRequest, responses(
+    (status = 200, description = "The answer; with `stream`, server-sent events"),
+    (status = "4XX", description = "What is wrong with the request, as `error`"),
+    (status = 503, description = "The server is stopping"),
+))]
 pub async fn completions(State(app): State<Arc<App>>, Body(bytes): Body) -> Result<Response, ApiError> {
     let request: GenerationRequest = body::parse(&bytes, app.options.lenient)?;
     request.check_model(&app)?;
@@ -37,26 +42,16 @@ pub async fn completions(State(app): State<Arc<App>>, Body(bytes): Body) -> Resu
         .await
         .map_err(|_| ApiError::internal("the prompt could not be read"))??;
     if streams {
-        let frames = Frames::new();
-        let sink = frames.sink();
+        let (sink, frames) = frames();
         tokio::spawn(async move { sink.finish(stream(&app, job, &form, usage, &sink).await).await });
-        return Ok(frames.into_response());
+        return frames.response().await;
     }
     Ok(Json(whole(&app, job, &form).await?).into_response())
 }
 
 fn job(app: &App, request: &GenerationRequest) -> Result<Job, ApiError> {
-    let encode = |text: &String| app.model.encode(text).map_err(ApiError::from);
-    let prompts = match &request.prompt {
-        None => return Err(ApiError::parameter("prompt", "prompt is missing")),
-        Some(PromptInput::Text(text)) => vec![encode(text)?],
-        Some(PromptInput::Ids(ids)) => vec![ids.clone()],
-        Some(PromptInput::Texts(texts)) => texts.iter().map(encode).collect::<Result<_, _>>()?,
-        Some(PromptInput::AllIds(prompts)) => prompts.clone(),
-    };
-    if prompts.iter().any(Vec::is_empty) || prompts.is_empty() {
-        return Err(ApiError::parameter("prompt", "the prompt is empty: it must have at least one token"));
-    }
+    let prompt = request.prompt.as_ref().ok_or_else(|| ApiError::parameter("prompt", "prompt is missing"))?;
+    let prompts = prompt.tokens(app, "prompt")?;
     request.job(app, prompts)
 }
 
@@ -129,6 +124,7 @@ async fn stream(app: &App, job: Job, form: &Form, usage: bool, sink: &Sink) -> R
     let beginnings = form.beginnings(app, &job);
     let mut offsets: Vec<usize> = beginnings.iter().map(|text| text.chars().count()).collect();
     let mut running = job.start(app)?;
+    sink.begin(&mut running).await?;
     for (index, text) in beginnings.iter().enumerate().filter(|(_, text)| !text.is_empty()) {
         sink.send(form.chunk(index, text, Value::Null, None)).await;
     }

@@ -74,6 +74,12 @@ impl ApiError {
         Self::new(StatusCode::REQUEST_TIMEOUT, "invalid_request_error", message)
     }
 
+    /// Others have to be served first.
+    pub fn busy(message: impl Into<String>) -> Self {
+        let error = Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", message);
+        Self { code: Some("queue_full"), retry_seconds: Some(1), ..error }
+    }
+
     /// The server ends.
     pub fn stopping() -> Self {
         let error = Self::new(StatusCode::SERVICE_UNAVAILABLE, "server_error", "the server is stopping");
@@ -102,11 +108,7 @@ impl From<ScheduleError> for ApiError {
     fn from(error: ScheduleError) -> Self {
         let message = error.to_string();
         match error {
-            ScheduleError::Busy { .. } => Self {
-                code: Some("queue_full"),
-                retry_seconds: Some(1),
-                ..Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", message)
-            },
+            ScheduleError::Busy { .. } => Self::busy(message),
             ScheduleError::Memory { .. } => Self { code: Some("memory_exceeded"), ..Self::invalid(message) },
             ScheduleError::Engine(EngineError::ContextOverflow { .. } | EngineError::Positions { .. }) => {
                 Self { code: Some("context_length_exceeded"), ..Self::invalid(message) }

@@ -6,14 +6,17 @@ use headwise_engine::cache::CachePolicy;
 use headwise_engine::{Sampler, Sampling, SamplingError};
 use serde::Deserialize;
 use serde_json::Value;
+use utoipa::ToSchema;
 
 use super::ApiError;
+use super::form::ResponseFormat;
 use super::job::Job;
 use super::message::ChatMessage;
+use super::tools::ToolChoice;
 use crate::App;
 
 /// The body of `/v1/chat/completions` and `/v1/completions`.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(default)]
 pub struct GenerationRequest {
     /// Name of the model; the one that is served if not given.
@@ -69,11 +72,11 @@ pub struct GenerationRequest {
     /// For how many of the likeliest tokens log-probabilities come (chat).
     pub top_logprobs: Option<usize>,
     /// The form of the answer.
-    pub response_format: Option<Value>,
+    pub response_format: Option<ResponseFormat>,
     /// Functions that the model may call (chat).
     pub tools: Option<Vec<Value>>,
     /// Which of them it may or must call (chat).
-    pub tool_choice: Option<Value>,
+    pub tool_choice: Option<ToolChoice>,
     /// The cache policy, such as `snapkv(budget=1024) + int8`; that of the server if not given.
     pub cache: Option<String>,
     /// What else to say of the answer.
@@ -95,7 +98,7 @@ pub struct GenerationRequest {
 }
 
 /// Texts or tokens.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(untagged)]
 pub enum PromptInput {
     /// A text.
@@ -108,8 +111,25 @@ pub enum PromptInput {
     AllIds(Vec<Vec<u32>>),
 }
 
+impl PromptInput {
+    /// The tokens of every text; the field `param` of a request has them.
+    pub fn tokens(&self, app: &App, param: &str) -> Result<Vec<Vec<u32>>, ApiError> {
+        let encode = |text: &String| app.model.encode(text).map_err(ApiError::from);
+        let tokens = match self {
+            Self::Text(text) => vec![encode(text)?],
+            Self::Ids(ids) => vec![ids.clone()],
+            Self::Texts(texts) => texts.iter().map(encode).collect::<Result<_, _>>()?,
+            Self::AllIds(texts) => texts.clone(),
+        };
+        if tokens.is_empty() || tokens.iter().any(Vec::is_empty) {
+            return Err(ApiError::parameter(param, format!("`{param}` has an empty text: each must have at least one token")));
+        }
+        Ok(tokens)
+    }
+}
+
 /// How an answer comes piece by piece.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(default)]
 pub struct StreamOptions {
     /// Whether the last piece says what the answer has cost.
@@ -119,7 +139,7 @@ pub struct StreamOptions {
 }
 
 /// What else to say of an answer.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, ToSchema)]
 #[serde(default)]
 pub struct Insight {
     /// Which tokens every layer and head kept.
@@ -133,7 +153,7 @@ pub struct Insight {
 }
 
 /// A text or several.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(untagged)]
 pub enum OneOrMore {
     /// One.
@@ -143,7 +163,7 @@ pub enum OneOrMore {
 }
 
 /// Yes or no, or a number.
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
 #[serde(untagged)]
 pub enum FlagOrCount {
     /// Yes or no.
@@ -227,7 +247,7 @@ impl GenerationRequest {
     }
 
     /// How tokens are chosen, for every answer; `seed` if the request has none.
-    pub fn samplers(&self, seed: u64, vocabulary: usize) -> Result<Vec<Sampler>, ApiError> {
+    fn samplers(&self, app: &App, seed: u64) -> Result<Vec<Sampler>, ApiError> {
         let none = Sampling::default();
         let sampling = Sampling {
             temperature: self.temperature.unwrap_or(DEFAULT_TEMPERATURE),
@@ -242,12 +262,16 @@ impl GenerationRequest {
             min_tokens: self.min_tokens.unwrap_or(none.min_tokens),
             seed: self.seed.map_or(seed, |seed| seed as u64),
         };
-        sampling.check(vocabulary).map_err(|error| match &error {
+        sampling.check(app.model.engine.spec().vocabulary).map_err(|error| match &error {
             SamplingError::Range { parameter, .. } => ApiError::parameter(*parameter, error.to_string()),
             _ => ApiError::parameter("logit_bias", error.to_string()),
         })?;
-        let seeds = (0..self.answers()? as u64).map(|answer| sampling.seed.wrapping_add(answer));
-        Ok(seeds.map(|seed| Sampler::of(Sampling { seed, ..sampling.clone() })).collect())
+        let first = Sampler::of(sampling);
+        let first = match &self.response_format {
+            Some(form) => form.hold(app, first)?,
+            None => first,
+        };
+        Ok((0..self.answers()? as u64).map(|answer| first.number(answer)).collect())
     }
 
     fn biases(&self) -> Result<Vec<(u32, f32)>, ApiError> {
@@ -288,11 +312,12 @@ impl GenerationRequest {
         let seed = app.created.wrapping_add(app.number()).wrapping_mul(0x9E37_79B9_7F4A_7C15);
         Ok(Job {
             prompts,
-            samplers: self.samplers(seed, app.model.engine.spec().vocabulary)?,
+            samplers: self.samplers(app, seed)?,
             policy: self.policy(&app.options.policy)?,
             tokens: self.most_tokens()?,
             end,
             stops: self.stops()?,
+            special: false,
             likeliest: self.likeliest()?,
             reuse: self.cache_prompt.unwrap_or(true),
             insight: self.headwise.unwrap_or_default(),

@@ -1,5 +1,6 @@
 //! Prompts on their way to the scheduler, and what comes back.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -30,6 +31,8 @@ pub struct Job {
     pub end: Vec<u32>,
     /// Texts that end answers.
     pub stops: Vec<String>,
+    /// Whether control tokens are a part of answers.
+    pub special: bool,
     /// How many of the likeliest tokens come with every token, if log-probabilities do.
     pub likeliest: Option<usize>,
     /// Whether earlier prompts may be gone on from.
@@ -70,9 +73,17 @@ pub struct Running<'a> {
     complete: Arc<[AtomicBool]>,
     answers: Vec<Answer<'a>>,
     per_prompt: usize,
+    /// Prompts that have been taken on.
+    queued: usize,
+    /// What happened to some while others were waited for.
+    early: VecDeque<(usize, Event)>,
     left: usize,
     /// What it has cost so far.
     pub usage: Usage,
+}
+
+fn lost() -> ApiError {
+    ApiError::internal("the model stopped while it answered: see the server's log")
 }
 
 /// Hands events of one prompt over to the task that waits for them.
@@ -106,7 +117,7 @@ impl Job {
         let left = self.prompts.len() * per_prompt;
         let complete: Arc<[AtomicBool]> = (0..left).map(|_| AtomicBool::new(false)).collect();
         let usage = Usage::new(&self.policy, self.prompts.iter().map(Vec::len).sum(), Instant::now());
-        let answer = || Answer::new(&app.model.tokenizer, self.stops.clone());
+        let answer = || Answer::new(&app.model.tokenizer, self.stops.clone(), self.special);
         let answers = std::iter::repeat_with(answer).take(left).collect();
         let most = app.model.engine.most_tokens();
         for (prompt, ids) in self.prompts.into_iter().enumerate() {
@@ -127,18 +138,36 @@ impl Job {
                 return Err(ApiError::stopping());
             }
         }
-        Ok(Running { events, complete, answers, per_prompt, left, usage })
+        Ok(Running { events, complete, answers, per_prompt, queued: 0, early: VecDeque::new(), left, usage })
     }
 }
 
 impl Running<'_> {
+    /// Waits until all prompts have been taken on, or one has been refused.
+    pub async fn accepted(&mut self) -> Result<(), ApiError> {
+        while self.queued * self.per_prompt < self.answers.len() {
+            // Nothing else comes before a prompt is taken on, but for other prompts.
+            let (prompt, event) = self.events.recv().await.ok_or_else(lost)?;
+            match event {
+                Event::Queued => self.queued += 1,
+                Event::Failed(error) => return Err(error.into()),
+                event => self.early.push_back((prompt, event)),
+            }
+        }
+        Ok(())
+    }
+
     /// What happens next; none once all answers are complete.
     pub async fn next(&mut self) -> Result<Option<News>, ApiError> {
         while self.left > 0 {
-            let lost = || ApiError::internal("the model stopped while it answered: see the server's log");
-            let (prompt, event) = self.events.recv().await.ok_or_else(lost)?;
+            let (prompt, event) = match self.early.pop_front() {
+                Some(early) => early,
+                None => self.events.recv().await.ok_or_else(lost)?,
+            };
             match event {
+                Event::Queued => self.queued += 1,
                 Event::Begun { cached } => self.usage.begin(cached),
+                Event::Shared { tokens } => self.usage.begin(tokens),
                 Event::Read => self.usage.read(),
                 Event::Token { answer, id, log_probabilities, bytes } => {
                     let answer = prompt * self.per_prompt + answer;

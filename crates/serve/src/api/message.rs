@@ -1,13 +1,14 @@
 //! The messages of a conversation.
 
-use headwise_models::chat::Message;
+use headwise_models::chat::{Message, ToolCall};
 use serde::Deserialize;
 use serde_json::Value;
+use utoipa::ToSchema;
 
 use super::ApiError;
 
 /// One message, as clients send it.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, ToSchema)]
 #[serde(default)]
 pub struct ChatMessage {
     /// Who speaks.
@@ -15,7 +16,8 @@ pub struct ChatMessage {
     /// What is said: a text, or parts that are texts.
     pub content: Option<Content>,
     /// Calls of functions that the model has made.
-    pub tool_calls: Option<Vec<Value>>,
+    #[schema(value_type = Option<Vec<Object>>)]
+    pub tool_calls: Option<Vec<ToolCall>>,
     /// The call that this is the result of.
     pub tool_call_id: Option<String>,
     /// Name of the function, or of the speaker.
@@ -31,7 +33,7 @@ pub struct ChatMessage {
 }
 
 /// What a message says.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(untagged)]
 pub enum Content {
     /// A text.
@@ -41,7 +43,7 @@ pub enum Content {
 }
 
 /// A part of what a message says.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, ToSchema)]
 pub struct ContentPart {
     /// What it is; only texts are taken.
     #[serde(rename = "type")]
@@ -73,7 +75,12 @@ impl ChatMessage {
                 return Err(ApiError::parameter(format!("messages[{index}].role"), message));
             }
         };
-        Ok(Message::new(role, self.text(index)?))
+        Ok(Message {
+            tool_calls: self.tool_calls.clone().unwrap_or_default(),
+            tool_call_id: self.tool_call_id.clone(),
+            name: self.name.clone(),
+            ..Message::new(role, self.text(index)?)
+        })
     }
 
     fn text(&self, index: usize) -> Result<String, ApiError> {

@@ -9,6 +9,8 @@ use utoipa::openapi::OpenApi as Document;
 #[openapi(paths(
     super::chat::chat,
     super::completions::completions,
+    super::embeddings::embeddings,
+    super::rerank::rerank,
     super::responses::responses,
     super::props::models,
     super::props::props,

@@ -15,12 +15,14 @@ use super::generation::DEFAULT_TEMPERATURE;
 use crate::App;
 
 /// `GET /v1/models`
+#[utoipa::path(get, path = "/v1/models", responses((status = 200, description = "The model that is served")))]
 pub async fn models(State(app): State<Arc<App>>) -> Json<Value> {
     let model = json!({ "id": app.model.name, "object": "model", "created": app.created, "owned_by": "headwise" });
     Json(json!({ "object": "list", "data": [model] }))
 }
 
 /// `GET /props`
+#[utoipa::path(get, path = "/props", responses((status = 200, description = "Defaults, limits, and every cache method")))]
 pub async fn props(State(app): State<Arc<App>>) -> Json<Value> {
     let engine = &app.model.engine;
     let method = |name: &&str| {
@@ -51,11 +53,13 @@ pub async fn props(State(app): State<Arc<App>>) -> Json<Value> {
 }
 
 /// `GET /health`
+#[utoipa::path(get, path = "/health", responses((status = 200, description = "The server takes requests")))]
 pub async fn health(State(app): State<Arc<App>>) -> Result<Json<Value>, ApiError> {
     if app.stopping() { Err(ApiError::stopping()) } else { Ok(Json(json!({ "status": "ok" }))) }
 }
 
 /// `GET /metrics`
+#[utoipa::path(get, path = "/metrics", responses((status = 200, description = "Counts, for Prometheus")))]
 pub async fn metrics(State(app): State<Arc<App>>) -> Response {
     const FORM: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(header::CONTENT_TYPE, FORM)], app.metrics.text(&app.worker.counters())).into_response()

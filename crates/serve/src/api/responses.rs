@@ -8,17 +8,19 @@ use axum::response::{IntoResponse, Response};
 use headwise_models::chat::Message;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use utoipa::ToSchema;
 
 use super::generation::GenerationRequest;
 use super::job::{Job, News, Running};
 use super::message::{ChatMessage, conversation};
-use super::stream::{Frames, Sink};
+use super::stream::{Sink, frames};
+use super::tools::Tools;
 use super::{ApiError, body, chat};
 use crate::App;
 use crate::http::Body;
 
 /// The body of the request.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(default)]
 struct ResponseRequest {
     model: Option<String>,
@@ -42,7 +44,7 @@ struct ResponseRequest {
     include: Option<Vec<String>>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(untagged)]
 enum Input {
     Text(String),
@@ -50,7 +52,7 @@ enum Input {
 }
 
 /// A message among the input.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(default)]
 struct Item {
     #[serde(rename = "type")]
@@ -62,6 +64,11 @@ struct Item {
 }
 
 /// Answers, and remembers what was said.
+#[utoipa::path(post, path = "/v1/responses", request_body = ResponseRequest, responses(
+    (status = 200, description = "The answer; with `stream`, server-sent events"),
+    (status = "4XX", description = "What is wrong with the request, as `error`"),
+    (status = 503, description = "The server is stopping"),
+))]
 pub async fn responses(State(app): State<Arc<App>>, Body(bytes): Body) -> Result<Response, ApiError> {
     let request: ResponseRequest = body::parse(&bytes, app.options.lenient)?;
     app.check_model(request.model.as_deref())?;
@@ -71,7 +78,7 @@ pub async fn responses(State(app): State<Arc<App>>, Body(bytes): Body) -> Result
     let asked = app.clone();
     let (request, messages, job) = tokio::task::spawn_blocking(move || {
         let generation = request.generation();
-        let ids = chat::tokens(&asked, &request.told(&messages))?;
+        let ids = chat::tokens(&asked, &request.told(&messages), &Tools::default())?;
         let job = generation.job(&asked, vec![ids])?;
         Ok::<_, ApiError>((request, messages, job))
     })
@@ -79,16 +86,17 @@ pub async fn responses(State(app): State<Arc<App>>, Body(bytes): Body) -> Result
     .map_err(|_| ApiError::internal("the conversation could not be read"))??;
     let form = Form { id: app.id("resp"), message: app.id("msg"), created: crate::app::now(), request };
     if streams {
-        let frames = Frames::new();
-        let sink = frames.sink();
+        let (sink, frames) = frames();
         tokio::spawn(async move {
-            if let Err(error) = stream(&app, job, &form, messages, &sink).await {
+            if let Err(error) = stream(&app, job, &form, messages, &sink).await
+                && !sink.refuse(&error)
+            {
                 let mut piece = error.body();
                 piece["type"] = json!("error");
                 sink.send_named("error", piece).await;
             }
         });
-        return Ok(frames.into_response());
+        return frames.response().await;
     }
     let mut running = job.start(&app)?;
     let (mut text, mut finish) = (String::new(), "stop");
@@ -245,6 +253,7 @@ impl Events<'_> {
 
 async fn stream(app: &App, job: Job, form: &Form, messages: Vec<Message>, sink: &Sink) -> Result<(), ApiError> {
     let mut running = job.start(app)?;
+    sink.begin(&mut running).await?;
     let mut events = Events { sink, number: 0 };
     let place = json!({ "item_id": form.message, "output_index": 0, "content_index": 0 });
     let at = |more: Value| {

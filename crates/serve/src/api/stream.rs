@@ -1,67 +1,93 @@
 //! Answers that come piece by piece, as server-sent events.
+//!
+//! A request that is refused before its first piece is refused with a status, as any other; later there is only the stream to say it.
 
 use std::convert::Infallible;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use serde_json::Value;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
+use tokio::sync::oneshot;
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::ApiError;
+use super::job::Running;
 
 /// Pieces that may wait for a client that reads slowly.
 const WAITING: usize = 256;
 /// How often a stream in which nothing happens says that it is still there.
 const ALIVE: Duration = Duration::from_secs(15);
 
-/// The pieces of an answer, as a response.
+type Frame = Result<Event, Infallible>;
+
+/// The pieces of an answer, on the side of the client.
 pub struct Frames {
-    sender: Sender<Result<Event, Infallible>>,
-    receiver: Receiver<Result<Event, Infallible>>,
+    accepted: oneshot::Receiver<Result<(), ApiError>>,
+    pieces: Receiver<Frame>,
 }
 
 /// Where pieces go.
-pub struct Sink(Sender<Result<Event, Infallible>>);
-
-impl Frames {
-    /// No pieces yet.
-    pub fn new() -> Self {
-        let (sender, receiver) = channel(WAITING);
-        Self { sender, receiver }
-    }
-
-    /// Where its pieces come from; the response ends when no such end is left.
-    pub fn sink(&self) -> Sink {
-        Sink(self.sender.clone())
-    }
+pub struct Sink {
+    accepted: Mutex<Option<oneshot::Sender<Result<(), ApiError>>>>,
+    pieces: Sender<Frame>,
 }
 
-impl IntoResponse for Frames {
-    fn into_response(self) -> Response {
-        drop(self.sender);
+/// Both ends of a stream.
+pub fn frames() -> (Sink, Frames) {
+    let (sender, pieces) = channel(WAITING);
+    let (accept, accepted) = oneshot::channel();
+    (Sink { accepted: Mutex::new(Some(accept)), pieces: sender }, Frames { accepted, pieces })
+}
+
+impl Frames {
+    /// The response, once the request has been taken on.
+    pub async fn response(self) -> Result<Response, ApiError> {
+        self.accepted.await.unwrap_or_else(|_| Err(ApiError::internal("the answer could not be begun")))?;
         let alive = KeepAlive::new().interval(ALIVE).text("keep-alive");
-        Sse::new(ReceiverStream::new(self.receiver)).keep_alive(alive).into_response()
+        Ok(Sse::new(ReceiverStream::new(self.pieces)).keep_alive(alive).into_response())
     }
 }
 
 impl Sink {
+    /// Waits until `running` has been taken on, and begins the response.
+    pub async fn begin(&self, running: &mut Running<'_>) -> Result<(), ApiError> {
+        running.accepted().await?;
+        self.accept(Ok(()));
+        Ok(())
+    }
+
+    /// Says whether there will be pieces; false if that was said already.
+    fn accept(&self, outcome: Result<(), ApiError>) -> bool {
+        let accepted = self.accepted.lock().unwrap_or_else(PoisonError::into_inner).take();
+        accepted.is_some_and(|accepted| accepted.send(outcome).is_ok())
+    }
+
     /// Sends a piece; returns whether anybody still reads.
     pub async fn send(&self, piece: Value) -> bool {
-        self.0.send(Ok(Event::default().data(piece.to_string()))).await.is_ok()
+        self.pieces.send(Ok(Event::default().data(piece.to_string()))).await.is_ok()
     }
 
     /// Sends a piece with the name of its kind; returns whether anybody still reads.
     pub async fn send_named(&self, name: &str, piece: Value) -> bool {
-        self.0.send(Ok(Event::default().event(name).data(piece.to_string()))).await.is_ok()
+        self.pieces.send(Ok(Event::default().event(name).data(piece.to_string()))).await.is_ok()
+    }
+
+    /// Refuses the request with `error`; false if its response has begun.
+    pub fn refuse(&self, error: &ApiError) -> bool {
+        self.accept(Err(error.clone()))
     }
 
     /// Sends what went wrong, if anything, and the end.
     pub async fn finish(&self, outcome: Result<(), ApiError>) {
         if let Err(error) = outcome {
+            if self.refuse(&error) {
+                return;
+            }
             self.send(error.body()).await;
         }
-        let _ = self.0.send(Ok(Event::default().data("[DONE]"))).await;
+        let _ = self.pieces.send(Ok(Event::default().data("[DONE]"))).await;
     }
 }

@@ -2,6 +2,7 @@
 
 mod body;
 mod listen;
+mod page;
 
 use std::sync::Arc;
 
@@ -24,8 +25,12 @@ pub fn router(app: Arc<App>) -> Router {
     let router = Router::new()
         .route("/v1/chat/completions", post(api::chat))
         .route("/v1/completions", post(api::completions))
+        .route("/v1/embeddings", post(api::embeddings))
+        .route("/v1/rerank", post(api::rerank))
         .route("/v1/responses", post(api::responses))
         .route("/v1/models", get(api::models))
+        .route("/", get(page::page))
+        .route("/openapi.json", get(api::openapi))
         .route("/props", get(api::props))
         .route("/health", get(api::health))
         .route("/metrics", get(api::metrics))
@@ -47,8 +52,8 @@ async fn wrong_method() -> ApiError {
     ApiError::wrong_method()
 }
 
-/// Paths that need no key: whether the server is there, and its page.
-const OPEN: [&str; 2] = ["/health", "/"];
+/// Paths that need no key: whether the server is there, its page, and what it understands.
+const OPEN: [&str; 3] = ["/health", "/", "/openapi.json"];
 
 /// Lets a request pass if it has a key, and writes down how it was answered. Neither keys nor what was asked are written down.
 async fn admit(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {

@@ -14,7 +14,7 @@ const PAGE: &str = include_str!("../../page/dist/index.html");
 static POLICY: LazyLock<String> = LazyLock::new(|| {
     let hashes = |tag: &str| -> String { contents(tag).map(|text| format!(" '{}'", hash(text))).collect() };
     format!(
-        "default-src 'none'; script-src{}; style-src{}; connect-src 'self'; img-src data:; base-uri 'none'; \
+        "default-src 'none'; script-src{}; style-src{}; connect-src 'self'; base-uri 'none'; \
          form-action 'none'; frame-ancestors 'none'",
         hashes("script"),
         hashes("style")

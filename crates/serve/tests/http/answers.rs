@@ -1,14 +1,13 @@
 //! What the server answers.
 
-mod server;
-
 use headwise_engine::cache::CachePolicy;
 use headwise_engine::{Sampler, generate};
 use headwise_models::chat::Message;
 use headwise_models::tokenizer::Encode;
 use headwise_serve::Options;
 use serde_json::{Value, json};
-use server::{Server, model, question};
+
+use crate::server::{Server, model, question};
 
 const CHAT: &str = "/v1/chat/completions";
 const LONG: &str = "The harbour was quiet that morning, and the boats lay still. A man walked along the quay with a basket of \
@@ -22,7 +21,7 @@ fn text(answer: &Value) -> &str {
 fn alone(prompt: &str, policy: &str, tokens: usize) -> String {
     let model = model();
     let template = model.template.as_ref().unwrap();
-    let ids = model.tokenizer.encode(&template.render(&[Message::user(prompt)], true).unwrap(), Encode::TEMPLATE).unwrap();
+    let ids = model.tokenizer.encode(&template.render(&[Message::user(prompt)], &[], true).unwrap(), Encode::TEMPLATE).unwrap();
     let mut sequence = model.engine.sequence(&CachePolicy::parse(policy).unwrap()).unwrap();
     let generation = model.generation(tokens);
     let written = generate(&model.engine, &mut sequence, &ids, &generation, &mut Sampler::greedy(), |_| true).unwrap();
@@ -195,4 +194,43 @@ async fn scores_are_changed_as_asked() {
     let plain = server.post(CHAT, question(LONG, json!({ "max_tokens": 60 }))).await;
     let distinct = |answer: &Value| text(answer).split(' ').collect::<std::collections::HashSet<_>>().len();
     assert!(distinct(&penalised) > distinct(&plain));
+}
+
+#[tokio::test]
+async fn texts_become_vectors_and_are_ranked() {
+    let server = Server::new(Options::default());
+    let path = "/v1/embeddings";
+    let vectors = server.post(path, json!({ "input": ["The boats lay still.", "A basket of bread."] })).await;
+    let vector = |answer: &Value, index: usize| -> Vec<f64> {
+        answer["data"][index]["embedding"].as_array().unwrap().iter().map(|value| value.as_f64().unwrap()).collect()
+    };
+    let length: f64 = vector(&vectors, 1).iter().map(|value| value * value).sum();
+    assert!((length - 1.0).abs() < 1e-5);
+    let one = server.post(path, json!({ "input": "A basket of bread." })).await;
+    assert_eq!(vector(&one, 0), vector(&vectors, 1));
+    let ids = model().encode("A basket of bread.").unwrap();
+    let coded = server.post(path, json!({ "input": ids, "encoding_format": "base64" })).await;
+    let bytes = base64::Engine::decode(&base64::engine::general_purpose::STANDARD, coded["data"][0]["embedding"].as_str().unwrap()).unwrap();
+    let decoded: Vec<f64> = bytes.chunks_exact(4).map(|four| f64::from(f32::from_le_bytes(four.try_into().unwrap()))).collect();
+    assert!(decoded.iter().zip(vector(&one, 0)).all(|(a, b)| (a - b).abs() < 1e-6));
+    let ask = json!({ "query": "The boats lay still.", "documents": ["Bread.", "The boats lay still.", "x"], "top_n": 2, "return_documents": true });
+    let ranked = server.post("/v1/rerank", ask).await;
+    let results = ranked["results"].as_array().unwrap();
+    assert_eq!((results.len(), &results[0]["index"], &results[0]["document"]["text"]), (2, &json!(1), &json!("The boats lay still.")));
+    assert!((results[0]["relevance_score"].as_f64().unwrap() - 1.0).abs() < 1e-5);
+    assert_eq!(server.refused(path, json!({ "input": [] })).await.0, 400);
+    assert_eq!(server.refused(path, json!({ "input": "x", "encoding_format": "int8" })).await.0, 400);
+}
+
+#[tokio::test]
+async fn the_page_and_the_document_of_the_interface_are_served() {
+    let server = Server::new(Options::default());
+    let (status, page) = server.get("/").await;
+    assert!(status.is_success() && page.starts_with("<!doctype html>"));
+    let document: Value = serde_json::from_str(&server.get("/openapi.json").await.1).unwrap();
+    for path in ["/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/embeddings", "/v1/rerank"] {
+        assert!(document["paths"][path]["post"].is_object(), "{path}");
+    }
+    let fields = &document["components"]["schemas"]["GenerationRequest"]["properties"];
+    assert!(fields["cache"]["description"].as_str().unwrap().contains("snapkv"));
 }

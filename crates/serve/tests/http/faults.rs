@@ -1,7 +1,5 @@
 //! Requests that are refused, and clients that leave.
 
-mod server;
-
 use std::time::Duration;
 
 use axum::body::Body;
@@ -10,8 +8,9 @@ use headwise_engine::schedule::ScheduleLimits;
 use headwise_serve::{Keys, Options};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
-use server::{Server, question};
 use tower::ServiceExt;
+
+use crate::server::{Server, question};
 
 const CHAT: &str = "/v1/chat/completions";
 
@@ -57,6 +56,10 @@ async fn wrong_requests_say_what_is_wrong() {
     let long = question(&"word ".repeat(60_000), json!({}));
     let (status, error) = server.refused(CHAT, long).await;
     assert_eq!((status, &error["code"]), (400, &json!("context_length_exceeded")), "{error}");
+    let (status, error) = server.refused(CHAT, question(&"word ".repeat(60_000), json!({ "stream": true }))).await;
+    assert_eq!((status, &error["code"]), (400, &json!("context_length_exceeded")), "{error}");
+    let (_, error) = server.refused(CHAT, question("x", json!({ "headwise": { "keep": true } }))).await;
+    assert_eq!(error["param"], "headwise.keep");
     assert_eq!(server.get("/v1/nothing").await.0, StatusCode::NOT_FOUND);
     assert_eq!(server.get("/../../etc/passwd").await.0, StatusCode::NOT_FOUND);
     assert_eq!(server.get(CHAT).await.0, StatusCode::METHOD_NOT_ALLOWED);

@@ -1,0 +1,6 @@
+//! The server as its clients see it.
+
+mod answers;
+mod faults;
+mod forms;
+mod server;
