@@ -226,7 +226,7 @@ async function keyboardOnly() {
   await page.keyboard.type("Which tokens stay?");
   await page.keyboard.press("Tab");
   await page.keyboard.press("ControlOrMeta+A");
-  await page.keyboard.type("streaming(keep=0.3)");
+  await page.keyboard.type("snapkv(keep=0.3)");
   await page.keyboard.press("Tab");
   await page.keyboard.press("Enter");
   await page.waitForSelector("#inspection:not([hidden])");
@@ -289,6 +289,11 @@ async function recorded() {
   const page = await open();
   await page.check("#chat-record");
   await page.fill("#chat-policy", "streaming(keep=0.5)");
+  await page.fill("#chat-prompt", "Can this be recorded?");
+  await page.press("#chat-prompt", "Enter");
+  await finished(page, "#chat-form");
+  check("chat: says when nothing can be recorded", (await page.locator("#chat-log .turn").last().innerText()).includes("is not known"));
+  await page.fill("#chat-policy", "snapkv(keep=0.5)");
   await page.fill("#chat-prompt", "Record this.");
   await page.press("#chat-prompt", "Enter");
   await finished(page, "#chat-form");
