@@ -44,7 +44,10 @@ class Place(BaseModel):
 def formed(server, prompt: str, form: dict, **options) -> str:
     """An answer that must have the `form`."""
     answer = server.chat(prompt, response_format=form, max_tokens=200, **options)
-    expect(answer.choices[0].finish_reason == "stop", f"ended by {answer.choices[0].finish_reason}: {answer.choices[0].message.content[-80:]!r}")
+    expect(
+        answer.choices[0].finish_reason == "stop",
+        f"ended by {answer.choices[0].finish_reason}: {answer.choices[0].message.content[-80:]!r}",
+    )
     return answer.choices[0].message.content
 
 

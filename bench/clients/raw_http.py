@@ -5,6 +5,7 @@ import socket
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Self
 from urllib.parse import urlsplit
 
 from checks import expect
@@ -31,7 +32,7 @@ class Raw:
         self.socket = socket.create_connection((parts.hostname, parts.port), timeout)
         self.rest = b""
 
-    def __enter__(self) -> "Raw":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

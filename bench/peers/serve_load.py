@@ -125,7 +125,16 @@ def table(rows: list[dict]) -> str:
     titles = ["mode", "clients", "tok/s", "requests", "prompt", "cached", "TTFT p50", "p99 ms", "gap p50", "p99 ms", "errors"]
     cells = [titles]
     for row in rows:
-        names = ["tok_s", "requests", "prompt_tokens_mean", "cached_share", "ttft_p50_ms", "ttft_p99_ms", "inter_token_p50_ms", "inter_token_p99_ms"]
+        names = [
+            "tok_s",
+            "requests",
+            "prompt_tokens_mean",
+            "cached_share",
+            "ttft_p50_ms",
+            "ttft_p99_ms",
+            "inter_token_p50_ms",
+            "inter_token_p99_ms",
+        ]
         figures = [str(row[name]) for name in names]
         cells.append([row["params"]["mode"], str(row["params"]["clients"]), *figures, str(sum(row["errors"].values()))])
     widths = [max(len(line[column]) for line in cells) for column in range(len(titles))]

@@ -23,6 +23,7 @@ const methods = [
   method("streaming", `sinks: a whole number = 4, ${evicting}`, "Keeps the first tokens and the most recent ones."),
   method("snapkv", `window: a whole number = 32, ${evicting}`, "Keeps the pairs that the end of the prompt attends to most."),
   method("h2o", evicting, "Keeps the pairs that have received the most attention."),
+  method("tova", evicting, "Drops the pair that the newest token attends to least."),
   method("int8", "", "Stores eight bits per number."),
   method("int4", "", "Stores four bits per number."),
 ];
@@ -160,7 +161,8 @@ async function chat(request, response, body) {
     predicted_per_second: written.length / Math.max((Date.now() - started) / 1000, 0.001),
   });
   const extra = {};
-  if (body.headwise?.kept) extra.kept = keptTokens(policy, [...read, ...written.slice(0, -1)]);
+  // As the real one: `streaming` counts positions anew.
+  if (body.headwise?.kept) extra.kept = policy.includes("streaming") ? null : keptTokens(policy, [...read, ...written.slice(0, -1)]);
   if (body.headwise?.retrieval_heads) extra.retrieval_heads = [[4, 1], [11, 0], [11, 2], [19, 2]];
 
   if (!body.stream) {

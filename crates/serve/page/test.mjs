@@ -6,64 +6,10 @@
 // `playwright-core` (and, for more checks, `axe-core`) anywhere, and name that directory in PLAYWRIGHT_DIR. CHROMIUM is
 // the browser, /usr/bin/chromium if not given.
 
-import { mkdirSync } from "node:fs";
-import { createRequire } from "node:module";
-import { join, resolve } from "node:path";
+import { focusIsVisible, overflow } from "./test-measures.mjs";
+import { browser, check, complaints, failed, figures, finished, measure, mock, open, props, shot, tab, url } from "./test-browser.mjs";
 
-import { contrasts, focusIsVisible, overflow } from "./test-measures.mjs";
-
-const require = createRequire(join(resolve(process.env.PLAYWRIGHT_DIR ?? "."), "from.js"));
-const { chromium } = require("playwright-core");
-const optional = (name) => {
-  try {
-    return require(name);
-  } catch {
-    return null;
-  }
-};
-const axe = optional("axe-core");
-
-const shotsAt = process.argv.indexOf("--shots");
-const shots = shotsAt > 0 ? process.argv[shotsAt + 1] : null;
-const url = process.argv[2]?.startsWith("http") ? process.argv[2] : "http://127.0.0.1:8080";
-if (shots) mkdirSync(shots, { recursive: true });
-
-const props = await (await fetch(`${url}/props`)).json();
-const mock = props.version.endsWith("-mock");
-const patience = 120_000;
 const long = `Explain what the cache of a language model holds. ${"The harbour was quiet that morning, and the boats lay still at their moorings. ".repeat(12)}`;
-
-let failed = 0;
-function check(name, ok, detail = "") {
-  if (!ok) failed += 1;
-  console.log(`${ok ? "ok    " : "FAILED"} ${name}${detail === "" ? "" : `: ${detail}`}`);
-}
-
-const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: ["--no-sandbox"] });
-const complaints = [];
-
-/** A page of its own, with its complaints noted. */
-async function open(options = {}) {
-  const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, ...options });
-  const page = await context.newPage();
-  page.setDefaultTimeout(patience);
-  page.on("pageerror", (error) => complaints.push(String(error)));
-  page.on("console", (message) => {
-    // A refused request is what some checks want; everything else, a violated security policy say, is not.
-    if (message.type() === "error" && !/Failed to load resource/.test(message.text())) complaints.push(message.text());
-  });
-  await page.goto(url);
-  await page.waitForFunction((name) => document.querySelector("#server").textContent.includes(name), props.name ?? props.model);
-  await page.evaluate(() => (document.querySelector("#settings").open = true));
-  await page.fill("#max-tokens", "48");
-  await page.fill("#seed", "1");
-  return page;
-}
-
-const shot = async (page, name, fullPage = true) => shots && page.screenshot({ path: join(shots, `${name}.png`), fullPage });
-const tab = (page, name) => page.click(`#tab-${name}`);
-const figures = (page, place) => page.locator(`${place} .figures`).last().innerText();
-const finished = (page, form) => page.waitForFunction((form) => document.querySelector(`${form} [data-stop]`).hidden, form);
 
 async function chatStreams() {
   const page = await open();
@@ -226,7 +172,7 @@ async function keyboardOnly() {
   await page.keyboard.type("Which tokens stay?");
   await page.keyboard.press("Tab");
   await page.keyboard.press("ControlOrMeta+A");
-  await page.keyboard.type("streaming(keep=0.3)");
+  await page.keyboard.type("snapkv(keep=0.3)");
   await page.keyboard.press("Tab");
   await page.keyboard.press("Enter");
   await page.waitForSelector("#inspection:not([hidden])");
@@ -251,6 +197,9 @@ async function labels() {
   check("labels: every field has one", unnamed.length === 0, unnamed.join(", "));
   const html = await page.evaluate(() => document.documentElement.outerHTML);
   check("page: one script and one style, nothing from elsewhere", (html.match(/<script/g) ?? []).length === 1 && (html.match(/<style/g) ?? []).length === 1 && !/(?:src|href)="(?:https?:)?\/\//.test(html));
+  const policy = (await fetch(url)).headers.get("content-security-policy") ?? "";
+  const strict = /default-src 'none'/.test(policy) && (policy.match(/'sha256-/g) ?? []).length === 2 && !/unsafe/.test(policy);
+  check("page: its security policy is strict", strict, policy.replace(/sha256-[^']*/g, "sha256-…"));
   await page.fill("#chat-policy", "snapkv(keep=0.5) + in");
   await page.locator("#chat-policy").press("End");
   await page.keyboard.type("t8");
@@ -289,22 +238,17 @@ async function recorded() {
   const page = await open();
   await page.check("#chat-record");
   await page.fill("#chat-policy", "streaming(keep=0.5)");
+  await page.fill("#chat-prompt", "Can this be recorded?");
+  await page.press("#chat-prompt", "Enter");
+  await finished(page, "#chat-form");
+  check("chat: says when nothing can be recorded", (await page.locator("#chat-log .turn").last().innerText()).includes("is not known"));
+  await page.fill("#chat-policy", "snapkv(keep=0.5)");
   await page.fill("#chat-prompt", "Record this.");
   await page.press("#chat-prompt", "Enter");
   await finished(page, "#chat-form");
   await page.click("#chat-log button:has-text('Inspect')");
   check("chat: a recorded answer opens in the inspector", (await page.locator("#inspection").isVisible()) && (await page.evaluate(() => document.activeElement.id)) === "tab-inspector");
   await page.context().close();
-}
-
-/** Contrast of all text in view, and what axe finds. */
-async function measure(page, name) {
-  const { worst, poor } = await page.evaluate(contrasts);
-  check(`${name}: contrast`, poor.length === 0, poor.length === 0 ? `worst ${worst.toFixed(2)}` : JSON.stringify(poor.slice(0, 5)));
-  if (!axe) return;
-  await page.evaluate(axe.source);
-  const { violations } = await page.evaluate(() => axe.run(document, { runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"] }));
-  check(`${name}: axe`, violations.length === 0, violations.map((rule) => `${rule.id} ${rule.nodes[0].target} (${rule.nodes.length})`).join("; "));
 }
 
 for (const part of [chatStreams, errors, recorded, labels, keyboardOnly]) await part();

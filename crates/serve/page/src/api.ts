@@ -88,7 +88,7 @@ interface Chunk {
   headwise?: {
     kv_bytes?: number;
     tokens?: number;
-    kept?: KeptTokens;
+    kept?: KeptTokens | null;
     retrieval_heads?: [number, number][];
   };
 }

@@ -6,6 +6,7 @@ import { Composer } from "./composer";
 import { byId, element, followingEnd } from "./dom";
 import { failureBox } from "./failure";
 import { Figures } from "./figures";
+import { nothingKept } from "./kept";
 import type { Settings } from "./settings";
 
 export class Chat {
@@ -60,7 +61,7 @@ export class Chat {
         });
       });
       arrived();
-      followingEnd(() => this.finish(answer, figures, after));
+      followingEnd(() => this.finish(answer, request.headwise.kept === true, figures, after));
       if (history === this.history) history.push(...messages.slice(-1), { role: "assistant", content: answer.text });
       this.announcer.finish("");
     } catch (problem) {
@@ -85,11 +86,15 @@ export class Chat {
     if (this.composer.prompt.value === "") this.composer.prompt.value = prompt;
   }
 
-  private finish(answer: Answer, figures: Figures, after: HTMLElement): void {
+  private finish(answer: Answer, recorded: boolean, figures: Figures, after: HTMLElement): void {
     figures.finish(answer);
     after.replaceChildren(figures.place);
     if (answer.finishReason === "length") after.append(element("p", "hint", "The answer was cut off: it had reached max tokens."));
-    if (!answer.kept) return;
+    if (!recorded) return;
+    if (!answer.kept) {
+      after.append(element("p", "hint", nothingKept));
+      return;
+    }
     const open = element("button", "", "Inspect");
     open.type = "button";
     open.addEventListener("click", () => this.inspect(answer));

@@ -84,5 +84,6 @@ function figure(name: string, value: string, about: string): Figure {
 }
 
 function speedOf(tokensPerSecond: number | null | undefined): string {
-  return typeof tokensPerSecond === "number" && Number.isFinite(tokensPerSecond) ? speed(tokensPerSecond) : "–";
+  // One token alone has no speed: the server says 0.
+  return tokensPerSecond ? speed(tokensPerSecond) : "–";
 }

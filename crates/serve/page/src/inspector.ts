@@ -8,7 +8,7 @@ import { failureBox } from "./failure";
 import { Figures } from "./figures";
 import { count, percent, plural } from "./format";
 import { HeadGrid } from "./head-grid";
-import { type Head, Kept } from "./kept";
+import { type Head, Kept, nothingKept } from "./kept";
 import type { Settings } from "./settings";
 import { TokenStrip } from "./token-strip";
 
@@ -82,7 +82,7 @@ export class Inspector {
   private finish(answer: Answer): void {
     this.figures.finish(answer);
     if (!answer.kept || answer.kept.layers.length === 0) {
-      this.failure.replaceChildren(element("p", "hint", "The server did not say what its heads keep."));
+      this.failure.replaceChildren(element("p", "hint", nothingKept));
       return;
     }
     this.kept = new Kept(answer, answer.kept);

@@ -2,6 +2,10 @@
 
 import type { Answer, KeptTokens } from "./api";
 
+/** What is said of an answer whose cache cannot be shown. */
+export const nothingKept =
+  "Which tokens the heads keep is not known: under this policy positions are counted anew, or only a part of the prompt is read.";
+
 /** A head: its layer, and its number among the layer's key-value heads. */
 export interface Head {
   layer: number;

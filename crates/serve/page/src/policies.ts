@@ -36,7 +36,8 @@ export class PolicyFields {
     this.methods = props.cache_methods ?? [];
     const policy = props.cache ?? "full";
     const known = (name: string) => this.methods.some((method) => method.name === name);
-    const contrast = known("snapkv") ? "snapkv(keep=0.25)" : known("streaming") ? "streaming(keep=0.25)" : policy;
+    // Half of a short prompt is too little for policies that keep a window of its end; this one copes.
+    const contrast = known("tova") ? "tova(keep=0.5)" : policy;
     for (const field of this.fields) {
       field.placeholder = policy;
       if (field.value === "" && field.id === "policy-a") field.value = "full";

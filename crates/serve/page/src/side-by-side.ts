@@ -60,9 +60,10 @@ export class SideBySide {
     const parted = firstDifference(a.text, b.text, complete);
     const sentences: string[] = [];
     if (parted) {
-      const common = parted[0].common;
-      const same = common.trim() === "" ? "The texts differ from the first word." : `The first ${plural(words(common), "word")} (${plural(common.length, "character")}) are the same.`;
-      sentences.push(same);
+      const { common } = parted[0];
+      const same = words(common);
+      const beginning = same === 1 ? "the same word" : `the same ${plural(same, "word")} (${plural(common.length, "character")})`;
+      sentences.push(same === 0 ? "The texts differ from the first word." : `Both begin with ${beginning}.`);
     } else if (complete) {
       sentences.push(`Both wrote the same text, ${plural(words(a.text), "word")}.`);
     }
