@@ -1,0 +1,125 @@
+//! `headwise serve` as a process: it listens, answers, and ends when it is asked to.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+struct Server {
+    process: Child,
+    address: String,
+}
+
+impl Server {
+    fn start(arguments: &[&str]) -> Self {
+        let mut process = Command::new(env!("CARGO_BIN_EXE_headwise"))
+            .args(["serve", "--port", "0"])
+            .args(arguments)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
+        let address = lines
+            .find_map(|line| Some(line.unwrap().strip_prefix("http://")?.split(' ').next()?.to_owned()))
+            .expect("the address");
+        // What is logged later is read and forgotten, so that the process can write it.
+        std::thread::spawn(move || lines.for_each(drop));
+        Self { process, address }
+    }
+
+    fn connect(&self, request: &str) -> TcpStream {
+        let mut stream = TcpStream::connect(&self.address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        stream
+    }
+
+    fn send(&self, request: &str) -> String {
+        let mut text = String::new();
+        self.connect(request).read_to_string(&mut text).unwrap();
+        text
+    }
+
+    fn post(&self, body: &str) -> String {
+        self.send(&post(body))
+    }
+
+    #[cfg(unix)]
+    fn terminate(&mut self) -> std::process::ExitStatus {
+        let id = self.process.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+        self.process.wait().unwrap()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn post(body: &str) -> String {
+    let length = body.len();
+    format!(
+        "POST /v1/completions HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"
+    )
+}
+
+const BODY: &str = r#"{"prompt": "The boats lay still in the harbour that morning.", "max_tokens": 8, "temperature": 0}"#;
+
+#[cfg(unix)]
+#[test]
+fn prompts_of_one_run_are_there_in_the_next() {
+    let directory = tempfile::tempdir().unwrap();
+    let prompts = directory.path().join("prompts");
+    let cached = |answer: &str| answer.contains("\"cached_tokens\":0}");
+    let mut first = Server::start(&["--prefix-dir", prompts.to_str().unwrap()]);
+    let said = first.post(BODY);
+    assert!(said.starts_with("HTTP/1.1 200") && cached(&said), "{said}");
+    assert!(first.terminate().success());
+    assert!(Path::new(&prompts).read_dir().unwrap().count() > 0);
+    let second = Server::start(&["--prefix-dir", prompts.to_str().unwrap()]);
+    let again = second.post(BODY);
+    assert!(again.starts_with("HTTP/1.1 200") && !cached(&again), "{again}");
+    let text = |answer: &str| answer.split("\"text\":").nth(1).and_then(|rest| rest.split("\",").next().map(str::to_owned));
+    assert_eq!(text(&said), text(&again));
+}
+
+#[cfg(unix)]
+#[test]
+fn answers_end_before_the_server_does() {
+    let mut server = Server::start(&["--drain", "60"]);
+    let body = r#"{"prompt": "The boats", "max_tokens": 300, "ignore_eos": true, "stream": true}"#;
+    let mut stream = server.connect(&post(body));
+    let mut begun = [0; 400];
+    stream.read_exact(&mut begun).unwrap();
+    assert!(server.terminate().success());
+    let mut rest = String::new();
+    stream.read_to_string(&mut rest).unwrap();
+    assert!(rest.contains("\"finish_reason\":\"length\"") && rest.contains("data: [DONE]"), "{rest}");
+}
+
+#[test]
+fn heads_of_requests_must_come_in_time() {
+    let server = Server::start(&["--request-timeout", "1"]);
+    let begun = Instant::now();
+    let mut slow = server.connect("POST /v1/completions HTTP/1.1\r\nHost");
+    let mut text = String::new();
+    let _ = slow.read_to_string(&mut text);
+    assert!(begun.elapsed() < Duration::from_secs(20));
+    assert!(server.post(BODY).starts_with("HTTP/1.1 200"));
+}
+
+#[test]
+fn wrong_options_are_refused_before_anything_is_loaded() {
+    let refused = |arguments: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_headwise")).arg("serve").args(arguments).output().unwrap();
+        assert!(!output.status.success());
+        String::from_utf8(output.stderr).unwrap()
+    };
+    assert!(refused(&["--cache", "snapkw"]).contains("snapkv"));
+    assert!(refused(&["--kv-mem", "lots"]).contains("--kv-mem"));
+    assert!(refused(&["--api-key-file", "/nowhere"]).contains("/nowhere"));
+}
