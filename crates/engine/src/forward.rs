@@ -157,6 +157,28 @@ impl Engine {
 
     fn run(&self, chunks: &mut [Chunk<'_>]) -> Vec<Logits> {
         let batch = Batch::new(chunks);
+        let x = self.run_layers(chunks, &batch);
+        if batch.wanted.is_empty() {
+            return vec![Logits::default(); chunks.len()];
+        }
+        let logits = {
+            let _span = profile::whole("output head");
+            Host::new(self.model.head(x, &batch.wanted))
+        };
+        batch.split(logits.as_slice(), self.spec().vocabulary)
+    }
+
+    /// Runs the layers once over all `chunks`; returns what the output head reads after every token of all, `[rows, dim]`.
+    pub(crate) fn hidden(&self, chunks: &mut [Chunk<'_>]) -> Vec<f32> {
+        self.install(|| {
+            let batch = Batch::new(chunks);
+            let x = self.run_layers(chunks, &batch);
+            Host::new(self.model.normed(x.squeeze_dim(0))).as_slice().to_vec()
+        })
+    }
+
+    /// The residual stream after the last layer, `[1, rows, dim]`.
+    fn run_layers(&self, chunks: &mut [Chunk<'_>], batch: &Batch) -> Tensor<3> {
         let mut x = self.model.embed(&batch.ids, &batch.positions, &self.device);
         // A sequence that is read only to choose tokens has the stores of the first layers.
         let layers = chunks.iter().map(|chunk| chunk.sequence.layers.len()).min().unwrap_or(0);
@@ -176,14 +198,7 @@ impl Engine {
         for chunk in chunks.iter_mut() {
             chunk.finish();
         }
-        if batch.wanted.is_empty() {
-            return vec![Logits::default(); chunks.len()];
-        }
-        let logits = {
-            let _span = profile::whole("output head");
-            Host::new(self.model.head(x, &batch.wanted))
-        };
-        batch.split(logits.as_slice(), self.spec().vocabulary)
+        x
     }
 }
 

@@ -9,6 +9,7 @@ pub mod confidence;
 pub mod constrain;
 mod cosine;
 mod decode;
+mod embed;
 mod engine;
 mod forward;
 mod generate;
@@ -31,6 +32,7 @@ pub use decode::{
     BeamSearch, Decoding, Hypothesis, LogProbability, Opera, OperaAnswers, PromptLookup, TokenLogProbabilities,
     beam_search,
 };
+pub use embed::Pooling;
 pub use engine::{Engine, EngineError};
 pub use forward::{Chunk, Logits, Wanted};
 pub use generate::{Generated, Generation, NewToken, generate, generate_with};

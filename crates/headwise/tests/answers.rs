@@ -106,3 +106,38 @@ fn a_text_that_was_put_away_goes_on() {
     assert_eq!([start, middle, end].map(|part| part.trim().to_owned()).join(" "), whole.trim());
     assert_ne!(go_on(second, &["-n", "3", "-p", "and then"]), go_on(second, &["-n", "3"]));
 }
+
+#[test]
+fn answers_follow_the_form_that_was_asked_for() {
+    let model = Model::with_letters(('a'..='z').map(String::from).chain(["Ġ".into(), "Ċ".into(), "\"".into()]));
+    let schema = model.folder().join("schema.json");
+    std::fs::write(&schema, r#"{ "enum": ["yes", "no"] }"#).unwrap();
+    let grammar = model.folder().join("grammar.lark");
+    std::fs::write(&grammar, "start: \"the \" NAME\nNAME: \"cat\" | \"dog\"\n").unwrap();
+    for (form, answers) in [
+        (["--choice", "cat", "--choice", "dog"], &["cat", "dog"][..]),
+        (["--regex", "a{2}b", "--seed", "1"], &["aab"]),
+        (["--json-schema", schema.to_str().unwrap(), "--seed", "1"], &["\"yes\"", "\"no\""]),
+        (["--grammar", grammar.to_str().unwrap(), "--seed", "1"], &["the cat", "the dog"]),
+    ] {
+        let answer = &lines(&generated(&model, &[&form[..], &["--json"]].concat()))[0];
+        let text = answer["text"].as_str().unwrap();
+        assert!(answers.contains(&text), "{form:?}: {text:?}");
+        assert_eq!(answer["finish_reason"], "stop", "{form:?}");
+    }
+    let drawn =
+        lines(&generated(&model, &["--choice", "cat", "--choice", "dog", "--n", "5", "--temperature", "5", "--json"]));
+    assert!(drawn.iter().all(|answer| answer["text"] == "cat" || answer["text"] == "dog"), "{drawn:?}");
+}
+
+#[test]
+fn an_answer_ends_before_a_stop_text() {
+    let model = Model::new();
+    let whole = generated(&model, &[]);
+    let whole = whole.trim_end_matches('\n');
+    let (at, stop) = whole.char_indices().nth(4).map(|(at, _)| (at, &whole[at..at + 1])).unwrap();
+    let first = whole.find(stop).unwrap().min(at);
+    assert_eq!(generated(&model, &["--stop", stop]).trim_end_matches('\n'), &whole[..first]);
+    let answer = &lines(&generated(&model, &["--stop", stop, "--json"]))[0];
+    assert_eq!((answer["text"].as_str(), answer["finish_reason"].as_str()), (Some(&whole[..first]), Some("stop")));
+}

@@ -191,6 +191,12 @@ fn ways_of_writing_that_cannot_be() {
     let generate = |more: &[&str]| refused(&[&["generate", model.path(), "-p", "once"], more].concat());
     says(&generate(&["--n", "3"]), &["--n 3", "--temperature", "--beams 3"]);
     says(&generate(&["--n", "0"]), &["--n is 0"]);
+    says(&generate(&["--top-p", "1.5"]), &["top_p is 1.5", "above 0 and at most 1"]);
+    says(&generate(&["--logit-bias", "99999=1"]), &["token 99999", "ids are below"]);
+    says(&generate(&["--logit-bias", "5"]), &["42=-5"]);
+    says(&generate(&["--beams", "2", "--top-k", "4"]), &["--beams", "--top-k"]);
+    says(&generate(&["--regex", "a", "--choice", "a"]), &["--regex", "--choice"]);
+    says(&generate(&["--regex", "(a"]), &["regular expression cannot be followed", "unclosed group"]);
     says(&generate(&["--beams", "0"]), &["--beams is 0"]);
     says(&generate(&["--beams", "2", "--length-penalty", "nan"]), &["--length-penalty NaN"]);
     says(&generate(&["--length-penalty", "2"]), &["--beams"]);

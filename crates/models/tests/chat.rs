@@ -18,7 +18,7 @@ fn chat_renderings_equal_transformers() {
         let source = golden["templates"][name].as_str().unwrap();
         let template = ChatTemplate::new(source, "<s>", "</s>").unwrap();
         let messages = &conversations[row["conversation"].as_u64().unwrap() as usize];
-        let text = template.render(messages, row["add_generation_prompt"].as_bool().unwrap()).unwrap();
+        let text = template.render(messages, &[], row["add_generation_prompt"].as_bool().unwrap()).unwrap();
         assert_eq!(text, row["text"].as_str().unwrap(), "{name}, conversation {}", row["conversation"]);
     }
 }
@@ -42,7 +42,7 @@ fn the_template_in_a_gguf_file_is_rendered_and_continued() {
 
 #[test]
 fn a_template_that_refuses_fails_or_never_ends_is_an_error() {
-    let render = |source: &str| ChatTemplate::new(source, "", "")?.render(&[Message::user("Hi")], true);
+    let render = |source: &str| ChatTemplate::new(source, "", "")?.render(&[Message::user("Hi")], &[], true);
     let refused = render("{{ raise_exception('roles must alternate') }}");
     assert!(matches!(&refused, Err(ChatTemplateError::Refused(text)) if text == "roles must alternate"), "{refused:?}");
     assert!(matches!(render("{% for %}"), Err(ChatTemplateError::Syntax(_))));
@@ -53,6 +53,66 @@ fn a_template_that_refuses_fails_or_never_ends_is_an_error() {
     assert!(matches!(render("{{ strftime_now('%!') }}"), Err(ChatTemplateError::Failed(_))));
     let year = render("{{ strftime_now('%Y') }}").unwrap();
     assert!(year.len() == 4 && year.bytes().all(|digit| digit.is_ascii_digit()), "{year}");
-    let empty = ChatTemplate::new("x", "", "").unwrap().render(&[], true);
+    let empty = ChatTemplate::new("x", "", "").unwrap().render(&[], &[], true);
     assert!(matches!(empty, Err(ChatTemplateError::NoMessages)));
+}
+
+/// A template of the kind that Hermes and Qwen have.
+const HERMES: &str = "\
+{%- if tools %}
+    {{- '<|im_start|>system\\n# Tools\\n<tools>' }}
+    {%- for tool in tools %}
+        {{- '\\n' ~ tool | tojson }}
+    {%- endfor %}
+    {{- '\\n</tools><|im_end|>\\n' }}
+{%- endif %}
+{%- for message in messages %}
+    {%- if message.role == 'tool' %}
+        {{- '<|im_start|>user\\n<tool_response>\\n' ~ message.content ~ '\\n</tool_response><|im_end|>\\n' }}
+    {%- else %}
+        {{- '<|im_start|>' ~ message.role }}
+        {%- if message.content %}
+            {{- '\\n' ~ message.content }}
+        {%- endif %}
+        {%- for call in message.tool_calls %}
+            {%- if call.function is defined %}
+                {%- set call = call.function %}
+            {%- endif %}
+            {{- '\\n<tool_call>\\n{\"name\": \"' ~ call.name ~ '\", \"arguments\": ' ~ call.arguments | tojson ~ '}\\n</tool_call>' }}
+        {%- endfor %}
+        {{- '<|im_end|>\\n' }}
+    {%- endif %}
+{%- endfor %}";
+
+#[test]
+fn tools_and_calls_reach_the_template() {
+    let tool = serde_json::json!({ "type": "function", "function": { "name": "weather", "parameters": { "type": "object" } } });
+    let conversation = r#"[
+        { "role": "user", "content": "Rain?" },
+        { "role": "assistant", "content": "", "tool_calls":
+          [{ "id": "c1", "type": "function", "function": { "name": "weather", "arguments": "{\"city\": \"Köln\"}" } }] },
+        { "role": "tool", "tool_call_id": "c1", "name": "weather", "content": "no" }
+    ]"#;
+    let messages: Vec<Message> = serde_json::from_str(conversation).unwrap();
+    assert_eq!(messages[1].tool_calls[0].arguments, serde_json::json!({ "city": "Köln" }));
+    let template = ChatTemplate::new(HERMES, "", "").unwrap();
+    assert!(template.knows_tools());
+    let text = template.render(&messages, &[tool], false).unwrap();
+    assert_eq!(
+        text,
+        "<|im_start|>system\n# Tools\n<tools>\n\
+         {\"type\": \"function\", \"function\": {\"name\": \"weather\", \"parameters\": {\"type\": \"object\"}}}\n\
+         </tools><|im_end|>\n<|im_start|>user\nRain?<|im_end|>\n<|im_start|>assistant\n<tool_call>\n\
+         {\"name\": \"weather\", \"arguments\": {\"city\": \"Köln\"}}\n</tool_call><|im_end|>\n\
+         <|im_start|>user\n<tool_response>\nno\n</tool_response><|im_end|>\n"
+    );
+    // Without tools, `tools` is none; what a message does not have is not defined.
+    let plain =
+        "{{ tools is none }}{% for m in messages %} {{ m.name is defined }} {{ 'tool_calls' in m }}{% endfor %}";
+    let text = ChatTemplate::new(plain, "", "").unwrap().render(&messages, &[], false).unwrap();
+    assert_eq!(text.to_lowercase(), "true false false false true true false");
+    assert!(!ChatTemplate::new("{% for m in messages %}{{ m.tools }}{% endfor %}", "", "").unwrap().knows_tools());
+    // Written again, calls are what they were, with their arguments as an object.
+    let again: Vec<Message> = serde_json::from_value(serde_json::to_value(&messages).unwrap()).unwrap();
+    assert_eq!(again, messages);
 }

@@ -351,8 +351,8 @@ fn a_hugging_face_directory_is_read() {
     assert_eq!(tokenizer.end_of_generation_ids(), [5]);
     assert_eq!(tokenizer.decode(&[4, 2, 3, 2, 5], true), "ab ab");
     let template = ChatTemplate::from_directory(directory.path(), &tokenizer).unwrap();
-    assert_eq!(template.render(&[Message::user("x")], false).unwrap(), "<s>x");
+    assert_eq!(template.render(&[Message::user("x")], &[], false).unwrap(), "<s>x");
     write("chat_template.jinja", "own {{ messages[0].role }}".into());
     let template = ChatTemplate::from_directory(directory.path(), &tokenizer).unwrap();
-    assert_eq!(template.render(&[Message::user("x")], false).unwrap(), "own user");
+    assert_eq!(template.render(&[Message::user("x")], &[], false).unwrap(), "own user");
 }

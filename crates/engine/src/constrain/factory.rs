@@ -64,16 +64,11 @@ impl ConstraintFactory {
         let (tree, ends) = vocabulary::tree(tokenizer)?;
         let failed = |error: &dyn fmt::Display| ConstraintError::Vocabulary(first_line(&error.to_string()));
         let slices = SlicedBiasComputer::general_slices();
-        let mut parsers = ParserFactory::new(&tree, InferenceCapabilities::default(), &slices)
-            .map_err(|error| failed(&error))?;
+        let mut parsers =
+            ParserFactory::new(&tree, InferenceCapabilities::default(), &slices).map_err(|error| failed(&error))?;
         parsers.quiet();
         *parsers.limits_mut() = bounds();
-        Ok(Self {
-            parsers: Arc::new(parsers),
-            ends: ends.into(),
-            cache: Mutex::default(),
-            running: Arc::default(),
-        })
+        Ok(Self { parsers: Arc::new(parsers), ends: ends.into(), cache: Mutex::default(), running: Arc::default() })
     }
 
     /// A constraint for a text that has not begun. Takes up to `limits.time`, so it is no work for a thread that runs a model; a
@@ -116,7 +111,9 @@ impl ConstraintFactory {
         match receiver.recv_timeout(limits.time) {
             Ok(found) => found,
             Err(RecvTimeoutError::Timeout) => Err(ConstraintError::Time { what, limit: limits.time }),
-            Err(RecvTimeoutError::Disconnected) => Err(ConstraintError::Invalid { what, reason: first_line("panic: ") }),
+            Err(RecvTimeoutError::Disconnected) => {
+                Err(ConstraintError::Invalid { what, reason: first_line("panic: ") })
+            }
         }
     }
 }

@@ -26,7 +26,7 @@ pub(super) fn check(schema: &Value) -> Result<(), String> {
     walk.place(vec![schema])
 }
 
-/// Whether a regular expression or a grammar intersects few patterns.
+/// Whether a grammar intersects few patterns. Signs in its literals count as well: it takes a parser to tell.
 pub(super) fn check_operators(text: &str) -> Result<(), String> {
     let found = text.bytes().filter(|byte| b"&~".contains(byte)).count();
     if found > TOGETHER {
@@ -108,7 +108,9 @@ impl<'a> Walk<'a> {
         }
         let patterns = all.iter().map(|schema| patterns(schema)).sum::<usize>();
         if patterns > TOGETHER {
-            return Err(format!("a text would have to match {patterns} patterns at once: at most {TOGETHER} are possible"));
+            return Err(format!(
+                "a text would have to match {patterns} patterns at once: at most {TOGETHER} are possible"
+            ));
         }
         // One option of one choice at a time; those of the others are added inside.
         for option in choices.into_iter().flatten() {

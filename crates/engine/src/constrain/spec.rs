@@ -70,8 +70,11 @@ impl ConstraintSpec {
                 Ok(TopLevelGrammar::from_lark(format!("start: {}", quoted.join(" | "))))
             }
             Self::Regex(text) => {
-                schema::check_operators(text).map_err(invalid)?;
-                Ok(TopLevelGrammar::from_lark(format!("start: /{}/", regex_to_lark(without_anchors(text), ASCII))))
+                let text = without_anchors(text);
+                if text.is_empty() {
+                    return Err(invalid("it is empty: it must match at least one character".into()));
+                }
+                Ok(TopLevelGrammar::from_lark(format!("start: /{}/", regex_to_lark(text, ASCII))))
             }
             Self::Grammar(text) => {
                 schema::check_operators(text).map_err(invalid)?;

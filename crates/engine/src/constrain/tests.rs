@@ -97,9 +97,15 @@ fn a_choice_is_one_of_the_texts() {
 
 #[test]
 fn a_text_matches_the_whole_regular_expression() {
+    for text in texts(&ConstraintSpec::Regex("(&&&&&~/){2}\\n".into()), 4) {
+        assert_eq!(text, "&&&&&~/&&&&&~/\n");
+    }
     for text in texts(&ConstraintSpec::Regex(r"^[a-c]{2,4}-\d{3}/(x|yz)$".into()), 30) {
         let (letters, rest) = text.split_once('-').unwrap();
-        assert!((2..=4).contains(&letters.len()) && letters.bytes().all(|byte| (b'a'..=b'c').contains(&byte)), "{text}");
+        assert!(
+            (2..=4).contains(&letters.len()) && letters.bytes().all(|byte| (b'a'..=b'c').contains(&byte)),
+            "{text}"
+        );
         let (digits, end) = rest.split_once('/').unwrap();
         assert!(digits.len() == 3 && digits.bytes().all(|byte| byte.is_ascii_digit()), "{text}");
         assert!(["x", "yz"].contains(&end), "{text}");
@@ -151,6 +157,7 @@ fn errors_say_what_is_wrong() {
         (ConstraintSpec::Choice(vec![]), "the list of choices cannot be followed: it is empty"),
         (ConstraintSpec::Choice(vec!["a".into(), String::new()]), "text 2 is empty"),
         (ConstraintSpec::Regex("(a".into()), "unclosed group"),
+        (ConstraintSpec::Regex("^$".into()), "it is empty"),
         (ConstraintSpec::Grammar("begin: \"a\"".into()), "start"),
         (ConstraintSpec::Grammar("start: %json { }".into()), "%json is not possible"),
         (ConstraintSpec::JsonSchema(json!({ "type": "strng" })), "strng"),

@@ -120,14 +120,18 @@ fn assert_follow(counts: &[usize], probabilities: &[f64], what: &str) {
     let draws = counts.iter().sum::<usize>() as f64;
     for (id, (&count, p)) in counts.iter().zip(probabilities).enumerate() {
         let (expected, deviation) = (draws * p, (draws * p * (1.0 - p)).sqrt());
-        assert!((count as f64 - expected).abs() <= 5.0 * deviation, "{what}: token {id}: {count}, expected {expected:.1}");
+        assert!(
+            (count as f64 - expected).abs() <= 5.0 * deviation,
+            "{what}: token {id}: {count}, expected {expected:.1}"
+        );
     }
 }
 
 #[test]
 fn draws_follow_the_probabilities() {
     // More than two blocks, the weight spread over all of them.
-    let scores: Vec<f32> = (0..1200).map(|id| if id % 100 == 7 { (id / 100) as f32 * 0.3 } else { f32::NEG_INFINITY }).collect();
+    let scores: Vec<f32> =
+        (0..1200).map(|id| if id % 100 == 7 { (id / 100) as f32 * 0.3 } else { f32::NEG_INFINITY }).collect();
     for temperature in [0.5f32, 1.0, 2.0] {
         let weights = scores.iter().map(|score| (f64::from(*score) / f64::from(temperature)).exp());
         let total: f64 = weights.clone().sum();

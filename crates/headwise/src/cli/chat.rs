@@ -69,7 +69,7 @@ impl Chat {
                 continue;
             }
             said.messages.push(Message::user(line));
-            let text = template.render(&said.messages, true)?;
+            let text = template.render(&said.messages, &[], true)?;
             let new = text
                 .strip_prefix(&said.read)
                 .ok_or("this model's chat template rewrites earlier turns, which a running cache cannot follow")?;

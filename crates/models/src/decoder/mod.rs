@@ -115,7 +115,7 @@ impl Decoder {
     }
 
     /// What the output head reads: `x` `[rows, dim]` through the last norm.
-    fn normed(&self, x: Tensor<2>) -> Tensor<2> {
+    pub fn normed(&self, x: Tensor<2>) -> Tensor<2> {
         match &self.norm {
             Some(norm) => norm.forward(x),
             None => x,

@@ -67,7 +67,11 @@ impl Generate {
     fn print_found(&self, model: &TextModel, prompt: &str, found: &[Hypothesis]) -> Outcome {
         let answer = |found: &Hypothesis| {
             let (log_probability, score) = (Some(found.log_probability), Some(found.score));
-            Answer { log_probability, score, ..Answer::new(model, prompt, &found.ids, found.stopped, self.ending.stops()) }
+            Answer {
+                log_probability,
+                score,
+                ..Answer::new(model, prompt, &found.ids, found.stopped, self.ending.stops())
+            }
         };
         self.print(&found.iter().map(answer).collect::<Vec<_>>())
     }

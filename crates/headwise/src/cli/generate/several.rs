@@ -52,13 +52,15 @@ impl Generate {
         let model = self.run.open(&self.model)?;
         // How likely an answer is, is always said: it tells the best from the rest.
         let sampler = self.sampling.sampler(&model, &self.ending, &self.form)?;
-        let text = self.writing(&model, policy, prompt, sampler.clone())?.with_log_probabilities(self.logprobs.unwrap_or(0));
+        let text =
+            self.writing(&model, policy, prompt, sampler.clone())?.with_log_probabilities(self.logprobs.unwrap_or(0));
         let samplers: Vec<Sampler> = (0..self.n).map(|index| sampler.number(index as u64)).collect();
         let bar = tokens_bar();
         let started = Instant::now();
-        let texts = generate_several(&model.engine, text, samplers, &self.ending.generation(&model, self.tokens), |tokens| {
-            bar.set_position(tokens as u64);
-        })?;
+        let texts =
+            generate_several(&model.engine, text, samplers, &self.ending.generation(&model, self.tokens), |tokens| {
+                bar.set_position(tokens as u64);
+            })?;
         bar.finish_and_clear();
         let mut answers: Vec<Answer<'_>> = texts.iter().map(|text| self.answer(&model, prompt, text)).collect();
         answers.sort_by(|a, b| b.score.partial_cmp(&a.score).unwrap_or(std::cmp::Ordering::Equal));
