@@ -22,7 +22,7 @@ const MOST_TOKENS: usize = 300_000;
 
 /// The body of the request.
 #[derive(Debug, Default, Deserialize, ToSchema)]
-#[serde(default)]
+#[expect(dead_code, reason = "clients send what changes nothing here")]
 pub struct EmbeddingRequest {
     /// Name of the model; the one that is served if not given.
     model: Option<String>,

@@ -17,7 +17,7 @@ use crate::App;
 
 /// The body of `/v1/chat/completions` and `/v1/completions`.
 #[derive(Debug, Default, Deserialize, ToSchema)]
-#[serde(default)]
+#[expect(dead_code, reason = "clients send what changes nothing here")]
 pub struct GenerationRequest {
     /// Name of the model; the one that is served if not given.
     pub model: Option<String>,
@@ -130,7 +130,7 @@ impl PromptInput {
 
 /// How an answer comes piece by piece.
 #[derive(Debug, Default, Deserialize, ToSchema)]
-#[serde(default)]
+#[expect(dead_code, reason = "clients send what changes nothing here")]
 pub struct StreamOptions {
     /// Whether the last piece says what the answer has cost.
     pub include_usage: Option<bool>,
@@ -140,15 +140,18 @@ pub struct StreamOptions {
 
 /// What else to say of an answer.
 #[derive(Clone, Copy, Debug, Default, Deserialize, ToSchema)]
-#[serde(default)]
 pub struct Insight {
     /// Which tokens every layer and head kept.
+    #[serde(default)]
     pub kept: bool,
     /// Which key-value heads copy from far back.
+    #[serde(default)]
     pub retrieval_heads: bool,
     /// How sure the answer is.
+    #[serde(default)]
     pub confidence: bool,
     /// The memory of the cache with every piece of a stream.
+    #[serde(default)]
     pub live: bool,
 }
 
@@ -174,6 +177,10 @@ pub enum FlagOrCount {
 
 /// Randomness if the request does not say: OpenAI's.
 pub const DEFAULT_TEMPERATURE: f32 = 1.0;
+/// The most randomness: OpenAI's, too.
+const MOST_TEMPERATURE: f32 = 2.0;
+/// Longest text of a policy.
+const MOST_POLICY: usize = 1000;
 /// Most answers of a request.
 const MOST_ANSWERS: usize = 32;
 /// Most texts that end an answer.
@@ -242,6 +249,10 @@ impl GenerationRequest {
     pub fn policy(&self, default: &CachePolicy) -> Result<CachePolicy, ApiError> {
         match &self.cache {
             None => Ok(default.clone()),
+            Some(text) if text.len() > MOST_POLICY => {
+                let message = format!("a policy of {} bytes: it may have {MOST_POLICY}", text.len());
+                Err(ApiError::parameter("cache", message))
+            }
             Some(text) => CachePolicy::parse(text).map_err(|error| ApiError::parameter("cache", error.to_string())),
         }
     }
@@ -249,6 +260,10 @@ impl GenerationRequest {
     /// How tokens are chosen, for every answer; `seed` if the request has none.
     fn samplers(&self, app: &App, seed: u64) -> Result<Vec<Sampler>, ApiError> {
         let none = Sampling::default();
+        if let Some(temperature) = self.temperature.filter(|temperature| *temperature > MOST_TEMPERATURE) {
+            let message = format!("temperature is {temperature}: it must be from 0 to {MOST_TEMPERATURE}");
+            return Err(ApiError::parameter("temperature", message));
+        }
         let sampling = Sampling {
             temperature: self.temperature.unwrap_or(DEFAULT_TEMPERATURE),
             top_k: self.top_k.unwrap_or(none.top_k),

@@ -9,7 +9,7 @@ use super::ApiError;
 
 /// One message, as clients send it.
 #[derive(Clone, Debug, Default, Deserialize, ToSchema)]
-#[serde(default)]
+#[expect(dead_code, reason = "clients send what changes nothing here")]
 pub struct ChatMessage {
     /// Who speaks.
     pub role: String,

@@ -19,7 +19,6 @@ use crate::http::Body;
 
 /// The body of the request.
 #[derive(Debug, Default, Deserialize, ToSchema)]
-#[serde(default)]
 pub struct RerankRequest {
     /// Name of the model; the one that is served if not given.
     model: Option<String>,

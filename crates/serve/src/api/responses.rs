@@ -21,7 +21,7 @@ use crate::http::Body;
 
 /// The body of the request.
 #[derive(Debug, Default, Deserialize, ToSchema)]
-#[serde(default)]
+#[expect(dead_code, reason = "clients send what changes nothing here")]
 struct ResponseRequest {
     model: Option<String>,
     input: Option<Input>,
@@ -53,7 +53,7 @@ enum Input {
 
 /// A message among the input.
 #[derive(Debug, Default, Deserialize, ToSchema)]
-#[serde(default)]
+#[expect(dead_code, reason = "clients send what changes nothing here")]
 struct Item {
     #[serde(rename = "type")]
     kind: Option<String>,

@@ -21,6 +21,8 @@ async fn wrong_requests_say_what_is_wrong() {
         (json!({ "temprature": 1 }), 400, "temprature", "unknown_field"),
         (json!({ "temperature": "hot" }), 400, "temperature", ""),
         (json!({ "temperature": -1 }), 400, "temperature", ""),
+        (json!({ "temperature": 2.5 }), 400, "temperature", ""),
+        (json!({ "cache": "full + ".repeat(1000) }), 400, "cache", ""),
         (json!({ "top_p": 0 }), 400, "top_p", ""),
         (json!({ "min_p": 2 }), 400, "min_p", ""),
         (json!({ "logit_bias": { "x": 1 } }), 400, "logit_bias", ""),
