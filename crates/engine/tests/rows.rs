@@ -150,8 +150,9 @@ fn a_prompt_that_cannot_be_read_leaves_all_others_alone() {
 #[test]
 fn texts_written_together_are_those_written_alone() {
     let engine = engine(2);
-    let prompts: Vec<Vec<u32>> = [5, 60, 1, 17].into_iter().zip(20..).map(|(length, seed)| ids(seed, length)).collect();
-    let generation = Generation { tokens: 30, stop: vec![7, 31] };
+    let prompts: Vec<Vec<u32>> =
+        [5, 60, 1, 17, 40, 9, 33, 2].into_iter().zip(20..).map(|(length, seed)| ids(seed, length)).collect();
+    let generation = Generation { tokens: 15, stop: vec![7, 31] };
     let sampler = |index: usize| Sampler::new(1.0, 0, 0.9, index as u64);
     let policy = policy("snapkv(budget=24, window=8)");
     let mut together: Vec<Writing> = (0..prompts.len())

@@ -133,11 +133,14 @@ fn answers_follow_the_form_that_was_asked_for() {
 #[test]
 fn an_answer_ends_before_a_stop_text() {
     let model = Model::new();
-    let whole = generated(&model, &[]);
-    let whole = whole.trim_end_matches('\n');
-    let (at, stop) = whole.char_indices().nth(4).map(|(at, _)| (at, &whole[at..at + 1])).unwrap();
-    let first = whole.find(stop).unwrap().min(at);
-    assert_eq!(generated(&model, &["--stop", stop]).trim_end_matches('\n'), &whole[..first]);
-    let answer = &lines(&generated(&model, &["--stop", stop, "--json"]))[0];
-    assert_eq!((answer["text"].as_str(), answer["finish_reason"].as_str()), (Some(&whole[..first]), Some("stop")));
+    let text = |more: &[&str]| lines(&generated(&model, &[more, &["--json"]].concat()))[0].clone();
+    let whole = text(&[]);
+    let whole = whole["text"].as_str().unwrap();
+    // A letter of its middle: what stands before the first of its kind is the answer.
+    let stop = &whole.chars().nth(6).unwrap().to_string();
+    let before = whole.split(stop.as_str()).next().unwrap();
+    let answer = text(&["--stop", stop]);
+    assert_eq!((answer["text"].as_str(), answer["finish_reason"].as_str()), (Some(before), Some("stop")));
+    assert_eq!(generated(&model, &["--stop", stop]), format!("{before}\n"));
+    assert_eq!(text(&["--stop", "no such text"])["text"], whole);
 }

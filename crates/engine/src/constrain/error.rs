@@ -35,7 +35,7 @@ pub enum ConstraintError {
         /// The time there was.
         limit: Duration,
     },
-    /// Others are being prepared.
+    /// Others were being prepared all the time.
     #[error("{running} other forms are being prepared: try again later")]
     Busy {
         /// How many.

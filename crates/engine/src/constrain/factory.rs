@@ -1,10 +1,9 @@
 //! Making constraints from forms, within limits.
 
 use std::fmt;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use headwise_models::tokenizer::Tokenizer;
 use llguidance::api::ParserLimits;
@@ -38,6 +37,8 @@ fn bounds() -> ParserLimits {
         initial_lexer_fuel: 500_000,
         max_grammar_size: 50_000,
         max_lexer_states: 20_000,
+        step_lexer_fuel: 100_000,
+        step_max_items: 20_000,
         precompute_large_lexemes: false,
         verbose_errors: false,
         ..ParserLimits::default()
@@ -55,7 +56,7 @@ pub struct ConstraintFactory {
     parsers: Arc<ParserFactory>,
     ends: Arc<[u32]>,
     cache: Mutex<Cache>,
-    running: Arc<AtomicUsize>,
+    running: Arc<Running>,
 }
 
 impl ConstraintFactory {
@@ -90,7 +91,7 @@ impl ConstraintFactory {
         Ok(Constraint { matcher, ends: self.ends.clone() })
     }
 
-    fn cache(&self) -> std::sync::MutexGuard<'_, Cache> {
+    fn cache(&self) -> MutexGuard<'_, Cache> {
         // Nothing that panics holds it half changed.
         self.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -98,7 +99,8 @@ impl ConstraintFactory {
     /// Compiles `spec` on a thread of its own, which is left alone when its time is up: its bounds end it soon after.
     fn compile_aside(&self, spec: &ConstraintSpec, limits: &ConstraintLimits) -> Result<Matcher, ConstraintError> {
         let what = spec.what();
-        let place = Place::take(&self.running).ok_or(ConstraintError::Busy { running: RUNNING })?;
+        let started = Instant::now();
+        let place = Place::take(&self.running, limits.time).ok_or(ConstraintError::Busy { running: RUNNING })?;
         let (sender, receiver) = sync_channel(1);
         let (parsers, spec) = (self.parsers.clone(), spec.clone());
         let work = move || {
@@ -108,7 +110,7 @@ impl ConstraintFactory {
         };
         let thread = std::thread::Builder::new().name("headwise-constraint".into()).stack_size(STACK);
         thread.spawn(work).map_err(|_| ConstraintError::Busy { running: RUNNING })?;
-        match receiver.recv_timeout(limits.time) {
+        match receiver.recv_timeout(limits.time.saturating_sub(started.elapsed())) {
             Ok(found) => found,
             Err(RecvTimeoutError::Timeout) => Err(ConstraintError::Time { what, limit: limits.time }),
             Err(RecvTimeoutError::Disconnected) => {
@@ -118,28 +120,52 @@ impl ConstraintFactory {
     }
 }
 
+/// Compiles `spec` and looks for the first token: a form that nothing can begin is said to be wrong here, and one whose first step is
+/// beyond the bounds of a step stops no model.
 fn compile(parsers: &ParserFactory, spec: &ConstraintSpec) -> Result<Matcher, ConstraintError> {
-    let matcher = Matcher::new(parsers.create_parser(spec.grammar()?));
-    match matcher.get_error() {
-        Some(error) => Err(ConstraintError::Invalid { what: spec.what(), reason: first_line(&error) }),
-        None => Ok(matcher),
+    let invalid = |error: &str| {
+        let reason = match error.contains("NoExtension") {
+            true => "no text of the model's tokens follows it".into(),
+            false => first_line(error),
+        };
+        ConstraintError::Invalid { what: spec.what(), reason }
+    };
+    let mut matcher = Matcher::new(parsers.create_parser(spec.grammar()?));
+    match matcher.compute_mask() {
+        Err(error) => Err(invalid(&matcher.get_error().unwrap_or(error.to_string()))),
+        Ok(_) => Ok(matcher),
     }
 }
 
+/// How many forms are being compiled.
+#[derive(Default)]
+struct Running {
+    count: Mutex<usize>,
+    ended: Condvar,
+}
+
 /// One of the places for forms that are compiled at the same time.
-struct Place(Arc<AtomicUsize>);
+struct Place(Arc<Running>);
 
 impl Place {
-    fn take(running: &Arc<AtomicUsize>) -> Option<Self> {
-        let more = |count: usize| (count < RUNNING).then_some(count + 1);
-        running.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).ok()?;
+    /// A place, once there is one; none if there is none within `time`.
+    fn take(running: &Arc<Running>, time: Duration) -> Option<Self> {
+        let count = running.count.lock().unwrap_or_else(PoisonError::into_inner);
+        let full = |count: &mut usize| *count >= RUNNING;
+        let (mut count, waited) =
+            running.ended.wait_timeout_while(count, time, full).unwrap_or_else(PoisonError::into_inner);
+        if waited.timed_out() && *count >= RUNNING {
+            return None;
+        }
+        *count += 1;
         Some(Self(running.clone()))
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
+        *self.0.count.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+        self.0.ended.notify_one();
     }
 }
 
