@@ -22,7 +22,8 @@ impl StopTexts {
         }
         self.held.push_str(piece);
         // The one that is complete first, however the text was cut into pieces.
-        let ends = self.texts.iter().filter_map(|text| self.held.find(text.as_str()).map(|start| (start + text.len(), start)));
+        let ends =
+            self.texts.iter().filter_map(|text| self.held.find(text.as_str()).map(|start| (start + text.len(), start)));
         let found = ends.min().map(|(_, start)| start);
         self.stopped = found.is_some();
         let certain = found.unwrap_or_else(|| self.certain());

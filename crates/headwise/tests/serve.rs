@@ -62,12 +62,11 @@ impl Drop for Server {
 
 fn post(body: &str) -> String {
     let length = body.len();
-    format!(
-        "POST /v1/completions HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"
-    )
+    format!("POST /v1/completions HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}")
 }
 
-const BODY: &str = r#"{"prompt": "The boats lay still in the harbour that morning.", "max_tokens": 8, "temperature": 0}"#;
+const BODY: &str =
+    r#"{"prompt": "The boats lay still in the harbour that morning.", "max_tokens": 8, "temperature": 0}"#;
 
 #[cfg(unix)]
 #[test]
@@ -83,7 +82,8 @@ fn prompts_of_one_run_are_there_in_the_next() {
     let second = Server::start(&["--prefix-dir", prompts.to_str().unwrap()]);
     let again = second.post(BODY);
     assert!(again.starts_with("HTTP/1.1 200") && !cached(&again), "{again}");
-    let text = |answer: &str| answer.split("\"text\":").nth(1).and_then(|rest| rest.split("\",").next().map(str::to_owned));
+    let text =
+        |answer: &str| answer.split("\"text\":").nth(1).and_then(|rest| rest.split("\",").next().map(str::to_owned));
     assert_eq!(text(&said), text(&again));
 }
 

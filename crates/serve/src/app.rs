@@ -1,8 +1,8 @@
 //! What all requests share.
 
-use std::sync::{Arc, OnceLock};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use headwise_engine::TextModel;

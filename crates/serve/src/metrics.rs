@@ -63,7 +63,8 @@ impl Metrics {
         let end = text.trim_end().strip_suffix("# EOF").map_or(text.len(), str::len);
         text.truncate(end);
         for (name, help, value) in gauges(counters) {
-            let _ = write!(text, "# HELP headwise_{name} {help}.\n# TYPE headwise_{name} gauge\nheadwise_{name} {value}\n");
+            let _ =
+                write!(text, "# HELP headwise_{name} {help}.\n# TYPE headwise_{name} gauge\nheadwise_{name} {value}\n");
         }
         for (name, help, value) in totals(counters) {
             let _ = write!(

@@ -1,7 +1,7 @@
 //! The thread that runs the model, and what the others know of it.
 
-use std::path::{Path, PathBuf};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -92,7 +92,8 @@ fn load(scheduler: &mut Scheduler<'_>, prompts: &Path) {
 fn run(model: &TextModel, scheduler: &mut Scheduler<'_>, orders: &Receiver<Order>, published: &Mutex<Counters>) {
     loop {
         // With nothing to do, the thread sleeps until there is.
-        let mut order = if scheduler.idle() { orders.recv().map_err(|_| TryRecvError::Disconnected) } else { orders.try_recv() };
+        let mut order =
+            if scheduler.idle() { orders.recv().map_err(|_| TryRecvError::Disconnected) } else { orders.try_recv() };
         loop {
             match order {
                 Ok(Order::Request(request)) => scheduler.submit(*request),

@@ -56,7 +56,9 @@ impl Limits {
             (None, Some(share), None) => {
                 return Err(format!("`{name}`: keep={share} is not a share: it must be above 0 and at most 1"));
             }
-            (None, None, Some(text)) => Limit::Bytes(bytes::parse(text).map_err(|error| format!("`{name}`: bytes: {error}"))?),
+            (None, None, Some(text)) => {
+                Limit::Bytes(bytes::parse(text).map_err(|error| format!("`{name}`: bytes: {error}"))?)
+            }
             _ => {
                 return Err(format!(
                     "`{name}` takes exactly one of budget=PAIRS, keep=SHARE and bytes=\"32MiB\", for example `{name}(keep=0.25)`"

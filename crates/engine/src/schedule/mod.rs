@@ -20,9 +20,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 pub use self::kept::Loaded;
-pub use self::request::{CacheUsage, Event, Finish, Listener, Request, ScheduleError};
 use self::memory::Growth;
 use self::prefix::{Found, PrefixCache};
+pub use self::request::{CacheUsage, Event, Finish, Listener, Request, ScheduleError};
 use self::text::{Text, Waiting};
 use crate::{Chunk, Engine, EngineError};
 
@@ -45,14 +45,7 @@ pub struct ScheduleLimits {
 
 impl Default for ScheduleLimits {
     fn default() -> Self {
-        Self {
-            bytes: 2 << 30,
-            prefix_bytes: 1 << 30,
-            texts: 64,
-            waiting: 256,
-            rows_beside: 64,
-            rows_alone: 512,
-        }
+        Self { bytes: 2 << 30, prefix_bytes: 1 << 30, texts: 64, waiting: 256, rows_beside: 64, rows_alone: 512 }
     }
 }
 
@@ -322,7 +315,12 @@ impl<'e> Scheduler<'e> {
     }
 
     /// Reads the whole prompt of a policy that chooses which rows of it there are.
-    fn read_alone(&mut self, waiting: Waiting, mut sequence: crate::Sequence, growth: Growth) -> Result<(), EngineError> {
+    fn read_alone(
+        &mut self,
+        waiting: Waiting,
+        mut sequence: crate::Sequence,
+        growth: Growth,
+    ) -> Result<(), EngineError> {
         let request = waiting.request.clone();
         let logits = self.engine.prefill(&mut sequence, &request.prompt, |_| {})?;
         self.counters.prompt_tokens += request.prompt.len() as u64;
@@ -332,7 +330,11 @@ impl<'e> Scheduler<'e> {
         let mut text = waiting.start(sequence, read, growth, None);
         text.read_whole_prompt();
         let mut going = std::mem::take(&mut self.texts);
-        if begun { going.push(text) } else { self.write(text, logits.last(), &mut going) }
+        if begun {
+            going.push(text)
+        } else {
+            self.write(text, logits.last(), &mut going)
+        }
         self.texts = going;
         Ok(())
     }

@@ -66,7 +66,21 @@ impl Waiting {
         let (answer, written, sampler) = begun.unwrap_or_else(|| (0, Vec::new(), request.samplers[0].clone()));
         let read = sequence.tokens();
         let shared_pages = read / PAGE;
-        Text { request, answer, sequence, prompt, written, read, sampler, growth, reader, shared_pages, cached: read, bytes: 0, fresh: true }
+        Text {
+            request,
+            answer,
+            sequence,
+            prompt,
+            written,
+            read,
+            sampler,
+            growth,
+            reader,
+            shared_pages,
+            cached: read,
+            bytes: 0,
+            fresh: true,
+        }
     }
 }
 

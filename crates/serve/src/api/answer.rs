@@ -4,7 +4,6 @@ use headwise_engine::{StopTexts, TokenLogProbabilities};
 use headwise_models::tokenizer::{StreamDecoder, Tokenizer};
 use serde_json::{Value, json};
 
-
 /// One answer that is being written.
 pub struct Answer<'t> {
     decoder: Option<StreamDecoder<'t>>,

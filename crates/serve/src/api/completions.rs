@@ -139,8 +139,8 @@ async fn stream(app: &App, job: Job, form: &Form, usage: bool, sink: &Sink) -> R
                 }
                 let offset = offsets[answer];
                 offsets[answer] += text.chars().count();
-                let likely = log_probabilities
-                    .map(|token| completion_log_probabilities(&app.model.tokenizer, &[token], offset));
+                let likely =
+                    log_probabilities.map(|token| completion_log_probabilities(&app.model.tokenizer, &[token], offset));
                 let mut chunk = form.chunk(answer, &text, likely.unwrap_or_default(), None);
                 if let Some(bytes) = bytes {
                     chunk["headwise"] = json!({ "kv_bytes": bytes, "tokens": tokens[answer] });
@@ -161,4 +161,3 @@ async fn stream(app: &App, job: Job, form: &Form, usage: bool, sink: &Sink) -> R
     }
     Ok(())
 }
-

@@ -100,6 +100,7 @@ pub async fn embed(
         () => {}
     }
     let vectors = app.worker.ask(move |model| model.engine.embed(&texts, pooling));
-    let vectors = vectors.await.ok_or_else(|| ApiError::internal("the texts could not be read: see the server's log"))?;
+    let vectors =
+        vectors.await.ok_or_else(|| ApiError::internal("the texts could not be read: see the server's log"))?;
     Ok((vectors.map_err(|error| ApiError::parameter(param, error.to_string()))?, tokens))
 }

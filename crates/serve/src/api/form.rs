@@ -1,7 +1,7 @@
 //! `response_format`: the form that an answer follows.
 
-use headwise_engine::constrain::{ConstraintError, ConstraintLimits, ConstraintSpec};
 use headwise_engine::Sampler;
+use headwise_engine::constrain::{ConstraintError, ConstraintLimits, ConstraintSpec};
 use serde::Deserialize;
 use serde_json::Value;
 use utoipa::ToSchema;

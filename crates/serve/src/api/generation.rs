@@ -122,7 +122,10 @@ impl PromptInput {
             Self::AllIds(texts) => texts.clone(),
         };
         if tokens.is_empty() || tokens.iter().any(Vec::is_empty) {
-            return Err(ApiError::parameter(param, format!("`{param}` has an empty text: each must have at least one token")));
+            return Err(ApiError::parameter(
+                param,
+                format!("`{param}` has an empty text: each must have at least one token"),
+            ));
         }
         Ok(tokens)
     }
@@ -197,14 +200,18 @@ impl GenerationRequest {
         }
         match self.best_of {
             None | Some(1) => Ok(n),
-            Some(_) => Err(ApiError::parameter("best_of", "best_of is not known here: ask for n answers with logprobs")),
+            Some(_) => {
+                Err(ApiError::parameter("best_of", "best_of is not known here: ask for n answers with logprobs"))
+            }
         }
     }
 
     /// Most tokens of an answer, if the request says.
     pub fn most_tokens(&self) -> Result<Option<usize>, ApiError> {
         match (self.max_completion_tokens, self.max_tokens) {
-            (Some(0), _) | (None, Some(0)) => Err(ApiError::parameter("max_tokens", "max_tokens is 0: it must be at least 1")),
+            (Some(0), _) | (None, Some(0)) => {
+                Err(ApiError::parameter("max_tokens", "max_tokens is 0: it must be at least 1"))
+            }
             (Some(tokens), _) | (None, Some(tokens)) => Ok(Some(tokens)),
             (None, None) => Ok(None),
         }
@@ -292,7 +299,9 @@ impl GenerationRequest {
     fn biases(&self) -> Result<Vec<(u32, f32)>, ApiError> {
         let read = |(id, &bias): (&String, &f32)| match id.parse() {
             Ok(id) => Ok((id, bias)),
-            Err(_) => Err(ApiError::parameter("logit_bias", format!("`{id}` in logit_bias is no token: ids are numbers"))),
+            Err(_) => {
+                Err(ApiError::parameter("logit_bias", format!("`{id}` in logit_bias is no token: ids are numbers")))
+            }
         };
         self.logit_bias.iter().flatten().map(read).collect()
     }

@@ -30,9 +30,8 @@ pub async fn of(
     }
     if asked.confidence {
         let (question, answer) = (ids[..prompt].to_vec(), ids[prompt..].to_vec());
-        let measure = move |model: &headwise_engine::TextModel| {
-            model.confidence(&question, &answer, None, Confidence::default())
-        };
+        let measure =
+            move |model: &headwise_engine::TextModel| model.confidence(&question, &answer, None, Confidence::default());
         let found = app.worker.ask(measure).await.ok_or_else(failed)??;
         said.insert("confidence".into(), json!(found.map(|found| found.norm())));
     }

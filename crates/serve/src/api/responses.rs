@@ -146,7 +146,8 @@ impl ResponseRequest {
             None => return Err(ApiError::parameter("input", "input is missing")),
             Some(Input::Text(text)) => vec![Message::user(text)],
             Some(Input::Items(items)) => {
-                if let Some(kind) = items.iter().find_map(|item| item.kind.as_deref().filter(|kind| *kind != "message")) {
+                if let Some(kind) = items.iter().find_map(|item| item.kind.as_deref().filter(|kind| *kind != "message"))
+                {
                     return Err(ApiError::parameter("input", format!("an item of type `{kind}`: messages are taken")));
                 }
                 let items: Vec<ChatMessage> = items.iter().map(|item| item.message.clone()).collect();

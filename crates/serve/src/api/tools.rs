@@ -48,7 +48,8 @@ impl Tools {
             let named = tool.pointer("/function/name").and_then(Value::as_str).is_some_and(|name| !name.is_empty());
             if tool["type"] != "function" || !named {
                 let place = format!("tools[{index}]");
-                let message = format!("{place} is no function: write {{\"type\": \"function\", \"function\": {{\"name\": …}}}}");
+                let message =
+                    format!("{place} is no function: write {{\"type\": \"function\", \"function\": {{\"name\": …}}}}");
                 return Err(ApiError::parameter(place, message));
             }
         }
@@ -78,7 +79,9 @@ impl Tools {
             Some(must) if must.is_empty() => {
                 return Err(ApiError::parameter("tool_choice", "a call is required and there are no tools"));
             }
-            Some(must) => Some(ConstraintSpec::JsonSchema(json!({ "anyOf": must.into_iter().map(call).collect::<Value>() }))),
+            Some(must) => {
+                Some(ConstraintSpec::JsonSchema(json!({ "anyOf": must.into_iter().map(call).collect::<Value>() })))
+            }
             None => None,
         };
         Ok(Self { told: tools.to_vec(), form })
@@ -87,7 +90,8 @@ impl Tools {
     /// The text of `messages` for a model that is told of the functions: by its template or, if that knows of none, in words before the
     /// conversation.
     pub fn render(&self, template: &ChatTemplate, messages: &[Message]) -> Result<String, ApiError> {
-        let wrong = |error: headwise_models::chat::ChatTemplateError| ApiError::parameter("messages", error.to_string());
+        let wrong =
+            |error: headwise_models::chat::ChatTemplateError| ApiError::parameter("messages", error.to_string());
         if self.told.is_empty() || template.knows_tools() {
             return template.render(messages, &self.told, true).map_err(wrong);
         }
@@ -115,7 +119,9 @@ impl Tools {
 /// Says in words what a template without tools would leave out.
 fn in_words(message: &mut Message) {
     if !message.tool_calls.is_empty() {
-        let call = |call: &headwise_models::chat::ToolCall| json!({ "name": call.name, "arguments": call.arguments }).to_string();
+        let call = |call: &headwise_models::chat::ToolCall| {
+            json!({ "name": call.name, "arguments": call.arguments }).to_string()
+        };
         let calls: Vec<String> = message.tool_calls.drain(..).map(|tool_call| call(&tool_call)).collect();
         message.content.push_str(&calls.join("\n"));
     }

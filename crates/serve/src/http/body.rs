@@ -39,6 +39,8 @@ impl FromRequest<Arc<App>> for Body {
             }
             if count > limit { Err(ApiError::too_large(limit)) } else { Ok(Self(bytes.into())) }
         };
-        tokio::time::timeout(Duration::from_secs(seconds), read).await.unwrap_or_else(|_| Err(ApiError::too_slow(seconds)))
+        tokio::time::timeout(Duration::from_secs(seconds), read)
+            .await
+            .unwrap_or_else(|_| Err(ApiError::too_slow(seconds)))
     }
 }

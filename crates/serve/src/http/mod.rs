@@ -61,7 +61,9 @@ async fn admit(State(app): State<Arc<App>>, request: Request, next: Next) -> Res
     let key = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let begun = std::time::Instant::now();
     let response = match () {
-        () if !OPEN.contains(&path.as_str()) && !app.options.keys.admit(key) => ApiError::unauthorised().into_response(),
+        () if !OPEN.contains(&path.as_str()) && !app.options.keys.admit(key) => {
+            ApiError::unauthorised().into_response()
+        }
         () if app.stopping() && request.method() == Method::POST => ApiError::stopping().into_response(),
         () => next.run(request).await,
     };

@@ -21,7 +21,10 @@ fn text(answer: &Value) -> &str {
 fn alone(prompt: &str, policy: &str, tokens: usize) -> String {
     let model = model();
     let template = model.template.as_ref().unwrap();
-    let ids = model.tokenizer.encode(&template.render(&[Message::user(prompt)], &[], true).unwrap(), Encode::TEMPLATE).unwrap();
+    let ids = model
+        .tokenizer
+        .encode(&template.render(&[Message::user(prompt)], &[], true).unwrap(), Encode::TEMPLATE)
+        .unwrap();
     let mut sequence = model.engine.sequence(&CachePolicy::parse(policy).unwrap()).unwrap();
     let generation = model.generation(tokens);
     let written = generate(&model.engine, &mut sequence, &ids, &generation, &mut Sampler::greedy(), |_| true).unwrap();
@@ -31,7 +34,13 @@ fn alone(prompt: &str, policy: &str, tokens: usize) -> String {
 #[tokio::test]
 async fn a_policy_per_request_writes_what_it_writes_alone() {
     let server = Server::new(Options::default());
-    for policy in ["full", "snapkv(keep=0.5, window=16)", "streaming(budget=40) + int8", "h2o(budget=30, when=chunk)", "quest(budget=96)"] {
+    for policy in [
+        "full",
+        "snapkv(keep=0.5, window=16)",
+        "streaming(budget=40) + int8",
+        "h2o(budget=30, when=chunk)",
+        "quest(budget=96)",
+    ] {
         let answer = server.post(CHAT, question(LONG, json!({ "cache": policy }))).await;
         assert_eq!(text(&answer), alone(LONG, policy, 12), "{policy}");
         let usage = &answer["usage"];
@@ -79,8 +88,7 @@ async fn pieces_add_up_to_the_whole_answer() {
     assert_eq!(pieces.pop().unwrap(), "[DONE]");
     let pieces: Vec<Value> = pieces.iter().map(|piece| serde_json::from_str(piece).unwrap()).collect();
     let (last, pieces) = pieces.split_last().unwrap();
-    let content: String =
-        pieces.iter().filter_map(|piece| piece["choices"][0]["delta"]["content"].as_str()).collect();
+    let content: String = pieces.iter().filter_map(|piece| piece["choices"][0]["delta"]["content"].as_str()).collect();
     assert_eq!(content, text(&whole));
     assert_eq!(pieces.last().unwrap()["choices"][0]["finish_reason"], whole["choices"][0]["finish_reason"]);
     let likely = |value: &Value| value["content"].as_array().cloned().unwrap_or_default();
@@ -131,7 +139,8 @@ async fn draws_follow_the_seed() {
 async fn texts_are_continued() {
     let server = Server::new(Options::default());
     let path = "/v1/completions";
-    let ask = |prompt: Value| json!({ "prompt": prompt, "temperature": 0, "max_tokens": 8, "logprobs": 1, "echo": true });
+    let ask =
+        |prompt: Value| json!({ "prompt": prompt, "temperature": 0, "max_tokens": 8, "logprobs": 1, "echo": true });
     let one = server.post(path, ask(json!("The boats lay"))).await;
     let both = server.post(path, ask(json!(["A basket of", "The boats lay"]))).await;
     assert_eq!(both["choices"][1]["text"], one["choices"][0]["text"]);
@@ -170,7 +179,9 @@ async fn responses_are_gone_on_with_by_name() {
     ]}))).await;
     assert_eq!(said(&second), said(&spelled));
     assert_eq!(second["usage"]["input_tokens"], spelled["usage"]["input_tokens"]);
-    let pieces = server.stream(path, ask(json!({ "input": "Go on.", "previous_response_id": first["id"], "stream": true }))).await;
+    let pieces = server
+        .stream(path, ask(json!({ "input": "Go on.", "previous_response_id": first["id"], "stream": true })))
+        .await;
     let events: Vec<Value> = pieces.iter().map(|piece| serde_json::from_str(piece).unwrap()).collect();
     let deltas: String = events.iter().filter_map(|event| event["delta"].as_str()).collect();
     assert_eq!(deltas, said(&second));
@@ -185,7 +196,9 @@ async fn scores_are_changed_as_asked() {
     let server = Server::new(Options::default());
     let first = server.post(CHAT, question(LONG, json!({ "logprobs": true, "top_logprobs": 2 }))).await;
     let likely = &first["choices"][0]["logprobs"]["content"][0]["top_logprobs"];
-    let id = |index: usize| model().tokenizer.encode(likely[index]["token"].as_str().unwrap(), Encode::default()).unwrap()[0];
+    let id = |index: usize| {
+        model().tokenizer.encode(likely[index]["token"].as_str().unwrap(), Encode::default()).unwrap()[0]
+    };
     let bias: Value = serde_json::from_str(&format!("{{\"{}\": -100}}", id(0))).unwrap();
     let second = server.post(CHAT, question(LONG, json!({ "logit_bias": bias }))).await;
     let begins = |answer: &Value, index: usize| text(answer).starts_with(likely[index]["token"].as_str().unwrap());
@@ -210,13 +223,21 @@ async fn texts_become_vectors_and_are_ranked() {
     assert_eq!(vector(&one, 0), vector(&vectors, 1));
     let ids = model().encode("A basket of bread.").unwrap();
     let coded = server.post(path, json!({ "input": ids, "encoding_format": "base64" })).await;
-    let bytes = base64::Engine::decode(&base64::engine::general_purpose::STANDARD, coded["data"][0]["embedding"].as_str().unwrap()).unwrap();
-    let decoded: Vec<f64> = bytes.chunks_exact(4).map(|four| f64::from(f32::from_le_bytes(four.try_into().unwrap()))).collect();
+    let bytes = base64::Engine::decode(
+        &base64::engine::general_purpose::STANDARD,
+        coded["data"][0]["embedding"].as_str().unwrap(),
+    )
+    .unwrap();
+    let decoded: Vec<f64> =
+        bytes.chunks_exact(4).map(|four| f64::from(f32::from_le_bytes(four.try_into().unwrap()))).collect();
     assert!(decoded.iter().zip(vector(&one, 0)).all(|(a, b)| (a - b).abs() < 1e-6));
     let ask = json!({ "query": "The boats lay still.", "documents": ["Bread.", "The boats lay still.", "x"], "top_n": 2, "return_documents": true });
     let ranked = server.post("/v1/rerank", ask).await;
     let results = ranked["results"].as_array().unwrap();
-    assert_eq!((results.len(), &results[0]["index"], &results[0]["document"]["text"]), (2, &json!(1), &json!("The boats lay still.")));
+    assert_eq!(
+        (results.len(), &results[0]["index"], &results[0]["document"]["text"]),
+        (2, &json!(1), &json!("The boats lay still."))
+    );
     assert!((results[0]["relevance_score"].as_f64().unwrap() - 1.0).abs() < 1e-5);
     assert_eq!(server.refused(path, json!({ "input": [] })).await.0, 400);
     assert_eq!(server.refused(path, json!({ "input": "x", "encoding_format": "int8" })).await.0, 400);

@@ -39,7 +39,12 @@ async fn wrong_requests_say_what_is_wrong() {
         (json!({ "prompt": "x" }), 400, "prompt", ""),
         (json!({ "messages": [] }), 400, "messages", ""),
         (json!({ "messages": [{ "role": "wizard", "content": "x" }] }), 400, "messages[0].role", ""),
-        (json!({ "messages": [{ "role": "user", "content": [{ "type": "image_url" }] }] }), 400, "messages[0].content[0]", ""),
+        (
+            json!({ "messages": [{ "role": "user", "content": [{ "type": "image_url" }] }] }),
+            400,
+            "messages[0].content[0]",
+            "",
+        ),
         (json!({ "messages": [{ "role": "user", "content": 5 }] }), 400, "messages[0].content", ""),
     ];
     for (more, status, param, code) in cases {
@@ -169,7 +174,11 @@ async fn counts_and_properties_are_told() {
     server.post(CHAT, question("x", json!({}))).await;
     settled(&server).await;
     let (_, text) = server.get("/metrics").await;
-    for line in ["headwise_generated_tokens_total 12", "headwise_kv_bytes 0", "headwise_requests_total{path=\"/v1/chat/completions\",status=\"200\"} 1"] {
+    for line in [
+        "headwise_generated_tokens_total 12",
+        "headwise_kv_bytes 0",
+        "headwise_requests_total{path=\"/v1/chat/completions\",status=\"200\"} 1",
+    ] {
         assert!(text.contains(line), "{line} is not in\n{text}");
     }
     assert!(text.contains("headwise_inter_token_seconds_count 11") && text.ends_with("# EOF\n"));

@@ -24,7 +24,8 @@ async fn answers_follow_their_form() {
         question("Who is it?", json!({ "response_format": form, "temperature": 1.5, "seed": seed, "max_tokens": 200 }))
     };
     for seed in 0..4 {
-        let form = json!({ "type": "json_schema", "json_schema": { "name": "person", "schema": schema, "strict": true } });
+        let form =
+            json!({ "type": "json_schema", "json_schema": { "name": "person", "schema": schema, "strict": true } });
         let answer = server.post(CHAT, ask(form, seed)).await;
         let person: Value = serde_json::from_str(&text(&answer)).unwrap();
         assert!(["Ada", "Grace"].contains(&person["name"].as_str().unwrap()), "{person}");
@@ -34,14 +35,23 @@ async fn answers_follow_their_form() {
         assert!(["harbour", "quay"].contains(&text(&choice).as_str()));
         let date = text(&server.post(CHAT, ask(json!({ "type": "regex", "regex": "[0-9]{4}-[0-9]{2}" }), seed)).await);
         assert!(date.len() == 7 && date.as_bytes()[4] == b'-', "{date}");
-        let sum = server.post(CHAT, ask(json!({ "type": "grammar", "grammar": "start: /[0-9]/ (\"+\" /[0-9]/)*" }), seed)).await;
+        let sum = server
+            .post(CHAT, ask(json!({ "type": "grammar", "grammar": "start: /[0-9]/ (\"+\" /[0-9]/)*" }), seed))
+            .await;
         assert!(sum["choices"][0]["finish_reason"] == "length" || text(&sum).split('+').all(|part| part.len() == 1));
     }
-    let several = question("x", json!({ "n": 3, "temperature": 1, "response_format": { "type": "choice", "choices": ["a", "b"] } }));
+    let several = question(
+        "x",
+        json!({ "n": 3, "temperature": 1, "response_format": { "type": "choice", "choices": ["a", "b"] } }),
+    );
     let several = server.post(CHAT, several).await;
-    assert!(several["choices"].as_array().unwrap().iter().all(|choice| {
-        ["a", "b"].contains(&choice["message"]["content"].as_str().unwrap())
-    }));
+    assert!(
+        several["choices"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|choice| { ["a", "b"].contains(&choice["message"]["content"].as_str().unwrap()) })
+    );
 }
 
 #[tokio::test]
@@ -56,7 +66,11 @@ async fn forms_that_explode_are_refused_while_others_are_answered() {
     assert_eq!((bombed.0, &bombed.1["param"]), (400, &json!("response_format")), "{}", bombed.1);
     assert!(asked.elapsed() < Duration::from_secs(20));
     assert!(!text(&answer).is_empty());
-    for wrong in [json!({ "type": "yaml" }), json!({ "type": "choice", "choices": [] }), json!({ "type": "regex", "regex": "(" })] {
+    for wrong in [
+        json!({ "type": "yaml" }),
+        json!({ "type": "choice", "choices": [] }),
+        json!({ "type": "regex", "regex": "(" }),
+    ] {
         let (status, error) = server.refused(CHAT, question("x", json!({ "response_format": wrong }))).await;
         assert_eq!(status, 400, "{wrong}: {error}");
     }
@@ -76,7 +90,10 @@ fn weather() -> Value {
 async fn functions_are_called_when_they_must_be() {
     let server = Server::new(Options::default());
     let ask = |more: Value| {
-        let mut body = question("How is the weather?", json!({ "tools": weather(), "max_tokens": 80, "temperature": 1, "seed": 3 }));
+        let mut body = question(
+            "How is the weather?",
+            json!({ "tools": weather(), "max_tokens": 80, "temperature": 1, "seed": 3 }),
+        );
         body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         body
     };
@@ -91,7 +108,11 @@ async fn functions_are_called_when_they_must_be() {
         assert_eq!((&answer["choices"][0]["finish_reason"], &message["content"]), (&json!("tool_calls"), &Value::Null));
         let pieces = server.stream(CHAT, ask(json!({ "tool_choice": choice, "stream": true }))).await;
         let pieces: Vec<Value> = pieces.iter().filter_map(|piece| serde_json::from_str(piece).ok()).collect();
-        let calls: Vec<&Value> = pieces.iter().map(|piece| &piece["choices"][0]["delta"]["tool_calls"][0]).filter(|call| !call.is_null()).collect();
+        let calls: Vec<&Value> = pieces
+            .iter()
+            .map(|piece| &piece["choices"][0]["delta"]["tool_calls"][0])
+            .filter(|call| !call.is_null())
+            .collect();
         assert_eq!((calls.len(), &calls[0]["function"]), (1, &call["function"]));
         assert_eq!(pieces.last().unwrap()["choices"][0]["finish_reason"], "tool_calls");
         // What the function says is told to the model.
@@ -102,7 +123,11 @@ async fn functions_are_called_when_they_must_be() {
         ], "tool_choice": "none" });
         assert!(server.post(CHAT, ask(told)).await["choices"][0]["message"]["tool_calls"].is_null());
     }
-    for wrong in [json!({ "tool_choice": "always" }), json!({ "tools": [{ "name": "x" }] }), json!({ "tools": [], "tool_choice": "required" })] {
+    for wrong in [
+        json!({ "tool_choice": "always" }),
+        json!({ "tools": [{ "name": "x" }] }),
+        json!({ "tools": [], "tool_choice": "required" }),
+    ] {
         assert_eq!(server.refused(CHAT, ask(wrong.clone())).await.0, 400, "{wrong}");
     }
 }
