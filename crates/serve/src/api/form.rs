@@ -41,7 +41,6 @@ pub enum ResponseFormat {
 
 /// A schema as OpenAI's clients send it.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
-#[expect(dead_code, reason = "clients send what changes nothing here")]
 pub struct NamedSchema {
     /// The schema.
     pub schema: Value,

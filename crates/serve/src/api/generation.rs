@@ -17,7 +17,6 @@ use crate::App;
 
 /// The body of `/v1/chat/completions` and `/v1/completions`.
 #[derive(Debug, Default, Deserialize, ToSchema)]
-#[expect(dead_code, reason = "clients send what changes nothing here")]
 pub struct GenerationRequest {
     /// Name of the model; the one that is served if not given.
     pub model: Option<String>,
@@ -133,7 +132,6 @@ impl PromptInput {
 
 /// How an answer comes piece by piece.
 #[derive(Debug, Default, Deserialize, ToSchema)]
-#[expect(dead_code, reason = "clients send what changes nothing here")]
 pub struct StreamOptions {
     /// Whether the last piece says what the answer has cost.
     pub include_usage: Option<bool>,

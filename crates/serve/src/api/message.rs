@@ -9,7 +9,6 @@ use super::ApiError;
 
 /// One message, as clients send it.
 #[derive(Clone, Debug, Default, Deserialize, ToSchema)]
-#[expect(dead_code, reason = "clients send what changes nothing here")]
 pub struct ChatMessage {
     /// Who speaks.
     pub role: String,

@@ -20,11 +20,14 @@ mod stream;
 mod tools;
 mod usage;
 
+pub use self::body::parse;
 pub use self::chat::chat;
 pub use self::completions::completions;
 pub use self::embeddings::embeddings;
 pub use self::error::ApiError;
+pub use self::generation::GenerationRequest;
 pub use self::openapi::openapi;
 pub use self::props::{health, metrics, models, props};
 pub use self::rerank::rerank;
 pub use self::responses::responses;
+pub use self::tools::Tools;

@@ -11,7 +11,6 @@ use super::ApiError;
 /// Whether functions are called.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(untagged)]
-#[expect(dead_code, reason = "clients send what changes nothing here")]
 pub enum ToolChoice {
     /// `none`, `auto` or `required`.
     Mode(String),
