@@ -89,7 +89,7 @@ fn tools_and_calls_reach_the_template() {
     let tool = serde_json::json!({ "type": "function", "function": { "name": "weather", "parameters": { "type": "object" } } });
     let conversation = r#"[
         { "role": "user", "content": "Rain?" },
-        { "role": "assistant", "content": "", "tool_calls":
+        { "role": "assistant", "content": null, "tool_calls":
           [{ "id": "c1", "type": "function", "function": { "name": "weather", "arguments": "{\"city\": \"Köln\"}" } }] },
         { "role": "tool", "tool_call_id": "c1", "name": "weather", "content": "no" }
     ]"#;

@@ -22,8 +22,9 @@ pub enum ConstraintSpec {
     Grammar(String),
 }
 
-/// Space between the parts of a JSON text: a little, so that no model writes nothing else for ever.
-const SPACE: &str = r"[\x20\x0A\x0D\x09]{1,64}";
+/// Space between the parts of a JSON text: one, or a new line with its indentation. More says nothing, and a model that knows no JSON
+/// would write nothing else.
+const SPACE: &str = r"\x20|\r?\n[\x20\t]{0,32}";
 
 /// The classes of a regular expression that have ASCII characters only.
 const ASCII: &str = "dw";

@@ -82,6 +82,7 @@ fn json_of_a_schema_parses_and_validates() {
 #[test]
 fn json_is_an_object() {
     for text in texts(&ConstraintSpec::Json, 10) {
+        assert!(!text.contains("\n\n") && !text.contains(" \n"), "{text:?}");
         assert!(serde_json::from_str::<Value>(&text).unwrap().is_object(), "{text}");
     }
 }

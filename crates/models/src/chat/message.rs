@@ -1,6 +1,6 @@
 //! The turns of a conversation, with the tools that a model calls in them.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 /// A tool that the model may call, as the interfaces of OpenAI and Hugging Face describe it:
@@ -12,8 +12,8 @@ pub type Tool = Value;
 pub struct Message {
     /// `system`, `user`, `assistant` or `tool`; which roles there are, and in which order, is the template's to say.
     pub role: String,
-    /// What was said; empty where an assistant only calls tools.
-    #[serde(default)]
+    /// What was said; empty where an assistant only calls tools, which may also be written as null.
+    #[serde(default, deserialize_with = "or_empty")]
     pub content: String,
     /// The calls that an assistant made.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -76,6 +76,10 @@ impl From<ToolCall> for Written {
     fn from(ToolCall { id, name, arguments }: ToolCall) -> Self {
         Self { id, kind: function(), function: Function { name, arguments } }
     }
+}
+
+fn or_empty<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
 impl Message {
