@@ -79,7 +79,10 @@ impl Tools {
                 return Err(ApiError::parameter("tool_choice", "a call is required and there are no tools"));
             }
             Some(must) => {
-                Some(ConstraintSpec::JsonSchema(json!({ "anyOf": must.into_iter().map(call).collect::<Value>() })))
+                // Spaces as models were taught to write calls, so that none of an answer goes into more.
+                let space = json!({ "whitespace_flexible": false, "item_separator": ", ", "key_separator": ": " });
+                let calls: Value = must.into_iter().map(call).collect();
+                Some(ConstraintSpec::JsonSchema(json!({ "anyOf": calls, "x-guidance": space })))
             }
             None => None,
         };
