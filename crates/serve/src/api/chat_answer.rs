@@ -5,7 +5,7 @@ use headwise_models::chat::{Piece, Tool, ToolCall, ToolCallReader};
 use serde_json::{Value, json};
 
 use super::answer::chat_log_probabilities;
-use super::generation::Insight;
+use super::fields::Insight;
 use super::job::{Job, News, Running};
 use super::stream::Sink;
 use super::{ApiError, insight};

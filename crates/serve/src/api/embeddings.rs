@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
-use super::generation::PromptInput;
+use super::fields::PromptInput;
 use super::{ApiError, body};
 use crate::App;
 use crate::http::Body;

@@ -9,6 +9,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::ApiError;
+use super::fields::{FlagOrCount, Insight, OneOrMore, PromptInput, StreamOptions};
 use super::form::ResponseFormat;
 use super::job::Job;
 use super::message::ChatMessage;
@@ -94,86 +95,6 @@ pub struct GenerationRequest {
     pub parallel_tool_calls: Option<bool>,
     /// Only 1 is taken.
     pub best_of: Option<usize>,
-}
-
-/// Texts or tokens.
-#[derive(Clone, Debug, Deserialize, ToSchema)]
-#[serde(untagged)]
-pub enum PromptInput {
-    /// A text.
-    Text(String),
-    /// Tokens of a text.
-    Ids(Vec<u32>),
-    /// Several texts.
-    Texts(Vec<String>),
-    /// Tokens of several texts.
-    AllIds(Vec<Vec<u32>>),
-}
-
-impl PromptInput {
-    /// The tokens of every text; the field `param` of a request has them.
-    pub fn tokens(&self, app: &App, param: &str) -> Result<Vec<Vec<u32>>, ApiError> {
-        let encode = |text: &String| app.model.encode(text).map_err(ApiError::from);
-        let tokens = match self {
-            Self::Text(text) => vec![encode(text)?],
-            Self::Ids(ids) => vec![ids.clone()],
-            Self::Texts(texts) => texts.iter().map(encode).collect::<Result<_, _>>()?,
-            Self::AllIds(texts) => texts.clone(),
-        };
-        if tokens.is_empty() || tokens.iter().any(Vec::is_empty) {
-            return Err(ApiError::parameter(
-                param,
-                format!("`{param}` has an empty text: each must have at least one token"),
-            ));
-        }
-        Ok(tokens)
-    }
-}
-
-/// How an answer comes piece by piece.
-#[derive(Debug, Default, Deserialize, ToSchema)]
-pub struct StreamOptions {
-    /// Whether the last piece says what the answer has cost.
-    pub include_usage: Option<bool>,
-    /// Not used.
-    pub include_obfuscation: Option<bool>,
-}
-
-/// What else to say of an answer.
-#[derive(Clone, Copy, Debug, Default, Deserialize, ToSchema)]
-pub struct Insight {
-    /// Which tokens every layer and head kept.
-    #[serde(default)]
-    pub kept: bool,
-    /// Which key-value heads copy from far back.
-    #[serde(default)]
-    pub retrieval_heads: bool,
-    /// How sure the answer is.
-    #[serde(default)]
-    pub confidence: bool,
-    /// The memory of the cache with every piece of a stream.
-    #[serde(default)]
-    pub live: bool,
-}
-
-/// A text or several.
-#[derive(Clone, Debug, Deserialize, ToSchema)]
-#[serde(untagged)]
-pub enum OneOrMore {
-    /// One.
-    One(String),
-    /// Several.
-    More(Vec<String>),
-}
-
-/// Yes or no, or a number.
-#[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
-#[serde(untagged)]
-pub enum FlagOrCount {
-    /// Yes or no.
-    Flag(bool),
-    /// A number.
-    Count(usize),
 }
 
 /// Randomness if the request does not say: OpenAI's.

@@ -6,7 +6,7 @@ use headwise_models::tokenizer::Tokenizer;
 use serde_json::{Map, Value, json};
 
 use super::ApiError;
-use super::generation::Insight;
+use super::fields::Insight;
 use crate::App;
 
 /// What was `asked` of the answer that follows the prompt in `ids`, whose first `prompt` tokens are the prompt, and whose cache is `sequence`.

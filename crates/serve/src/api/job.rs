@@ -12,7 +12,7 @@ use serde_json::Value;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::answer::Answer;
-use super::generation::Insight;
+use super::fields::Insight;
 use super::{ApiError, usage::Usage};
 use crate::App;
 use crate::metrics::Metrics;

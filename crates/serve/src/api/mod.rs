@@ -7,6 +7,7 @@ mod chat_answer;
 mod completions;
 mod embeddings;
 mod error;
+mod fields;
 mod form;
 mod generation;
 mod insight;

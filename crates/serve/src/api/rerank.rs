@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use super::embeddings::embed;
-use super::generation::PromptInput;
+use super::fields::PromptInput;
 use super::{ApiError, body};
 use crate::App;
 use crate::http::Body;

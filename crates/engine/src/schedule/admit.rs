@@ -1,0 +1,125 @@
+//! Who is let in, and what makes room for whom.
+
+use std::sync::Arc;
+
+use super::memory::Growth;
+use super::prefix::Found;
+use super::text::{Text, Waiting};
+use super::{Event, Scheduler};
+use crate::{EngineError, Sequence};
+
+impl Scheduler<'_> {
+    /// Memory that is spoken for.
+    fn reserved(&self) -> usize {
+        self.texts.iter().map(Text::reserved).sum::<usize>() + self.prefix.bytes()
+    }
+
+    /// Sees to it that the texts there are can go on.
+    pub(super) fn make_room(&mut self) {
+        self.prefix.hold();
+        while self.reserved() > self.limits.bytes {
+            let over = self.reserved() - self.limits.bytes;
+            let before = self.prefix.bytes();
+            self.prefix.shrink(before.saturating_sub(over));
+            if self.prefix.bytes() < before {
+                continue;
+            }
+            if self.texts.len() < 2 {
+                self.prefix.clear();
+                return;
+            }
+            if let Some(text) = self.texts.pop() {
+                self.counters.preemptions += 1;
+                self.waiting.push_front(text.put_away());
+            }
+        }
+    }
+
+    /// Begins requests in their order, as far as there is room.
+    pub(super) fn admit(&mut self) {
+        while self.texts.len() < self.limits.texts {
+            let Some(waiting) = self.waiting.front() else { return };
+            let growth = Growth::new(self.engine.spec(), &waiting.request.policy);
+            let needed = growth.of(waiting.tokens() + 1) + growth.next();
+            let room = |scheduler: &Self| scheduler.reserved() + needed <= scheduler.limits.bytes;
+            if !room(self) {
+                let texts: usize = self.texts.iter().map(Text::reserved).sum();
+                self.prefix.shrink(self.limits.bytes.saturating_sub(texts + needed));
+                if !room(self) && !self.texts.is_empty() {
+                    return;
+                }
+            }
+            let Some(waiting) = self.waiting.pop_front() else { return };
+            let listener = waiting.request.listener.clone();
+            if let Err(error) = self.begin(waiting, growth) {
+                listener.tell(Event::Failed(error.into()));
+            }
+        }
+    }
+
+    fn begin(&mut self, waiting: Waiting, growth: Growth) -> Result<(), EngineError> {
+        let request = waiting.request.clone();
+        let begun = waiting.begun();
+        let found = match request.reuse {
+            true => {
+                self.counters.prefix_lookups += u64::from(!begun);
+                self.prefix.find(self.engine, &request.prompt, &request.policy)?
+            }
+            false => None,
+        };
+        if let Some(Found { tokens, .. }) = &found {
+            self.counters.prefix_hits += u64::from(!begun);
+            self.counters.cached_tokens += *tokens as u64;
+        }
+        if !begun {
+            request.listener.tell(Event::Begun { cached: found.as_ref().map_or(0, |found| found.tokens) });
+        }
+        let (mut sequence, reader) = match found {
+            Some(Found { sequence, reader, .. }) => (sequence, Some(reader)),
+            None => (self.engine.sequence(&request.policy)?, None),
+        };
+        if request.policy.reads_alone() {
+            return self.read_alone(waiting, sequence, growth);
+        }
+        sequence.note_peak();
+        self.texts.push(waiting.start(sequence, request.prompt.as_slice().into(), growth, reader));
+        Ok(())
+    }
+
+    /// Reads the whole prompt of a policy that chooses which rows of it there are.
+    fn read_alone(&mut self, waiting: Waiting, mut sequence: Sequence, growth: Growth) -> Result<(), EngineError> {
+        let request = waiting.request.clone();
+        let logits = self.engine.prefill(&mut sequence, &request.prompt, |_| {})?;
+        self.counters.prompt_tokens += request.prompt.len() as u64;
+        let begun = waiting.begun();
+        // What counts from here on is what the cache holds of the prompt.
+        let read: Arc<[u32]> = request.prompt[..sequence.tokens()].into();
+        let mut text = waiting.start(sequence, read, growth, None);
+        text.read_whole_prompt();
+        let mut going = std::mem::take(&mut self.texts);
+        if begun {
+            going.push(text)
+        } else {
+            self.write(text, logits.last(), &mut going)
+        }
+        self.texts = going;
+        Ok(())
+    }
+
+    /// Lets texts that have read nothing yet go on from what others have read meanwhile.
+    pub(super) fn share(&mut self) {
+        for index in 1..self.texts.len() {
+            let text = &self.texts[index];
+            if !(text.fresh && text.reading() && text.request.reuse) {
+                continue;
+            }
+            let (prompt, policy) = (&text.request.prompt, &text.request.policy);
+            // A prompt that was found before is found again, if not more of it.
+            if let Ok(Some(found)) = self.prefix.find_beyond(self.engine, prompt, policy, text.sequence.tokens()) {
+                self.counters.cached_tokens += (found.tokens - text.sequence.tokens()) as u64;
+                text.request.listener.tell(Event::Shared { tokens: found.tokens - text.sequence.tokens() });
+                self.texts[index].take_over(found);
+            }
+        }
+    }
+}
