@@ -63,7 +63,7 @@ impl Scheduler<'_> {
         let found = match request.reuse {
             true => {
                 self.counters.prefix_lookups += u64::from(!begun);
-                self.prefix.find(self.engine, &request.prompt, &request.policy)?
+                self.prefix.find(self.engine, &request.prompt, &request.policy, 0)?
             }
             false => None,
         };
@@ -115,7 +115,7 @@ impl Scheduler<'_> {
             }
             let (prompt, policy) = (&text.request.prompt, &text.request.policy);
             // A prompt that was found before is found again, if not more of it.
-            if let Ok(Some(found)) = self.prefix.find_beyond(self.engine, prompt, policy, text.sequence.tokens()) {
+            if let Ok(Some(found)) = self.prefix.find(self.engine, prompt, policy, text.sequence.tokens()) {
                 self.counters.cached_tokens += (found.tokens - text.sequence.tokens()) as u64;
                 text.request.listener.tell(Event::Shared { tokens: found.tokens - text.sequence.tokens() });
                 self.texts[index].take_over(found);

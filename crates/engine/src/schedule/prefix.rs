@@ -63,25 +63,18 @@ impl PrefixCache {
         self.nodes.len()
     }
 
-    /// The longest beginning of `ids` that is there for `policy`, if it has more than `tokens` tokens.
-    pub fn find_beyond(
+    /// The longest beginning of `ids` that is there for `policy`, if it has more than `beyond` tokens; at least [`left_to_read`] tokens
+    /// are left to be read.
+    pub fn find(
         &mut self,
         engine: &Engine,
         ids: &[u32],
         policy: &CachePolicy,
-        tokens: usize,
+        beyond: usize,
     ) -> Result<Option<Found>, EngineError> {
-        let end = ids.len().saturating_sub(left_to_read(policy));
-        let usable = self.nodes.iter().filter(|node| node.state.policy.reads_for(policy));
-        let most = usable.map(|node| node.common(&ids[..end])).max().unwrap_or(0);
-        if most > tokens { self.find(engine, ids, policy) } else { Ok(None) }
-    }
-
-    /// The longest beginning of `ids` that is there for `policy`; at least [`left_to_read`] tokens are left to be read.
-    pub fn find(&mut self, engine: &Engine, ids: &[u32], policy: &CachePolicy) -> Result<Option<Found>, EngineError> {
         let usable = self.nodes.iter().enumerate().filter(|(_, node)| node.state.policy.reads_for(policy));
         let ids = &ids[..ids.len().saturating_sub(left_to_read(policy))];
-        let best = usable.map(|(index, node)| (node.common(ids), index)).max().filter(|(tokens, _)| *tokens > 0);
+        let best = usable.map(|(index, node)| (node.common(ids), index)).max().filter(|(tokens, _)| *tokens > beyond);
         let Some((tokens, index)) = best else { return Ok(None) };
         self.clock += 1;
         let node = &mut self.nodes[index];
@@ -111,7 +104,8 @@ impl PrefixCache {
         }
         let mut state = state.clone();
         state.forget_queries();
-        let beside = state.bytes().statistics + state.bytes().positions;
+        let bytes = state.bytes();
+        let beside = bytes.statistics + bytes.positions;
         let mut node = Node { ids: ids.into(), state, used: self.clock, readers: Vec::new(), beside };
         self.pages.add(&node.state);
         if node.serves_beginnings() {

@@ -29,8 +29,6 @@ pub(super) struct Text {
     reader: Option<Reader>,
     /// Pages of a head that are shared with it.
     shared_pages: usize,
-    /// Tokens that it began with.
-    cached: usize,
     /// Memory of its cache after the last forward.
     pub bytes: usize,
     /// Whether it has read nothing yet but what was there.
@@ -77,7 +75,6 @@ impl Waiting {
             growth,
             reader,
             shared_pages,
-            cached: read,
             bytes: 0,
             fresh: true,
         }
@@ -208,7 +205,7 @@ impl Text {
 
     /// Goes on from `found` instead, which holds more of the prompt.
     pub fn take_over(&mut self, found: Found) {
-        (self.read, self.cached) = (found.tokens, found.tokens);
+        self.read = found.tokens;
         self.shared_pages = found.tokens / PAGE;
         (self.sequence, self.reader) = (found.sequence, Some(found.reader));
     }
@@ -227,7 +224,6 @@ impl Text {
             growth: self.growth,
             reader: self.reader.clone(),
             shared_pages: self.shared_pages,
-            cached: self.cached,
             bytes: self.bytes,
             fresh: false,
         };

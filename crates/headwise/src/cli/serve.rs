@@ -96,9 +96,7 @@ impl Serve {
         self.write_log();
         let mut model = self.run.open(&self.model)?;
         if let Some(path) = &self.chat_template {
-            let text = |id: Option<u32>| id.and_then(|id| model.tokenizer.token_text(id)).unwrap_or_default();
-            let (bos, eos) = (text(model.tokenizer.bos_id()), text(model.tokenizer.eos_id()));
-            model.template = Some(ChatTemplate::new(&read_text(path)?, bos, eos)?);
+            model.template = Some(ChatTemplate::for_tokenizer(&read_text(path)?, &model.tokenizer)?);
         }
         if let Some(name) = self.alias.clone().or_else(|| known_name(&self.model)) {
             model.name = name;

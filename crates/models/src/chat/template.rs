@@ -69,7 +69,8 @@ impl ChatTemplate {
         if config.exists() { template_of(&config) } else { Ok(None) }
     }
 
-    fn for_tokenizer(source: &str, tokenizer: &Tokenizer) -> Result<Self> {
+    /// Compiles the template `source` with the boundary tokens of `tokenizer`.
+    pub fn for_tokenizer(source: &str, tokenizer: &Tokenizer) -> Result<Self> {
         let text = |id: Option<u32>| id.and_then(|id| tokenizer.token_text(id)).unwrap_or_default();
         Self::new(source, text(tokenizer.bos_id()), text(tokenizer.eos_id()))
     }

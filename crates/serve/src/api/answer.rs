@@ -14,15 +14,6 @@ pub struct Answer<'t> {
     pub finish: Option<&'static str>,
 }
 
-/// A part of an answer that can be shown.
-#[derive(Debug, Default)]
-pub struct Piece {
-    /// The text.
-    pub text: String,
-    /// Whether a stop text ended the answer.
-    pub stopped: bool,
-}
-
 impl<'t> Answer<'t> {
     /// An empty answer that ends before any of `stops`; with `special`, control tokens are a part of it.
     pub fn new(tokenizer: &'t Tokenizer, stops: Vec<String>, special: bool) -> Self {
@@ -30,16 +21,15 @@ impl<'t> Answer<'t> {
         Self { decoder: Some(decoder), stop: StopTexts::new(stops), ids: Vec::new(), finish: None }
     }
 
-    /// What can be shown once the token `id` has come.
-    pub fn push(&mut self, id: u32) -> Piece {
+    /// What can be shown once the token `id` has come, with which a stop text may end the answer.
+    pub fn push(&mut self, id: u32) -> String {
         self.ids.push(id);
         let text = self.decoder.as_mut().map(|decoder| decoder.push(id)).unwrap_or_default();
         let text = self.stop.push(&text);
-        let stopped = self.stop.stopped();
-        if stopped {
+        if self.stop.stopped() {
             self.finish = Some("stop");
         }
-        Piece { text, stopped }
+        text
     }
 
     /// The end: what waited for more.

@@ -176,11 +176,11 @@ impl Running<'_> {
                         continue;
                     }
                     self.usage.token();
-                    let piece = self.answers[answer].push(id);
-                    if piece.stopped {
+                    let text = self.answers[answer].push(id);
+                    if self.answers[answer].finish.is_some() {
                         self.complete[answer].store(true, Ordering::Relaxed);
                     }
-                    return Ok(Some(News::Piece { answer, text: piece.text, log_probabilities, bytes }));
+                    return Ok(Some(News::Piece { answer, text, log_probabilities, bytes }));
                 }
                 Event::End { answer, finish, usage, sequence } => {
                     let answer = prompt * self.per_prompt + answer;

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
-use super::generation::GenerationRequest;
+use super::generation::{DEFAULT_TEMPERATURE, GenerationRequest};
 use super::job::{Job, News, Running};
 use super::message::{ChatMessage, conversation};
 use super::stream::{Sink, frames};
@@ -215,7 +215,7 @@ impl Form {
             "model": app.model.name, "output": output, "error": null,
             "incomplete_details": cut.then(|| json!({ "reason": "max_output_tokens" })),
             "instructions": request.instructions, "previous_response_id": request.previous_response_id,
-            "max_output_tokens": request.max_output_tokens, "temperature": request.temperature.unwrap_or(1.0),
+            "max_output_tokens": request.max_output_tokens, "temperature": request.temperature.unwrap_or(DEFAULT_TEMPERATURE),
             "top_p": request.top_p.unwrap_or(1.0), "store": request.store.unwrap_or(true),
             "metadata": request.metadata.clone().unwrap_or_else(|| json!({})), "parallel_tool_calls": false,
             "tool_choice": "auto", "tools": [], "text": { "format": { "type": "text" } }, "truncation": "disabled",

@@ -39,6 +39,8 @@ async fn answers_follow_their_form() {
             .post(CHAT, ask(json!({ "type": "grammar", "grammar": "start: /[0-9]/ (\"+\" /[0-9]/)*" }), seed))
             .await;
         assert!(sum["choices"][0]["finish_reason"] == "length" || text(&sum).split('+').all(|part| part.len() == 1));
+        // One that was cut off is the beginning of a sum.
+        assert!(text(&sum).split('+').all(|part| part.len() <= 1 && part.chars().all(|digit| digit.is_ascii_digit())));
     }
     let several = question(
         "x",
