@@ -16,6 +16,7 @@ use crate::Sequence;
 use crate::cache::{CachePolicy, KnownHeads, PolicyError, WholeHeads};
 use crate::constrain::ConstraintError;
 use crate::heads::HeadScores;
+use crate::kvcomm::KvCommError;
 
 /// Why the engine cannot do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -106,6 +107,9 @@ pub enum EngineError {
     /// Parameters of a way to write.
     #[error("{0}")]
     Decoding(String),
+    /// Keys and values of shared texts cannot be estimated.
+    #[error(transparent)]
+    KvComm(#[from] KvCommError),
     /// A text cannot be held to its form.
     #[error(transparent)]
     Constraint(#[from] ConstraintError),

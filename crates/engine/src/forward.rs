@@ -149,23 +149,27 @@ impl Engine {
     ///
     /// Every sequence gets what it would get alone, bit for bit. On an error nothing has changed.
     pub fn forward(&self, chunks: &mut [Chunk<'_>]) -> Result<Vec<Logits>, EngineError> {
+        let scores = self.scores(chunks)?;
+        let logits = |chunk| Logits { values: scores.of(chunk).to_vec(), vocabulary: scores.vocabulary };
+        Ok((0..chunks.len()).map(logits).collect())
+    }
+
+    /// The same without copies of the scores.
+    pub(crate) fn scores(&self, chunks: &mut [Chunk<'_>]) -> Result<Scores, EngineError> {
         for chunk in chunks.iter() {
             self.check_text(chunk.sequence.tokens, chunk.ids)?;
         }
         Ok(self.install(|| self.run(chunks)))
     }
 
-    fn run(&self, chunks: &mut [Chunk<'_>]) -> Vec<Logits> {
+    fn run(&self, chunks: &mut [Chunk<'_>]) -> Scores {
         let batch = Batch::new(chunks);
         let x = self.run_layers(chunks, &batch);
-        if batch.wanted.is_empty() {
-            return vec![Logits::default(); chunks.len()];
-        }
-        let logits = {
+        let values = (!batch.wanted.is_empty()).then(|| {
             let _span = profile::whole("output head");
             Host::new(self.model.head(x, &batch.wanted))
-        };
-        batch.split(logits.as_slice(), self.spec().vocabulary)
+        });
+        Scores { values, counts: batch.counts, vocabulary: self.spec().vocabulary }
     }
 
     /// Runs the layers once over all `chunks`; returns what the output head reads after every token of all, `[rows, dim]`.
@@ -255,6 +259,24 @@ impl Chunk<'_> {
     }
 }
 
+/// The scores that the chunks of a forward wanted.
+pub(crate) struct Scores {
+    values: Option<Host>,
+    /// Rows of each chunk.
+    counts: Vec<usize>,
+    vocabulary: usize,
+}
+
+impl Scores {
+    /// Those of chunk `chunk`, row after row.
+    pub fn of(&self, chunk: usize) -> &[f32] {
+        let before: usize = self.counts[..chunk].iter().sum();
+        let rows = before..before + self.counts[chunk];
+        let values = self.values.as_ref().map_or(&[][..], Host::as_slice);
+        &values[rows.start * self.vocabulary..rows.end * self.vocabulary]
+    }
+}
+
 /// All chunks of a forward, laid out in rows.
 struct Batch {
     ids: Vec<u32>,
@@ -290,18 +312,6 @@ impl Batch {
             batch.segments.push(Segment { sequence, rows });
         }
         batch
-    }
-
-    fn split(&self, logits: &[f32], vocabulary: usize) -> Vec<Logits> {
-        let mut rest = logits;
-        self.counts
-            .iter()
-            .map(|count| {
-                let (values, after) = rest.split_at(count * vocabulary);
-                rest = after;
-                Logits { values: values.to_vec(), vocabulary }
-            })
-            .collect()
     }
 }
 

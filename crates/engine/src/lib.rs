@@ -2,7 +2,7 @@
 //!
 //! An [`Engine`] runs a model over [`Chunk`]s of many [`Sequence`]s at once; each sequence has its own stores, policy and
 //! position. [`cache`] has the policies, [`heads`] finds the heads that copy from far back, [`constrain`] holds a text to a form,
-//! [`confidence`] says how sure an answer is.
+//! [`confidence`] says how sure an answer is, [`kvcomm`] estimates keys and values of shared texts.
 
 pub mod cache;
 pub mod confidence;
@@ -15,6 +15,7 @@ mod forward;
 mod generate;
 mod generate_all;
 pub mod heads;
+pub mod kvcomm;
 mod neighbours;
 mod prepack;
 mod probe;

@@ -76,7 +76,7 @@ impl Metrics {
     }
 }
 
-fn gauges(counters: &Counters) -> [(&'static str, &'static str, usize); 6] {
+fn gauges(counters: &Counters) -> [(&'static str, &'static str, usize); 7] {
     [
         ("requests_waiting", "Requests that wait", counters.waiting),
         ("texts_reading", "Texts whose prompt is being read", counters.reading),
@@ -84,14 +84,17 @@ fn gauges(counters: &Counters) -> [(&'static str, &'static str, usize); 6] {
         ("kv_bytes", "Bytes of the caches of all texts", counters.text_bytes),
         ("prefix_cache_bytes", "Bytes of earlier prompts", counters.prefix_bytes),
         ("prefix_cache_nodes", "Earlier prompts that are kept", counters.prefix_nodes),
+        ("shared_text_bytes", "Bytes of what is known of shared texts", counters.shared_bytes),
     ]
 }
 
-fn totals(counters: &Counters) -> [(&'static str, &'static str, u64); 8] {
+fn totals(counters: &Counters) -> [(&'static str, &'static str, u64); 10] {
     [
         ("steps", "Forwards of the model", counters.steps),
         ("prompt_tokens", "Tokens of prompts that were read", counters.prompt_tokens),
         ("cached_tokens", "Tokens of prompts that were there already", counters.cached_tokens),
+        ("estimated_tokens", "Tokens of prompts whose keys and values were estimated", counters.estimated_tokens),
+        ("shared_text_prompts", "Prompts with shared texts that were begun", counters.shared_prompts),
         ("generated_tokens", "Tokens that were written", counters.written_tokens),
         ("prefix_cache_lookups", "Requests whose beginning was looked for", counters.prefix_lookups),
         ("prefix_cache_hits", "Requests whose beginning was found", counters.prefix_hits),

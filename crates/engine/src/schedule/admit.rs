@@ -5,13 +5,25 @@ use std::sync::Arc;
 use super::memory::Growth;
 use super::prefix::Found;
 use super::text::{Text, Waiting};
-use super::{Event, Scheduler};
+use super::{Event, FEWEST_ROWS, Scheduler, Turn};
+use crate::kvcomm::Estimate;
 use crate::{EngineError, Sequence};
 
 impl Scheduler<'_> {
     /// Memory that is spoken for.
     fn reserved(&self) -> usize {
-        self.texts.iter().map(Text::reserved).sum::<usize>() + self.prefix.bytes()
+        self.texts.iter().map(Text::reserved).sum::<usize>() + self.kept()
+    }
+
+    /// Memory of what nobody needs now: earlier prompts and what is known of shared texts.
+    fn kept(&self) -> usize {
+        self.prefix.bytes() + self.sharing.pool.bytes()
+    }
+
+    /// Lets go of what nobody needs now until it has at most `limit` bytes.
+    fn shrink_kept(&mut self, limit: usize) {
+        self.prefix.shrink(limit.saturating_sub(self.sharing.pool.bytes()));
+        self.sharing.pool.shrink(limit.saturating_sub(self.prefix.bytes()));
     }
 
     /// Sees to it that the texts there are can go on.
@@ -19,13 +31,14 @@ impl Scheduler<'_> {
         self.prefix.hold();
         while self.reserved() > self.limits.bytes {
             let over = self.reserved() - self.limits.bytes;
-            let before = self.prefix.bytes();
-            self.prefix.shrink(before.saturating_sub(over));
-            if self.prefix.bytes() < before {
+            let before = self.kept();
+            self.shrink_kept(before.saturating_sub(over));
+            if self.kept() < before {
                 continue;
             }
             if self.texts.len() < 2 {
                 self.prefix.clear();
+                self.sharing.pool.clear();
                 return;
             }
             if let Some(text) = self.texts.pop() {
@@ -38,13 +51,16 @@ impl Scheduler<'_> {
     /// Begins requests in their order, as far as there is room.
     pub(super) fn admit(&mut self) {
         while self.texts.len() < self.limits.texts {
+            if self.hold_back() {
+                continue;
+            }
             let Some(waiting) = self.waiting.front() else { return };
             let growth = Growth::new(self.engine.spec(), &waiting.request.policy);
             let needed = growth.of(waiting.tokens() + 1) + growth.next();
             let room = |scheduler: &Self| scheduler.reserved() + needed <= scheduler.limits.bytes;
             if !room(self) {
                 let texts: usize = self.texts.iter().map(Text::reserved).sum();
-                self.prefix.shrink(self.limits.bytes.saturating_sub(texts + needed));
+                self.shrink_kept(self.limits.bytes.saturating_sub(texts + needed));
                 if !room(self) && !self.texts.is_empty() {
                     return;
                 }
@@ -67,22 +83,31 @@ impl Scheduler<'_> {
             }
             false => None,
         };
+        // What is there as it was read is better than an estimate, if not much of that is missing.
+        let enough = |tokens: usize| found.as_ref().is_some_and(|found| found.tokens + FEWEST_ROWS >= tokens);
+        let estimate = self.estimate(&request)?.filter(|estimate| !enough(estimate.tokens));
+        let estimated = estimate.as_ref().map_or(0, |estimate| estimate.tokens);
+        let found = found.filter(|_| estimated == 0);
         if let Some(Found { tokens, .. }) = &found {
             self.counters.prefix_hits += u64::from(!begun);
             self.counters.cached_tokens += *tokens as u64;
         }
+        self.counters.estimated_tokens += estimated as u64;
         if !begun {
-            request.listener.tell(Event::Begun { cached: found.as_ref().map_or(0, |found| found.tokens) });
+            let cached = found.as_ref().map_or(0, |found| found.tokens);
+            request.listener.tell(Event::Begun { cached, estimated });
         }
-        let (mut sequence, reader) = match found {
-            Some(Found { sequence, reader, .. }) => (sequence, Some(reader)),
-            None => (self.engine.sequence(&request.policy)?, None),
+        let (mut sequence, reader) = match (estimate, found) {
+            (Some(Estimate { sequence, .. }), _) => (sequence, None),
+            (_, Some(Found { sequence, reader, .. })) => (sequence, Some(reader)),
+            (None, None) => (self.engine.sequence(&request.policy)?, None),
         };
         if request.policy.reads_alone() {
             return self.read_alone(waiting, sequence, growth);
         }
         sequence.note_peak();
-        self.texts.push(waiting.start(sequence, request.prompt.as_slice().into(), growth, reader));
+        self.texts
+            .push(waiting.start(sequence, request.prompt.as_slice().into(), growth, reader).with_estimate(estimated));
         Ok(())
     }
 
@@ -96,13 +121,9 @@ impl Scheduler<'_> {
         let read: Arc<[u32]> = request.prompt[..sequence.tokens()].into();
         let mut text = waiting.start(sequence, read, growth, None);
         text.read_whole_prompt();
-        let mut going = std::mem::take(&mut self.texts);
-        if begun {
-            going.push(text)
-        } else {
-            self.write(text, logits.last(), &mut going)
-        }
-        self.texts = going;
+        let mut turns = Vec::new();
+        Turn::push(&mut turns, text, (!begun).then_some(logits.last()));
+        self.write(turns);
         Ok(())
     }
 

@@ -13,6 +13,7 @@ mod kept;
 mod memory;
 mod prefix;
 mod request;
+mod sharing;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -20,12 +21,16 @@ mod text;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use headwise_kernels::parallel;
+
 pub use self::kept::Loaded;
 use self::memory::Growth;
 use self::prefix::PrefixCache;
 pub use self::request::{CacheUsage, Event, Finish, Listener, Request, ScheduleError};
+use self::sharing::Sharing;
 use self::text::{Text, Waiting};
-use crate::{Chunk, Engine};
+use crate::constrain::ConstraintError;
+use crate::{Chunk, Engine, EngineError};
 
 /// How much a scheduler takes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +39,8 @@ pub struct ScheduleLimits {
     pub bytes: usize,
     /// Of it, what earlier prompts may have, in bytes.
     pub prefix_bytes: usize,
+    /// Of it, what is known of shared texts may have, in bytes.
+    pub shared_bytes: usize,
     /// Texts that are read and written together.
     pub texts: usize,
     /// Requests that wait.
@@ -46,7 +53,15 @@ pub struct ScheduleLimits {
 
 impl Default for ScheduleLimits {
     fn default() -> Self {
-        Self { bytes: 2 << 30, prefix_bytes: 1 << 30, texts: 64, waiting: 256, rows_beside: 64, rows_alone: 512 }
+        Self {
+            bytes: 2 << 30,
+            prefix_bytes: 1 << 30,
+            shared_bytes: 1 << 29,
+            texts: 64,
+            waiting: 256,
+            rows_beside: 64,
+            rows_alone: 512,
+        }
     }
 }
 
@@ -68,6 +83,10 @@ pub struct Counters {
     pub prompt_tokens: u64,
     /// Tokens of prompts that were there already, so far.
     pub cached_tokens: u64,
+    /// Tokens of prompts whose keys and values were estimated, so far.
+    pub estimated_tokens: u64,
+    /// Requests with shared texts that have begun, so far.
+    pub shared_prompts: u64,
     /// Tokens that were written, so far.
     pub written_tokens: u64,
     /// Requests whose beginning was looked for among earlier prompts, so far.
@@ -84,6 +103,33 @@ pub struct Counters {
     pub prefix_bytes: usize,
     /// Earlier prompts.
     pub prefix_nodes: usize,
+    /// Bytes of what is known of shared texts.
+    pub shared_bytes: usize,
+}
+
+/// A text after a forward.
+struct Turn<'a> {
+    text: Text,
+    /// The scores of its next token, if that is to be chosen.
+    scores: Option<&'a [f32]>,
+    chosen: Option<Result<u32, ConstraintError>>,
+}
+
+impl<'a> Turn<'a> {
+    /// Adds `text` to `turns`, and the other answers to its prompt if that has just been read.
+    fn push(turns: &mut Vec<Self>, text: Text, scores: Option<&'a [f32]>) {
+        let mut others = Vec::new();
+        if scores.is_some() && text.begins() {
+            text.request.listener.tell(Event::Read);
+            others = text.others();
+        }
+        let all = std::iter::once(text).chain(others);
+        turns.extend(all.map(|text| Self { text, scores, chosen: None }));
+    }
+
+    fn choose(&mut self) {
+        self.chosen = self.scores.map(|scores| self.text.choose(scores));
+    }
 }
 
 /// Reads and writes many texts at once.
@@ -94,6 +140,7 @@ pub struct Scheduler<'e> {
     /// In the order in which they began.
     texts: Vec<Text>,
     prefix: PrefixCache,
+    sharing: Sharing,
     counters: Counters,
 }
 
@@ -101,8 +148,9 @@ impl<'e> Scheduler<'e> {
     /// A scheduler with nothing to do.
     pub fn new(engine: &'e Engine, limits: ScheduleLimits) -> Self {
         let prefix = PrefixCache::new(limits.prefix_bytes.min(limits.bytes));
+        let sharing = Sharing::new(limits.shared_bytes.min(limits.bytes));
         let (waiting, texts) = (VecDeque::new(), Vec::new());
-        Self { engine, limits, waiting, texts, prefix, counters: Counters::default() }
+        Self { engine, limits, waiting, texts, prefix, sharing, counters: Counters::default() }
     }
 
     /// Takes on `request`, or tells its listener why not.
@@ -126,6 +174,9 @@ impl<'e> Scheduler<'e> {
             return Err(ScheduleError::Nothing);
         }
         self.engine.check_text(0, &request.prompt)?;
+        if request.parts.is_some() {
+            self.sharing.pool.check(self.engine, &request.policy).map_err(EngineError::from)?;
+        }
         if self.waiting.len() >= self.limits.waiting {
             return Err(ScheduleError::Busy { waiting: self.waiting.len() });
         }
@@ -140,19 +191,20 @@ impl<'e> Scheduler<'e> {
 
     /// Whether there is nothing to read or write.
     pub fn idle(&self) -> bool {
-        self.waiting.is_empty() && self.texts.is_empty()
+        self.waiting.is_empty() && self.texts.is_empty() && self.sharing.held.is_empty()
     }
 
     /// What has been done and is being done.
     pub fn counters(&self) -> Counters {
         let reading = self.texts.iter().filter(|text| text.reading()).count();
         Counters {
-            waiting: self.waiting.len(),
+            waiting: self.waiting.len() + self.sharing.held.len(),
             reading,
             writing: self.texts.len() - reading,
             text_bytes: self.texts.iter().map(|text| text.bytes).sum(),
             prefix_bytes: self.prefix.bytes(),
             prefix_nodes: self.prefix.len(),
+            shared_bytes: self.sharing.pool.bytes(),
             ..self.counters
         }
     }
@@ -162,11 +214,13 @@ impl<'e> Scheduler<'e> {
         self.waiting.clear();
         self.texts.clear();
         self.prefix.clear();
+        self.sharing.clear();
     }
 
     /// Runs the model once over what is to be read and written next.
     pub fn step(&mut self) {
         self.drop_gone();
+        self.hear_of_texts_alone();
         self.make_room();
         self.admit();
         self.share();
@@ -180,37 +234,39 @@ impl<'e> Scheduler<'e> {
             return;
         }
         self.counters.steps += 1;
-        let Ok(logits) = self.engine.forward(&mut chunks) else { return self.refuse() };
-        let mut logits = logits.into_iter();
-        let mut going = Vec::new();
+        let Ok(scores) = self.engine.scores(&mut chunks) else { return self.refuse() };
+        let mut turns = Vec::new();
+        let mut chunk = 0;
         for (mut text, rows) in std::mem::take(&mut self.texts).into_iter().zip(rows) {
             if rows == 0 {
-                going.push(text);
+                turns.push(Turn { text, scores: None, chosen: None });
                 continue;
             }
-            let logits = logits.next().unwrap_or_default();
             let was_reading = text.reading();
             let whole = text.advance(rows);
             if was_reading {
                 self.counters.prompt_tokens += rows as u64;
                 self.keep(&mut text);
+                self.learn(&mut text);
             }
-            if whole { self.write(text, logits.last(), &mut going) } else { going.push(text) }
+            Turn::push(&mut turns, text, whole.then_some(scores.of(chunk)));
+            chunk += 1;
         }
-        self.texts = going;
+        self.write(turns);
     }
 
-    /// Chooses the next token of `text`, or the first of every answer to its prompt.
-    fn write(&mut self, text: Text, logits: &[f32], going: &mut Vec<Text>) {
-        let mut others = Vec::new();
-        if text.begins() {
-            text.request.listener.tell(Event::Read);
-            others = text.others();
-        }
-        for mut text in std::iter::once(text).chain(others) {
+    /// Chooses the next token of every text that has scores.
+    fn write(&mut self, mut turns: Vec<Turn<'_>>) {
+        // Choices need nothing of each other.
+        self.engine.install(|| parallel::pieces(&mut turns, 1, |_, turn| turn[0].choose()));
+        for Turn { mut text, scores, chosen } in turns {
+            let (Some(scores), Some(chosen)) = (scores, chosen) else {
+                self.texts.push(text);
+                continue;
+            };
             self.counters.written_tokens += 1;
-            if text.write(self.engine, logits) {
-                going.push(text);
+            if text.write(self.engine, scores, chosen) {
+                self.texts.push(text);
             } else {
                 self.keep(&mut text);
             }
@@ -226,10 +282,12 @@ impl<'e> Scheduler<'e> {
 
     /// Drops what nobody waits for, and ends what is long enough.
     fn drop_gone(&mut self) {
-        let before = self.waiting.len() + self.texts.len();
+        let before = self.waiting.len() + self.sharing.held.len() + self.texts.len();
         self.waiting.retain(|waiting| !waiting.request.listener.gone());
+        self.sharing.held.retain(|held| !held.request.listener.gone());
         self.texts.retain(|text| !text.request.listener.gone());
-        self.counters.cancelled += (before - self.waiting.len() - self.texts.len()) as u64;
+        let after = self.waiting.len() + self.sharing.held.len() + self.texts.len();
+        self.counters.cancelled += (before - after) as u64;
         let complete = |text: &mut Text| text.complete();
         let complete: Vec<Text> = self.texts.extract_if(.., complete).collect();
         for mut text in complete {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::cache::CachePolicy;
 use crate::constrain::ConstraintError;
+use crate::kvcomm::Parts;
 use crate::{EngineError, Sampler, Sequence, TokenLogProbabilities};
 
 /// A prompt and how to go on with it.
@@ -11,6 +12,8 @@ use crate::{EngineError, Sampler, Sequence, TokenLogProbabilities};
 pub struct Request {
     /// Tokens of the prompt.
     pub prompt: Vec<u32>,
+    /// The prompt cut where texts begin and end that others share, if keys and values of those may be estimated.
+    pub parts: Option<Arc<Parts>>,
     /// The policy of its cache.
     pub policy: CachePolicy,
     /// One for every answer; the prompt is read once for all of them.
@@ -54,6 +57,8 @@ pub enum Event {
     Begun {
         /// Tokens that were there already.
         cached: usize,
+        /// Tokens whose keys and values are an estimate.
+        estimated: usize,
     },
     /// Another request has read more of what its prompt begins with meanwhile.
     Shared {

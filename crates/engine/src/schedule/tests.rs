@@ -9,6 +9,7 @@ use proptest::prelude::*;
 use super::prefix::left_to_read;
 use super::*;
 use crate::cache::{CacheMethod, CachePolicy};
+use crate::kvcomm::{Parts, Slot};
 use crate::{Generation, Sampler, generate};
 
 fn engine() -> Engine {
@@ -53,7 +54,7 @@ impl Heard {
 
     fn cached(&self) -> usize {
         let events = self.events.lock().unwrap();
-        let cached = |event: &Event| if let Event::Begun { cached } = event { Some(*cached) } else { None };
+        let cached = |event: &Event| if let Event::Begun { cached, .. } = event { Some(*cached) } else { None };
         events.iter().find_map(cached).unwrap()
     }
 
@@ -71,6 +72,7 @@ fn request(prompt: Vec<u32>, policy: &str, tokens: usize) -> (Request, Arc<Heard
     let heard = Arc::new(Heard::default());
     let request = Request {
         prompt,
+        parts: None,
         policy: CachePolicy::parse(policy).unwrap(),
         samplers: vec![Sampler::greedy()],
         tokens,
@@ -364,4 +366,94 @@ fn earlier_prompts_are_there_for_the_next_process() {
         assert_eq!(tokens, expected, "{policy}");
     }
     assert_eq!(second.load_prompts(&directory.path().join("nowhere")).prompts, 0);
+}
+
+/// A prompt of agent `agent` about the text `shared`.
+fn with_shared(agent: u32, shared: &[u32], policy: &str) -> (Request, Arc<Heard>) {
+    let slot = Slot { shared: shared.into(), own: text(7, 900 + agent)[1..].into() };
+    let parts = Parts::new(text(20, 800 + agent), vec![slot]).unwrap();
+    let (mut request, heard) = request(parts.ids(), policy, 6);
+    request.parts = Some(Arc::new(parts));
+    (request, heard)
+}
+
+impl Heard {
+    fn estimated(&self) -> usize {
+        let events = self.events.lock().unwrap();
+        let estimated =
+            |event: &Event| if let Event::Begun { estimated, .. } = event { Some(*estimated) } else { None };
+        events.iter().find_map(estimated).unwrap()
+    }
+}
+
+#[test]
+fn prompts_with_shared_texts_are_read_until_enough_is_known() {
+    let engine = engine();
+    let mut scheduler = Scheduler::new(&engine, ScheduleLimits::default());
+    let mut ask = |agent: u32, seed: u32| {
+        // The third is the first with another word in it.
+        let mut shared = text(90, 1 + (seed - 1) % 2)[1..].to_vec();
+        shared[40] = if seed == 3 { 200 } else { shared[40] };
+        let (request, heard) = with_shared(agent, &shared, "full");
+        let prompt = request.prompt.clone();
+        scheduler.submit(request);
+        while !scheduler.idle() {
+            scheduler.step();
+        }
+        assert_eq!(heard.ends(), 1);
+        (heard, prompt, scheduler.counters())
+    };
+    for agent in [1, 2] {
+        for seed in [1, 2] {
+            let (heard, prompt, _) = ask(agent, seed);
+            assert_eq!(heard.estimated(), 0);
+            assert_eq!(heard.tokens(0), alone(&engine, &prompt, "full", 6), "what is read is read as always");
+        }
+    }
+    let (heard, prompt, counters) = ask(1, 3);
+    assert_eq!((heard.estimated(), heard.cached()), (prompt.len() - 6, 0));
+    assert_eq!((counters.shared_prompts, counters.estimated_tokens), (5, heard.estimated() as u64));
+    assert!(counters.shared_bytes > 0);
+    let (heard, _, _) = ask(1, 3);
+    assert!(heard.estimated() > 0 && heard.cached() == 0, "an estimate is nothing to go on from");
+    let (heard, _, _) = ask(2, 1);
+    assert!(heard.estimated() == 0 && heard.cached() > 0, "what was read is better");
+}
+
+#[test]
+fn shared_texts_never_stop_the_others() {
+    let engine = engine();
+    let growth = Growth::new(engine.spec(), &CachePolicy::full());
+    for bytes in [growth.of(130) + growth.next(), 3 * growth.of(130), 20 * growth.of(130)] {
+        for shared_bytes in [0, bytes / 3, bytes] {
+            let limits = ScheduleLimits { bytes, shared_bytes, prefix_bytes: 0, ..ScheduleLimits::default() };
+            let mut scheduler = Scheduler::new(&engine, limits);
+            let mut heard = Vec::new();
+            for number in 0..12 {
+                let policy = if number % 3 == 0 { "snapkv(budget=64, window=8)" } else { "full" };
+                let (request, hears) = with_shared(number % 2, &text(90, number / 2)[1..], policy);
+                scheduler.submit(request);
+                heard.push(hears);
+            }
+            heard[4].gone.store(true, Ordering::Relaxed);
+            for _ in 0..4000 {
+                scheduler.step();
+                let counters = scheduler.counters();
+                // What has just been learned makes room before the next forward.
+                assert!(counters.text_bytes + counters.shared_bytes <= bytes + 4 * growth.of(130));
+            }
+            assert!(scheduler.idle(), "{bytes} {shared_bytes}: {:?}", scheduler.counters());
+            let ended = heard.iter().filter(|heard| heard.ends() == 1).count();
+            assert_eq!(ended, 11, "{bytes} {shared_bytes}");
+        }
+    }
+}
+
+#[test]
+fn shared_texts_under_other_policies_are_refused() {
+    let engine = engine();
+    let mut scheduler = Scheduler::new(&engine, ScheduleLimits::default());
+    let (request, heard) = with_shared(1, &[5, 6, 7], "h2o(budget=40)");
+    scheduler.submit(request);
+    assert!(heard.failure().unwrap().contains("`h2o(budget=40)` gathers more than keys and values"));
 }

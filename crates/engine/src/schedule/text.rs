@@ -8,6 +8,7 @@ use super::memory::Growth;
 use super::prefix::{Found, Reader, left_to_read};
 use super::request::{CacheUsage, Event, Finish, Request};
 use crate::cache::CachePolicy;
+use crate::constrain::ConstraintError;
 use crate::forward::PROMPT_CHUNK;
 use crate::{Chunk, Engine, Sampler, Sequence, TokenLogProbabilities, Wanted};
 
@@ -33,6 +34,10 @@ pub(super) struct Text {
     pub bytes: usize,
     /// Whether it has read nothing yet but what was there.
     pub fresh: bool,
+    /// Whether a part of its prompt is an estimate, which later prompts must not take for what was read.
+    estimated: bool,
+    /// Whether shared texts of its prompt can be learned from it.
+    pub teaches: bool,
 }
 
 /// What a text that is not being read or written remembers.
@@ -40,12 +45,14 @@ pub(super) struct Waiting {
     pub request: Arc<Request>,
     /// Index of the answer and what there is of it; none if nothing has been written.
     begun: Option<(usize, Vec<u32>, Sampler)>,
+    /// Whether it has waited for its shared texts already.
+    pub tried: bool,
 }
 
 impl Waiting {
     /// A request that has just come.
     pub fn new(request: Arc<Request>) -> Self {
-        Self { request, begun: None }
+        Self { request, begun: None, tried: false }
     }
 
     /// Tokens to be read before the first new one.
@@ -60,10 +67,11 @@ impl Waiting {
 
     /// The text, to be read from the end of `sequence` on, which has been read of `prompt`.
     pub fn start(self, sequence: Sequence, prompt: Arc<[u32]>, growth: Growth, reader: Option<Reader>) -> Text {
-        let Self { request, begun } = self;
+        let Self { request, begun, .. } = self;
         let (answer, written, sampler) = begun.unwrap_or_else(|| (0, Vec::new(), request.samplers[0].clone()));
         let read = sequence.tokens();
         let shared_pages = read / PAGE;
+        let teaches = request.parts.is_some();
         Text {
             request,
             answer,
@@ -77,6 +85,8 @@ impl Waiting {
             shared_pages,
             bytes: 0,
             fresh: true,
+            estimated: false,
+            teaches,
         }
     }
 }
@@ -86,7 +96,12 @@ impl Text {
     pub fn put_away(self) -> Waiting {
         // Other answers to the prompt are not there before something is written.
         let begun = (!self.written.is_empty()).then_some((self.answer, self.written, self.sampler));
-        Waiting { request: self.request, begun }
+        Waiting { request: self.request, begun, tried: false }
+    }
+
+    /// Says of how many tokens of its prompt keys and values were estimated.
+    pub fn with_estimate(self, tokens: usize) -> Self {
+        Self { estimated: tokens > 0, teaches: self.teaches && tokens == 0, ..self }
     }
 
     /// Whether its listener has enough.
@@ -194,7 +209,7 @@ impl Text {
 
     /// Whether `earlier`, which is being read, will have read more of what both begin with than this text has.
     pub fn waits_for(&self, earlier: &Self) -> bool {
-        let both = self.request.reuse && earlier.request.reuse && earlier.reading();
+        let both = self.request.reuse && earlier.request.reuse && earlier.reading() && !earlier.estimated;
         if !both || !earlier.request.policy.reads_for(&self.request.policy) {
             return false;
         }
@@ -206,6 +221,7 @@ impl Text {
     /// Goes on from `found` instead, which holds more of the prompt.
     pub fn take_over(&mut self, found: Found) {
         self.read = found.tokens;
+        (self.estimated, self.teaches) = (false, self.request.parts.is_some());
         self.shared_pages = found.tokens / PAGE;
         (self.sequence, self.reader) = (found.sequence, Some(found.reader));
     }
@@ -226,13 +242,20 @@ impl Text {
             shared_pages: self.shared_pages,
             bytes: self.bytes,
             fresh: false,
+            estimated: self.estimated,
+            teaches: false,
         };
         samplers.map(fork).collect()
     }
 
-    /// Chooses the next token from `logits` and tells; returns whether the text goes on.
-    pub fn write(&mut self, engine: &Engine, logits: &[f32]) -> bool {
-        let id = match self.sampler.try_choose(logits) {
+    /// Chooses the next token from `logits`.
+    pub fn choose(&mut self, logits: &[f32]) -> Result<u32, ConstraintError> {
+        self.sampler.try_choose(logits)
+    }
+
+    /// Tells of the token that was chosen from `logits`; returns whether the text goes on.
+    pub fn write(&mut self, engine: &Engine, logits: &[f32], chosen: Result<u32, ConstraintError>) -> bool {
+        let id = match chosen {
             Ok(id) => id,
             Err(error) => {
                 self.request.listener.tell(Event::Failed(error.into()));
@@ -274,6 +297,6 @@ impl Text {
     /// Whether the text so far, prompt and answer, is as any prompt is read.
     pub fn reads_as_a_prompt(&self) -> bool {
         let policy: &CachePolicy = &self.request.policy;
-        policy.reads_in_any_chunks() && (self.reading() || policy.check_rollback().is_ok())
+        !self.estimated && policy.reads_in_any_chunks() && (self.reading() || policy.check_rollback().is_ok())
     }
 }

@@ -58,6 +58,9 @@ pub struct Serve {
     /// Of it, what earlier prompts may have; half if not given, 0 to keep none
     #[arg(long, value_name = "SIZE")]
     prefix_mem: Option<String>,
+    /// Of it, what is known of texts that requests mark as `shared` may have; a quarter if not given, 0 to read them like others
+    #[arg(long, value_name = "SIZE")]
+    shared_mem: Option<String>,
     /// A directory in which earlier prompts are kept from one run to the next
     #[arg(long, value_name = "DIRECTORY")]
     prefix_dir: Option<PathBuf>,
@@ -137,17 +140,18 @@ impl Serve {
             Some(text) => size("kv-mem", text)? as usize,
             None => free_memory() / 2,
         };
-        let prefix = match &self.prefix_mem {
-            Some(text) if text == "0" => 0,
-            Some(text) => size("prefix-mem", text)? as usize,
-            None => kv / 2,
+        let share = |name: &str, text: &Option<String>, otherwise: usize| match text.as_deref() {
+            Some("0") => Ok(0),
+            Some(text) => size(name, text).map(|bytes| bytes as usize),
+            None => Ok(otherwise),
         };
         if self.max_active == 0 || self.max_waiting == 0 {
             return Err("--max-active and --max-waiting must be at least 1".into());
         }
         let schedule = ScheduleLimits {
             bytes: kv,
-            prefix_bytes: prefix,
+            prefix_bytes: share("prefix-mem", &self.prefix_mem, kv / 2)?,
+            shared_bytes: share("shared-mem", &self.shared_mem, kv / 4)?,
             texts: self.max_active,
             waiting: self.max_waiting,
             ..ScheduleLimits::default()

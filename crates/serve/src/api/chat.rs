@@ -13,6 +13,7 @@ use super::form::hold;
 use super::generation::GenerationRequest;
 use super::job::Job;
 use super::message::conversation;
+use super::shared::Shared;
 use super::stream::frames;
 use super::tools::Tools;
 use super::{ApiError, body};
@@ -49,7 +50,12 @@ pub async fn chat(State(app): State<Arc<App>>, Body(bytes): Body) -> Result<Resp
 
 fn job(app: &App, request: &GenerationRequest, tools: &Tools) -> Result<Job, ApiError> {
     let messages = request.messages.as_deref().ok_or_else(|| ApiError::parameter("messages", "messages is missing"))?;
-    let mut job = request.job(app, vec![tokens(app, &conversation(messages)?, tools)?])?;
+    let mut shared = Shared::new(messages);
+    let prompt = prompt(app, &conversation(messages, &mut shared)?, tools)?;
+    let parts = if shared.is_empty() { None } else { Some(shared.parts(&prompt, &app.model.tokenizer)?) };
+    let ids = parts.as_ref().map_or_else(|| tokens(app, &prompt), |parts| Ok(parts.ids()))?;
+    let mut job = request.job(app, vec![ids])?;
+    job.parts = parts;
     // Marks of calls are control tokens.
     job.special = !tools.told.is_empty();
     if let Some(spec) = &tools.form {
@@ -59,14 +65,18 @@ fn job(app: &App, request: &GenerationRequest, tools: &Tools) -> Result<Job, Api
     Ok(job)
 }
 
-/// The tokens of a conversation, ready for the answer.
-pub fn tokens(app: &App, messages: &[Message], tools: &Tools) -> Result<Vec<u32>, ApiError> {
+/// The text of a conversation, ready for the answer.
+pub fn prompt(app: &App, messages: &[Message], tools: &Tools) -> Result<String, ApiError> {
     let template = app.model.template.as_ref().ok_or_else(|| {
         let name = &app.model.name;
         ApiError::invalid(format!(
             "`{name}` has no chat template: it continues texts, which /v1/completions asks for (or serve it with --chat-template)"
         ))
     })?;
-    let text = tools.render(template, messages)?;
-    app.model.tokenizer.encode(&text, Encode::TEMPLATE).map_err(|error| ApiError::invalid(error.to_string()))
+    tools.render(template, messages)
+}
+
+/// The tokens of such a text.
+pub fn tokens(app: &App, prompt: &str) -> Result<Vec<u32>, ApiError> {
+    app.model.tokenizer.encode(prompt, Encode::TEMPLATE).map_err(|error| ApiError::invalid(error.to_string()))
 }

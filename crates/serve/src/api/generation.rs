@@ -255,6 +255,7 @@ impl GenerationRequest {
         let seed = app.created.wrapping_add(app.number()).wrapping_mul(0x9E37_79B9_7F4A_7C15);
         Ok(Job {
             prompts,
+            parts: None,
             samplers: self.samplers(app, seed)?,
             policy: self.policy(&app.options.policy)?,
             tokens: self.most_tokens()?,

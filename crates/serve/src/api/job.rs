@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use headwise_engine::cache::CachePolicy;
+use headwise_engine::kvcomm::Parts;
 use headwise_engine::schedule::{CacheUsage, Event, Finish, Listener, Request};
 use headwise_engine::{Sampler, Sequence, TokenLogProbabilities};
 use serde_json::Value;
@@ -21,6 +22,8 @@ use crate::metrics::Metrics;
 pub struct Job {
     /// Tokens of every prompt.
     pub prompts: Vec<Vec<u32>>,
+    /// The prompt cut where shared texts begin and end, if there is one and it has any.
+    pub parts: Option<Arc<Parts>>,
     /// One for every answer to each of them.
     pub samplers: Vec<Sampler>,
     /// The policy of the caches.
@@ -125,6 +128,7 @@ impl Job {
             let request = Request {
                 tokens: self.tokens.unwrap_or(most.saturating_sub(ids.len()).max(1)),
                 prompt: ids,
+                parts: self.parts.clone(),
                 policy: self.policy.clone(),
                 samplers: self.samplers.clone(),
                 stop: self.end.clone(),
@@ -166,8 +170,8 @@ impl Running<'_> {
             };
             match event {
                 Event::Queued => self.queued += 1,
-                Event::Begun { cached } => self.usage.begin(cached),
-                Event::Shared { tokens } => self.usage.begin(tokens),
+                Event::Begun { cached, estimated } => self.usage.begin(cached, estimated),
+                Event::Shared { tokens } => self.usage.begin(tokens, 0),
                 Event::Read => self.usage.read(),
                 Event::Token { answer, id, log_probabilities, bytes } => {
                     let answer = prompt * self.per_prompt + answer;

@@ -6,6 +6,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::ApiError;
+use super::shared::Shared;
 
 /// One message, as clients send it.
 #[derive(Clone, Debug, Default, Deserialize, ToSchema)]
@@ -50,21 +51,24 @@ pub struct ContentPart {
     /// The text.
     #[serde(default)]
     pub text: Option<String>,
+    /// Whether other prompts share the text, so that its keys and values may be estimated from theirs.
+    #[serde(default)]
+    pub shared: bool,
 }
 
 /// Who may speak.
 const ROLES: [&str; 5] = ["system", "developer", "user", "assistant", "tool"];
 
-/// The conversation for a chat template.
-pub fn conversation(messages: &[ChatMessage]) -> Result<Vec<Message>, ApiError> {
+/// The conversation for a chat template; texts that other prompts share go to `shared`.
+pub fn conversation(messages: &[ChatMessage], shared: &mut Shared) -> Result<Vec<Message>, ApiError> {
     if messages.is_empty() {
         return Err(ApiError::parameter("messages", "messages is empty: a conversation needs at least one"));
     }
-    messages.iter().enumerate().map(|(index, message)| message.read(index)).collect()
+    messages.iter().enumerate().map(|(index, message)| message.read(index, shared)).collect()
 }
 
 impl ChatMessage {
-    fn read(&self, index: usize) -> Result<Message, ApiError> {
+    fn read(&self, index: usize, shared: &mut Shared) -> Result<Message, ApiError> {
         let role = match self.role.as_str() {
             // What developers say is what templates know as the system's word.
             "developer" => "system",
@@ -78,17 +82,18 @@ impl ChatMessage {
             tool_calls: self.tool_calls.clone().unwrap_or_default(),
             tool_call_id: self.tool_call_id.clone(),
             name: self.name.clone(),
-            ..Message::new(role, self.text(index)?)
+            ..Message::new(role, self.text(index, shared)?)
         })
     }
 
-    fn text(&self, index: usize) -> Result<String, ApiError> {
+    fn text(&self, index: usize, shared: &mut Shared) -> Result<String, ApiError> {
         let parts = match &self.content {
             None => return Ok(String::new()),
             Some(Content::Text(text)) => return Ok(text.clone()),
             Some(Content::Parts(parts)) => parts,
         };
         let text = |(number, part): (usize, &ContentPart)| match (part.kind.as_str(), &part.text) {
+            ("text" | "input_text" | "output_text", Some(text)) if part.shared => Ok(shared.take(text)),
             ("text" | "input_text" | "output_text", Some(text)) => Ok(text.clone()),
             (kind, _) => {
                 let place = format!("messages[{index}].content[{number}]");

@@ -17,6 +17,7 @@ mod openapi;
 mod props;
 mod rerank;
 mod responses;
+mod shared;
 mod stream;
 mod tools;
 mod usage;

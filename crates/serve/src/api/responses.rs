@@ -13,6 +13,7 @@ use utoipa::ToSchema;
 use super::generation::{DEFAULT_TEMPERATURE, GenerationRequest};
 use super::job::{Job, News, Running};
 use super::message::{ChatMessage, conversation};
+use super::shared::Shared;
 use super::stream::{Sink, frames};
 use super::tools::Tools;
 use super::{ApiError, body, chat};
@@ -78,7 +79,7 @@ pub async fn responses(State(app): State<Arc<App>>, Body(bytes): Body) -> Result
     let asked = app.clone();
     let (request, messages, job) = tokio::task::spawn_blocking(move || {
         let generation = request.generation();
-        let ids = chat::tokens(&asked, &request.told(&messages), &Tools::default())?;
+        let ids = chat::tokens(&asked, &chat::prompt(&asked, &request.told(&messages), &Tools::default())?)?;
         let job = generation.job(&asked, vec![ids])?;
         Ok::<_, ApiError>((request, messages, job))
     })
@@ -151,7 +152,13 @@ impl ResponseRequest {
                     return Err(ApiError::parameter("input", format!("an item of type `{kind}`: messages are taken")));
                 }
                 let items: Vec<ChatMessage> = items.iter().map(|item| item.message.clone()).collect();
-                conversation(&items)?
+                let mut shared = Shared::new(&items);
+                let messages = conversation(&items, &mut shared)?;
+                if !shared.is_empty() {
+                    let message = "responses share no texts here: ask /v1/chat/completions";
+                    return Err(ApiError::parameter("input", message));
+                }
+                messages
             }
         });
         Ok(messages)

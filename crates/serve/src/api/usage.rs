@@ -13,6 +13,7 @@ pub struct Usage {
     policy: String,
     prompt_tokens: usize,
     cached_tokens: usize,
+    estimated_tokens: usize,
     /// Tokens of all answers.
     pub completion_tokens: usize,
     caches: Vec<CacheUsage>,
@@ -32,6 +33,7 @@ impl Usage {
             policy: policy.to_string(),
             prompt_tokens,
             cached_tokens: 0,
+            estimated_tokens: 0,
             completion_tokens: 0,
             caches: Vec::new(),
             asked,
@@ -43,9 +45,10 @@ impl Usage {
         }
     }
 
-    /// A prompt has left the queue.
-    pub fn begin(&mut self, cached: usize) {
+    /// A prompt has left the queue; of its tokens some were there already, or their keys and values were estimated.
+    pub fn begin(&mut self, cached: usize, estimated: usize) {
         self.cached_tokens += cached;
+        self.estimated_tokens += estimated;
         self.begun.get_or_insert_with(Instant::now);
     }
 
@@ -90,6 +93,7 @@ impl Usage {
             "prompt_tokens_details": { "cached_tokens": self.cached_tokens },
             "headwise": {
                 "policy": self.policy,
+                "estimated_tokens": self.estimated_tokens,
                 "kv_bytes": sum(|cache| cache.bytes),
                 "peak_kv_bytes": sum(|cache| cache.peak_bytes),
                 "full_kv_bytes": self.caches.iter().map(|cache| engine.uncompressed_bytes(cache.tokens)).sum::<usize>(),
@@ -110,7 +114,7 @@ impl Usage {
         json!({
             "queue_ms": between(Some(self.asked), self.begun) * 1e3,
             "prompt_ms": prompt * 1e3,
-            "prompt_per_second": rate(self.prompt_tokens - self.cached_tokens.min(self.prompt_tokens), prompt),
+            "prompt_per_second": rate(self.prompt_tokens.saturating_sub(self.cached_tokens + self.estimated_tokens), prompt),
             "predicted_ms": predicted * 1e3,
             "predicted_per_second": rate(self.completion_tokens.saturating_sub(1), predicted),
         })

@@ -1,0 +1,168 @@
+//! Keys before rotation, and values, of a run of tokens in all layers.
+
+use std::ops::Range;
+
+use half::f16;
+use half::slice::HalfFloatSliceExt;
+use headwise_kernels::kv::Codec;
+use headwise_kernels::parallel;
+use headwise_kernels::rope::HeadLayout;
+
+use crate::Sequence;
+use crate::cache::{LayerStore, NewPairs};
+
+/// Keys before rotation, and values, of `tokens` tokens.
+#[derive(Debug)]
+pub(super) struct RawPairs {
+    pub tokens: usize,
+    pub layers: Vec<RawLayer>,
+}
+
+/// Those of a layer, each `[tokens, kv_heads · head_dim]`.
+#[derive(Debug, Default)]
+pub(super) struct RawLayer {
+    pub keys: Numbers,
+    pub values: Numbers,
+}
+
+/// Numbers as precise as the cache that they come from.
+#[derive(Debug)]
+pub(super) enum Numbers {
+    F32(Vec<f32>),
+    F16(Vec<f16>),
+}
+
+impl Default for Numbers {
+    fn default() -> Self {
+        Self::F32(Vec::new())
+    }
+}
+
+impl Numbers {
+    pub fn new(values: Vec<f32>, codec: Codec) -> Self {
+        if codec == Codec::F32 {
+            return Self::F32(values);
+        }
+        let most = f32::from(f16::MAX);
+        Self::F16(values.into_iter().map(|value| f16::from_f32(value.clamp(-most, most))).collect())
+    }
+
+    pub fn len(&self) -> usize {
+        match self {
+            Self::F32(values) => values.len(),
+            Self::F16(values) => values.len(),
+        }
+    }
+
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::F32(values) => size_of_val(&values[..]),
+            Self::F16(values) => size_of_val(&values[..]),
+        }
+    }
+
+    /// The first `out.len()` numbers.
+    pub fn read(&self, out: &mut [f32]) {
+        match self {
+            Self::F32(values) => out.copy_from_slice(&values[..out.len()]),
+            Self::F16(values) => values[..out.len()].convert_to_f32_slice(out),
+        }
+    }
+
+    /// The first `length` numbers.
+    pub fn first(&self, length: usize) -> Vec<f32> {
+        let mut out = vec![0.0; length];
+        self.read(&mut out);
+        out
+    }
+}
+
+impl RawPairs {
+    /// Those of the tokens `tokens` of `sequence`, which holds all tokens up to their end.
+    pub fn of(sequence: &Sequence, tokens: Range<usize>) -> Self {
+        let mut layers: Vec<RawLayer> = Vec::new();
+        layers.resize_with(sequence.layers.len(), RawLayer::default);
+        parallel::pieces(&mut layers, 1, |layer, raw| raw[0] = RawLayer::of(&sequence.layers[layer], tokens.clone()));
+        Self { tokens: tokens.len(), layers }
+    }
+
+    /// What `self` has more than `base`, as far as both go.
+    pub fn minus(mut self, base: &Self, codec: Codec) -> Self {
+        let tokens = self.tokens.min(base.tokens);
+        let before = self.tokens;
+        parallel::pieces(&mut self.layers, 1, |layer, raw| {
+            let minus = |own: &Numbers, base: &Numbers| {
+                let length = own.len() / before.max(1) * tokens;
+                let mut values = own.first(length);
+                values.iter_mut().zip(base.first(length)).for_each(|(value, base)| *value -= base);
+                Numbers::new(values, codec)
+            };
+            let base = &base.layers[layer];
+            raw[0] = RawLayer { keys: minus(&raw[0].keys, &base.keys), values: minus(&raw[0].values, &base.values) };
+        });
+        Self { tokens, ..self }
+    }
+
+    /// No tokens, in as many layers as `other` has.
+    pub fn none(other: &Self) -> Self {
+        Self { tokens: 0, layers: other.layers.iter().map(|_| RawLayer::default()).collect() }
+    }
+
+    /// Keys and values of the first `rows` tokens in layer `layer`.
+    pub fn rows(&self, layer: usize, rows: usize) -> [Vec<f32>; 2] {
+        let RawLayer { keys, values } = &self.layers[layer];
+        [keys, values].map(|numbers| numbers.first(rows * self.width(numbers)))
+    }
+
+    /// Numbers of a token.
+    pub fn width(&self, numbers: &Numbers) -> usize {
+        numbers.len() / self.tokens.max(1)
+    }
+
+    pub fn bytes(&self) -> usize {
+        self.layers.iter().map(|layer| layer.keys.bytes() + layer.values.bytes()).sum()
+    }
+}
+
+impl RawLayer {
+    fn of(store: &LayerStore, tokens: Range<usize>) -> Self {
+        let layout = layout(store);
+        let HeadLayout { row_stride: width, head_dim, .. } = layout;
+        let codec = store.pairs().first().map_or(Codec::F32, |pairs| pairs.codec());
+        let (mut keys, mut values) = (vec![0.0; tokens.len() * width], vec![0.0; tokens.len() * width]);
+        for (head, pairs) in store.pairs().iter().enumerate() {
+            for (row, slot) in tokens.clone().enumerate() {
+                let at = row * width + head * head_dim..row * width + (head + 1) * head_dim;
+                pairs.read(slot, &mut keys[at.clone()], &mut values[at]);
+            }
+        }
+        if let Some((_, Some(rope))) = store.attention() {
+            let positions: Vec<i32> = tokens.map(|token| token as i32).collect();
+            rope.rotate_back(&mut keys, layout, &positions);
+            // Turning multiplies by the factor, back and forth.
+            let factor = rope.attention_factor().powi(-2);
+            if factor != 1.0 {
+                keys.iter_mut().for_each(|key| *key *= factor);
+            }
+        }
+        Self { keys: Numbers::new(keys, codec), values: Numbers::new(values, codec) }
+    }
+}
+
+/// How the rows of a layer's keys lie.
+pub(super) fn layout(store: &LayerStore) -> HeadLayout {
+    let shape = store.shape();
+    HeadLayout { row_stride: shape.kv_heads * shape.head_dim, heads: shape.kv_heads, head_dim: shape.head_dim }
+}
+
+/// Appends unrotated `keys` and `values` to `store`, which has attended before.
+pub(super) fn append(store: &mut LayerStore, keys: &[f32], values: &[f32]) {
+    let layout = layout(store);
+    let first = store.tokens() as i32;
+    let positions: Vec<i32> = (first..).take(keys.len() / layout.row_stride).collect();
+    let mut turned = keys.to_vec();
+    if let Some((_, Some(rope))) = store.attention() {
+        rope.rotate(&mut turned, layout, &positions);
+    }
+    store.append(NewPairs { raw_key: keys, key: &turned, value: values, positions: &positions });
+}

@@ -1,0 +1,93 @@
+//! Texts that requests mark as shared.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use headwise_engine::TextModel;
+use headwise_models::decoder::Weights;
+use headwise_serve::{App, Options, router};
+use serde_json::{Value, json};
+
+use crate::server::{Server, model};
+
+const CHAT: &str = "/v1/chat/completions";
+const FILLER: &str = "was the name of the ship that lay in the harbour, and nobody knew where she came from or whither she went, \
+    for her crew did not speak to those on the quay.";
+
+/// A server of the model that comes with the program, its layers without their sliding windows.
+fn server() -> Server {
+    let files = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../assets/embedded");
+    let directory = tempfile::tempdir().unwrap();
+    for name in ["model.safetensors", "tokenizer.json"] {
+        std::fs::copy(files.join(name), directory.path().join(name)).unwrap();
+    }
+    let spec = std::fs::read_to_string(files.join("headwise.toml")).unwrap();
+    let lines: Vec<&str> = spec.lines().filter(|line| !line.starts_with("window = ")).collect();
+    std::fs::write(directory.path().join("headwise.toml"), lines.join("\n")).unwrap();
+    let opened = TextModel::open(directory.path(), Weights::Stored, 2).unwrap();
+    let app = Arc::new(App::new(TextModel { template: model().template, ..opened }, Options::default()).unwrap());
+    Server { router: router(app.clone()), app }
+}
+
+/// What agent `agent` is asked about `text`.
+fn asked(agent: &str, text: &str) -> Value {
+    let content = json!([
+        { "type": "text", "text": text, "shared": true },
+        { "type": "text", "text": "\nWhat was the name?" },
+    ]);
+    let messages = json!([{ "role": "system", "content": agent }, { "role": "user", "content": content }]);
+    json!({ "messages": messages, "temperature": 0, "max_tokens": 8 })
+}
+
+fn estimated(answer: &Value) -> u64 {
+    answer["usage"]["headwise"]["estimated_tokens"].as_u64().unwrap()
+}
+
+#[tokio::test]
+async fn texts_that_prompts_share_are_estimated_once_enough_is_known() {
+    let server = server();
+    let text = |name: &str| format!("{name} {FILLER}");
+    for name in ["Hope", "Star"] {
+        assert_eq!(estimated(&server.post(CHAT, asked("You help.", &text(name))).await), 0, "it has to be read");
+    }
+    let answer = server.post(CHAT, asked("You help.", &text("Moon"))).await;
+    let tokens = answer["usage"]["prompt_tokens"].as_u64().unwrap();
+    assert!(estimated(&answer) > tokens / 2 && estimated(&answer) < tokens, "{answer}");
+    assert_eq!(answer["usage"]["prompt_tokens_details"]["cached_tokens"], 0);
+    assert_eq!(estimated(&server.post(CHAT, asked("You are of no help.", &text("Moon"))).await), 0, "another prefix");
+
+    let mut plain = asked("You help.", &text("Moon"));
+    plain["messages"][1]["content"][0]["shared"] = false.into();
+    assert_eq!(estimated(&server.post(CHAT, plain).await), 0, "nobody asked for it");
+    let (_, metrics) = server.get("/metrics").await;
+    assert!(metrics.contains("headwise_shared_text_prompts_total 4\n"), "{metrics}");
+    assert!(metrics.contains(&format!("headwise_estimated_tokens_total {}\n", estimated(&answer))), "{metrics}");
+}
+
+#[tokio::test]
+async fn shared_texts_where_they_cannot_be_are_refused() {
+    let server = server();
+    let mut wrong = asked("You help.", "A text.");
+    wrong["cache"] = "h2o(budget=64)".into();
+    let (status, error) = server.refused(CHAT, wrong).await;
+    assert!(status == 400 && error["message"].as_str().unwrap().contains("such as `snapkv`"), "{status} {error}");
+
+    let (status, error) = server.refused(CHAT, asked("You help.", "")).await;
+    assert_eq!((status, &error["param"]), (400, &"messages".into()));
+    assert!(error["message"].as_str().unwrap().contains("shared text number 0 is empty"), "{error}");
+
+    let windows = Server::new(Options::default());
+    let (status, error) = windows.refused(CHAT, asked("You help.", "A text.")).await;
+    assert!(status == 400 && error["message"].as_str().unwrap().contains("layer 0 has a sliding window"), "{error}");
+
+    let input = json!([{ "role": "user", "content": [{ "type": "input_text", "text": "A text.", "shared": true }] }]);
+    let (status, error) = server.refused("/v1/responses", json!({ "input": input })).await;
+    assert!(status == 400 && error["message"].as_str().unwrap().contains("/v1/chat/completions"), "{error}");
+}
+
+#[tokio::test]
+async fn marks_in_a_message_are_text_like_any_other() {
+    let server = server();
+    let answer = server.post(CHAT, asked("\u{e000}0\u{e000} You help.", "A text \u{e001}.")).await;
+    assert_eq!(estimated(&answer), 0);
+}
