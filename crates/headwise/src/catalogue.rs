@@ -83,6 +83,7 @@ const RECORDS: &[(&str, &str)] = &[
     ("I07", include_str!("../../../results/reproduce/I07.json")),
     ("I08", include_str!("../../../results/reproduce/I08.json")),
     ("I09", include_str!("../../../results/reproduce/I09.json")),
+    ("I11", include_str!("../../../results/reproduce/I11.json")),
     ("I12", include_str!("../../../results/reproduce/I12.json")),
     ("I14", include_str!("../../../results/reproduce/I14.json")),
     ("I15", include_str!("../../../results/reproduce/I15.json")),

@@ -81,18 +81,13 @@ impl Weights {
 impl LayerDistances {
     fn new<'a>(text: &RawLayer, anchors: impl Iterator<Item = &'a RawLayer>, tokens: usize) -> Self {
         let mut distances = Self::default();
-        let (mut one, mut other) = (Vec::new(), Vec::new());
+        let own = [&text.keys, &text.values].map(|numbers| numbers.first(numbers.len()));
         for anchor in anchors {
-            for (which, [own, its]) in [[&text.keys, &anchor.keys], [&text.values, &anchor.values]].iter().enumerate() {
-                let length = own.len();
-                let width = length / tokens.max(1);
-                one.resize(length, 0.0);
-                other.resize(length, 0.0);
-                own.read(&mut one);
-                its.read(&mut other);
+            for (which, (own, its)) in own.iter().zip([&anchor.keys, &anchor.values]).enumerate() {
+                let (width, its) = (own.len() / tokens, its.first(own.len()));
                 let mut squares = vec![0.0f32; width];
                 let mut sums = Vec::with_capacity(tokens);
-                for (own, its) in one.chunks_exact(width).zip(other.chunks_exact(width)) {
+                for (own, its) in own.chunks_exact(width).zip(its.chunks_exact(width)) {
                     let mut sum = 0.0;
                     for ((square, own), its) in squares.iter_mut().zip(own).zip(its) {
                         let difference = own - its;
