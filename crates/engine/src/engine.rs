@@ -16,6 +16,7 @@ use crate::Sequence;
 use crate::cache::{CachePolicy, KnownHeads, PolicyError, WholeHeads};
 use crate::constrain::ConstraintError;
 use crate::heads::HeadScores;
+use crate::pine::SegmentsError;
 
 /// Why the engine cannot do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -106,6 +107,9 @@ pub enum EngineError {
     /// Parameters of a way to write.
     #[error("{0}")]
     Decoding(String),
+    /// Segments cannot be read as a set.
+    #[error(transparent)]
+    Segments(#[from] SegmentsError),
     /// A text cannot be held to its form.
     #[error(transparent)]
     Constraint(#[from] ConstraintError),

@@ -2,7 +2,7 @@
 //!
 //! An [`Engine`] runs a model over [`Chunk`]s of many [`Sequence`]s at once; each sequence has its own stores, policy and
 //! position. [`cache`] has the policies, [`heads`] finds the heads that copy from far back, [`constrain`] holds a text to a form,
-//! [`confidence`] says how sure an answer is.
+//! [`confidence`] says how sure an answer is, [`pine`] reads segments whose order does not matter.
 
 pub mod cache;
 pub mod confidence;
@@ -16,6 +16,7 @@ mod generate;
 mod generate_all;
 pub mod heads;
 mod neighbours;
+pub mod pine;
 mod prepack;
 mod probe;
 pub mod retrieve;
