@@ -179,6 +179,28 @@ fn memory_is_what_is_held() {
 }
 
 #[test]
+fn sliding_windows_see_segments_where_they_stand() {
+    let text = text(90, &[50, 1, 64, 30], 12);
+    let steps = ids(42, 5);
+    for windows in [[Some(2), Some(40), None], [Some(100), Some(200), Some(500)]] {
+        let engine = Engine::new(decoder(windows), 2).unwrap();
+        let found = read(&engine, "f32", &pine(), &text, &steps);
+        let expected = Definition::new(&text).scores(engine.model(), &text, &steps);
+        for (step, (found, expected)) in found.iter().zip(&expected).enumerate() {
+            assert_near(found, expected, 1e-4, &format!("{windows:?}, step {step}"));
+        }
+        let mut turned = text.clone();
+        turned.segments.rotate_left(1);
+        assert!(read(&engine, "f32", &pine(), &turned, &steps) == found, "{windows:?}");
+        // A row has the bits that it has alone.
+        let (mut alone, mut together) = (begun(&engine, &text), begun(&engine, &text));
+        let expected = continued(&engine, &mut alone, &text.suffix);
+        let chunk = Chunk { sequence: &mut together, ids: &text.suffix, prompt_ends: true, wanted: Wanted::All };
+        assert!(engine.forward(&mut [chunk]).unwrap()[0].rows().eq(expected.iter().map(Vec::as_slice)), "{windows:?}");
+    }
+}
+
+#[test]
 fn models_without_positions_need_no_order() {
     let engine = with_position(Nope {}.into());
     let (text, steps) = (text(4, &[17, 20, 33], 5), ids(42, 2));
@@ -229,8 +251,6 @@ fn what_cannot_be_a_set_is_said() {
     ] {
         refused(&small, cache, &text, &[cache.split('(').next().unwrap(), why, "`int8`"]);
     }
-    let windowed = Engine::new(decoder([None, Some(16), None]), 1).unwrap();
-    refused(&windowed, "full", &text, &["layer 1", "last 16 tokens"]);
     refused(&with_position(Alibi {}.into()), "full", &text, &["layer 0", "alibi", "rotary positions or none"]);
     let mut spec = decoder([None; LAYERS]).spec().clone();
     spec.position = Some(InputPositionSpec::from(SinusoidalSpec::default()));

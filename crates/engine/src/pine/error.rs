@@ -19,17 +19,6 @@ pub enum SegmentsError {
         /// Segments of the first.
         segments: usize,
     },
-    /// A layer with a sliding window.
-    #[error(
-        "layer {layer} sees the last {window} tokens only: every head puts the segments of a set in an order of its own, so no segment is \
-         far from a token; read them in the order given, or take a model without sliding windows"
-    )]
-    Window {
-        /// The layer.
-        layer: usize,
-        /// Its window.
-        window: usize,
-    },
     /// A layer that knows distances in another way than by rotation.
     #[error(
         "layer {layer} has `position={position}`: every head puts the segments of a set in an order of its own, which takes rotary \
@@ -62,6 +51,8 @@ pub enum SegmentsError {
         reason: &'static str,
     },
     /// Nothing after the segments.
-    #[error("nothing stands after the segments: write what is to be done with them, as the answer follows it")]
+    #[error(
+        "nothing stands after the segments: say what is to be done with them (--suffix), since the answer follows that"
+    )]
     NothingAfter,
 }

@@ -47,25 +47,28 @@ impl LayerAttention<'_> {
 
     /// Adds to `out` `[rows, heads · head_dim]`, which rows got elsewhere with the log-sum-exp `lse` `[rows, heads]`, what `targets` give.
     pub(super) fn join(&self, queries: RawQueries<'_>, targets: &[Target<'_>], lse: &[f32], out: &mut [f32]) {
-        let Shape { heads, head_dim, .. } = self.shape;
-        let lines = queries.positions.len() * heads;
+        let head_dim = self.shape.head_dim;
+        let distances: Vec<i32> = targets.iter().flat_map(|target| self.distances(queries, target)).collect();
         let mut turned = queries.rows.repeat(targets.len());
         if let Some(rope) = self.rope {
-            let layout = HeadLayout { row_stride: head_dim, heads: 1, head_dim };
-            let of_target = |target: &Target<'_>| -> Vec<i32> {
-                let starts = target.starts.iter().cycle();
-                let positions = queries.positions.iter().flat_map(|position| std::iter::repeat_n(position, heads));
-                positions.zip(starts).map(|(position, start)| position - start).collect()
-            };
-            let turns: Vec<i32> = targets.iter().flat_map(of_target).collect();
-            rope.rotate(&mut turned, layout, &turns);
+            rope.rotate(&mut turned, HeadLayout { row_stride: head_dim, heads: 1, head_dim }, &distances);
         }
         let stores = targets.iter().map(|target| target.heads);
-        let parts = self.attend(&turned, queries.positions.len(), stores, head_dim);
+        let parts = match self.spec.window {
+            None => self.attend(&turned, queries.positions.len(), stores, head_dim),
+            Some(window) => self.attend_near(window, &turned, &distances, stores),
+        };
         let together = 1024;
         parallel::pieces(out, together * head_dim, |index, out| {
-            dispatch(Join { parts: &parts, lines, first: index * together, lse, head_dim, out });
+            dispatch(Join { parts: &parts, first: index * together, lse, head_dim, out });
         });
+    }
+
+    /// How far every line, row and head, stands from place zero of `target`.
+    fn distances(&self, queries: RawQueries<'_>, target: &Target<'_>) -> impl Iterator<Item = i32> {
+        let heads = self.shape.heads;
+        let positions = queries.positions.iter().flat_map(move |position| std::iter::repeat_n(position, heads));
+        positions.zip(target.starts.iter().cycle()).map(|(position, start)| position - start)
     }
 
     /// The log-sum-exp `[stores, rows, heads]` of the scores of raw `queries` with unrotated keys, whose values have `value_dim` channels.
@@ -80,7 +83,7 @@ impl LayerAttention<'_> {
     }
 
     /// What `rows` rows of queries get of each of `stores`; `queries` are `[stores, rows, heads · head_dim]`.
-    fn attend<'a>(
+    pub(super) fn attend<'a>(
         &self,
         queries: &[f32],
         rows: usize,
@@ -101,17 +104,16 @@ impl LayerAttention<'_> {
 }
 
 /// What lines, rows and heads, got of several stores.
-struct Parts {
+pub(super) struct Parts {
     /// `[stores, lines, head_dim]`
-    out: Vec<f32>,
+    pub out: Vec<f32>,
     /// `[stores, lines]`
-    lse: Vec<f32>,
+    pub lse: Vec<f32>,
 }
 
 /// Joins parts to the lines from `first` on: `o = Σ_i o_i e^{lse_i} / Σ_i e^{lse_i}`.
 struct Join<'a> {
     parts: &'a Parts,
-    lines: usize,
     first: usize,
     /// Of what the lines have got elsewhere.
     lse: &'a [f32],
@@ -124,7 +126,8 @@ impl Kernel for Join<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
-        let Self { parts, lines, first, lse, head_dim, out } = self;
+        let Self { parts, first, lse, head_dim, out } = self;
+        let lines = lse.len();
         let stores = parts.lse.len() / lines;
         for (offset, out) in out.chunks_exact_mut(head_dim).enumerate() {
             let line = first + offset;
@@ -133,10 +136,9 @@ impl Kernel for Join<'_> {
             if most == f32::NEG_INFINITY {
                 continue;
             }
-            let total: f32 =
-                (0..stores).map(|store| (part(store) - most).exp()).fold((lse[line] - most).exp(), |a, b| a + b);
-            let own = (lse[line] - most).exp() / total;
-            out.iter_mut().for_each(|x| *x *= own);
+            let own = (lse[line] - most).exp();
+            let total = (0..stores).fold(own, |total, store| total + (part(store) - most).exp());
+            out.iter_mut().for_each(|x| *x *= own / total);
             for store in 0..stores {
                 let weight = (part(store) - most).exp() / total;
                 let added = &parts.out[(store * lines + line) * head_dim..][..head_dim];

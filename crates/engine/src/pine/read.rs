@@ -68,9 +68,6 @@ fn check_model(model: &DecoderSpec) -> Result<(), SegmentsError> {
     }
     for (layer, block) in model.layers.iter().enumerate() {
         let mixer = attention(block);
-        if let Some(window) = mixer.window {
-            return Err(SegmentsError::Window { layer, window });
-        }
         if matches!(mixer.position, PositionSpec::Alibi(_)) {
             return Err(SegmentsError::Position { layer, position: mixer.position.name() });
         }

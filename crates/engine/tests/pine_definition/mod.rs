@@ -124,7 +124,11 @@ impl LayerCache for Definition {
                 }
                 let query = rotated(query, rope, positions[at]);
                 // What is assigned a later position is hidden; nothing before a text's end is.
-                let seen = |key: &usize| positions[*key] <= positions[at] && (at >= self.bounds[0] || *key <= at);
+                let window = spec.window.map_or(f64::INFINITY, |window| window as f64);
+                let seen = |key: &usize| {
+                    let distance = positions[at] - positions[*key];
+                    (0.0..window).contains(&distance) && (at >= self.bounds[0] || *key <= at)
+                };
                 let seen: Vec<usize> = (0..tokens).filter(seen).collect();
                 let weight =
                     |key: &usize| (scale * product(&query, &rotated(&keys[*key], rope, positions[*key]))).exp();

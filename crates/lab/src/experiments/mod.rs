@@ -14,6 +14,7 @@ mod i07;
 mod i08;
 mod i09;
 mod i12;
+mod i13;
 mod i14;
 mod i15;
 mod i16;
@@ -117,6 +118,7 @@ pub const EXPERIMENTS: &[Experiment] = &[
     i08::EXPERIMENT,
     i09::EXPERIMENT,
     i12::EXPERIMENT,
+    i13::EXPERIMENT,
     i14::EXPERIMENT,
     i15::EXPERIMENT,
     i16::EXPERIMENT,
