@@ -52,8 +52,11 @@ fn largest_difference(a: &[Vec<f32>], b: &[Vec<f32>]) -> f32 {
 fn scores_equal_the_definition() {
     let engine = engine(2);
     let steps = ids(42, 5);
+    // More rows than are worked on together, beside so many segments.
+    let many: Vec<usize> = std::iter::once(70).chain(std::iter::repeat_n(2, 65)).collect();
     for (prefix, lengths, suffix) in [
-        (12, &[17, 70, 33][..], 9),
+        (4, &many[..], 70),
+        (12, &[17, 70, 33], 9),
         (0, &[5, 1, 64, 9], 1),
         (3, &[20, 31], 70),
         (40, &[130, 2, 7, 3, 11], 4),

@@ -24,13 +24,19 @@ pub const EXPERIMENT: Experiment = Experiment {
             threshold: 1e-4,
         },
         Claim {
-            text: "points by which the places of the one document of 3 with the answer differ more with ordinary positions, best place less \
-                   worst in percent of right choices; 60 questions, SmolLM2-135M",
+            text: "points by which the places of the one document of 3 that is about the person asked for differ more with ordinary positions: \
+                   best place less worst, in percent of right cities of 3, every document saying where its person lives; 40 questions, \
+                   SmolLM2-135M",
             direction: Direction::AtLeast,
             threshold: 5.0,
         },
         Claim {
-            text: "points by which the percentage of right choices is above that of ordinary positions in the mean over places",
+            text: "points by which the percentage of right cities is above that of ordinary positions, in the mean over places",
+            direction: Direction::AtLeast,
+            threshold: -5.0,
+        },
+        Claim {
+            text: "the same points where the other documents say to which city their person once went",
             direction: Direction::AtLeast,
             threshold: -5.0,
         },
@@ -45,23 +51,26 @@ pub const EXPERIMENT: Experiment = Experiment {
     run,
 };
 
-const QUESTIONS: usize = 60;
+const QUESTIONS: usize = 40;
 /// Percent of right choices with ordinary positions without which nothing is compared; one of three is right by chance.
-const GATE: f64 = 50.0;
+const GATE: f64 = 60.0;
+/// What every document says of its person, or those that are not asked for.
+const LIVES: &str = "lives in";
+const WENT: &str = "once went to";
 
 fn run(seed: u64) -> Vec<Measured> {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     let [pine, ordinary] = differences(&embedded(), &mut random);
     let invariance = Measured { conclusive: ordinary > 1e-2, ..Measured::against(pine, ordinary) };
     let unable = Measured { conclusive: false, ..Measured::alone(f64::NAN) };
-    let trained = smollm2().map_or([unable; 3], |model| {
-        let [pine, ordinary] = choices(&model, &mut random);
+    let trained = smollm2().map_or([unable; 4], |model| {
+        let [pine, ordinary] = choices(&model, LIVES, &mut random);
         let conclusive = mean(ordinary) >= GATE;
-        [
-            Measured { conclusive, ..Measured::alone(spread(ordinary) - spread(pine)) },
-            Measured { conclusive, ..Measured::alone(mean(pine) - mean(ordinary)) },
-            Measured::alone(cost(&model, &mut random)),
-        ]
+        let spreads = Measured { conclusive, ..Measured::alone(spread(ordinary) - spread(pine)) };
+        let lives = Measured { conclusive, ..Measured::alone(mean(pine) - mean(ordinary)) };
+        let [pine, ordinary] = choices(&model, WENT, &mut random);
+        let went = Measured { conclusive: mean(ordinary) >= GATE, ..Measured::alone(mean(pine) - mean(ordinary)) };
+        [spreads, lives, went, Measured::alone(cost(&model, &mut random))]
     });
     [&[invariance][..], &trained].concat()
 }
@@ -111,14 +120,13 @@ const NAMES: [&str; 12] =
 const CITIES: [&str; 12] = [
     "Paris", "London", "Berlin", "Rome", "Madrid", "Vienna", "Moscow", "Tokyo", "Boston", "Chicago", "Dublin", "Cairo",
 ];
-const JOBS: [&str; 8] = ["baker", "doctor", "farmer", "painter", "pilot", "singer", "tailor", "teacher"];
 
 /// Percent of questions for which the city of the right document is the likeliest of three, by the place of that document, with PINE
-/// and with ordinary positions.
-fn choices(model: &TextModel, random: &mut ChaCha8Rng) -> [[f64; 3]; 2] {
+/// and with ordinary positions; `others` is what the other documents say of a person and a city.
+fn choices(model: &TextModel, others: &str, random: &mut ChaCha8Rng) -> [[f64; 3]; 2] {
     let mut right = [[0.0; 3]; 2];
     for _ in 0..QUESTIONS {
-        let question = Question::new(random);
+        let question = Question::new(others, random);
         for place in 0..3 {
             for (right, positions) in right.iter_mut().zip(methods()) {
                 right[place] += 100.0 / QUESTIONS as f64 * f64::from(question.is_right(model, &positions, place));
@@ -128,7 +136,7 @@ fn choices(model: &TextModel, random: &mut ChaCha8Rng) -> [[f64; 3]; 2] {
     right
 }
 
-/// Three people, and which city the first of them is from.
+/// In which city the first of three people lives.
 struct Question {
     names: Vec<&'static str>,
     cities: Vec<&'static str>,
@@ -136,19 +144,21 @@ struct Question {
 }
 
 impl Question {
-    fn new(random: &mut ChaCha8Rng) -> Self {
-        fn three(words: &[&'static str], random: &mut ChaCha8Rng) -> Vec<&'static str> {
-            let mut words = words.to_vec();
+    fn new(others: &str, random: &mut ChaCha8Rng) -> Self {
+        let [names, cities] = [NAMES, CITIES].map(|mut words| {
             words.shuffle(random);
             words[..3].to_vec()
-        }
-        let [names, cities, jobs] = [&NAMES[..], &CITIES, &JOBS].map(|words| three(words, random));
+        });
         let sentences: Vec<&str> = DEFAULT_TEXT.split_inclusive(". ").filter(|text| text.len() < 120).collect();
-        let document = |index: usize, random: &mut ChaCha8Rng| {
-            let around = [0; 2].map(|_| sentences[random.random_range(0..sentences.len())].replace('\n', " "));
-            format!("{}{} is a {} from {}. {}", around[0], names[index], jobs[index], cities[index], around[1].trim())
+        let document = |index: usize| {
+            let mut prose = || {
+                let two = [0; 2].map(|_| sentences[random.random_range(0..sentences.len())]);
+                two.concat().replace('\n', " ")
+            };
+            let (name, city, says) = (names[index], cities[index], if index == 0 { LIVES } else { others });
+            format!("Document about {name}.\n{}{name} {says} the city of {city}. {}", prose(), prose())
         };
-        let documents = (0..3).map(|index| document(index, random)).collect();
+        let documents = (0..3).map(document).collect();
         Self { names, cities, documents }
     }
 
@@ -156,17 +166,19 @@ impl Question {
     fn is_right(&self, model: &TextModel, positions: &SegmentPositions, place: usize) -> bool {
         let mut segments = self.documents.clone();
         segments[..=place].rotate_left(1);
-        let after = format!("Which city is {} from?", self.names[0]);
-        let answer_start = format!("{} is from", self.names[0]);
-        let before = "Here are three documents.";
-        let words = SegmentedWords { before, segments: &segments, after: &after, answer_start: &answer_start };
+        let name = self.names[0];
+        let answer_start = format!("{name} {LIVES} the city of");
+        let words = SegmentedWords {
+            before: "Here are three documents.",
+            segments: &segments,
+            after: &format!("In which city does {name} live?"),
+            answer_start: &answer_start,
+        };
         let text = model.encode_segments(words, false).expect("plain text");
         let scores = scores(&model.engine, "full", positions, &text, &[]);
-        let of_city = |city: &&str| {
-            let ids = model.encode(&format!("{answer_start} {city}")).expect("plain text");
-            let start = model.encode(&answer_start).expect("plain text");
-            scores[ids[start.len()] as usize]
-        };
+        let encode = |text: &str| model.encode(text).expect("plain text");
+        let start = encode(&answer_start).len();
+        let of_city = |city: &&str| scores[encode(&format!("{answer_start} {city}"))[start] as usize];
         let scores: Vec<f32> = self.cities.iter().map(of_city).collect();
         scores[1..].iter().all(|other| *other < scores[0])
     }
