@@ -52,7 +52,7 @@ enum Command {
     /// Methods side by side: what each costs and gains
     Compare(Box<compare::Compare>),
     /// Continue a prompt with any cache policy
-    Generate(generate::Generate),
+    Generate(Box<generate::Generate>),
     /// Answer a question about a text of any length, or about documents whose order does not matter
     Ask(ask::Ask),
     /// Talk with a model under any cache policy
