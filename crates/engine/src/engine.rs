@@ -17,6 +17,7 @@ use crate::cache::{CachePolicy, KnownHeads, PolicyError, WholeHeads};
 use crate::constrain::ConstraintError;
 use crate::heads::HeadScores;
 use crate::kvcomm::KvCommError;
+use crate::pine::SegmentsError;
 
 /// Why the engine cannot do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -110,6 +111,9 @@ pub enum EngineError {
     /// Keys and values of shared texts cannot be estimated.
     #[error(transparent)]
     KvComm(#[from] KvCommError),
+    /// Segments cannot be read as a set.
+    #[error(transparent)]
+    Segments(#[from] SegmentsError),
     /// A text cannot be held to its form.
     #[error(transparent)]
     Constraint(#[from] ConstraintError),

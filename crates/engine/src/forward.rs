@@ -12,6 +12,7 @@ use headwise_ops::host::Host;
 
 use crate::cache::{Attended, LayerStore, Needs, NewPairs, Place, Read, Stage};
 use crate::engine::attention;
+use crate::pine::{LayerAttention, RawQueries};
 use crate::{Engine, EngineError, Sequence};
 
 /// Which rows of a chunk to return scores for.
@@ -354,6 +355,7 @@ impl LayerCache for Stores<'_, '_> {
                 positions,
             });
             spec.want.lse |= store.needs().column_sums || store.has_dropped();
+            spec.want.lse |= self.chunks[segment.sequence].sequence.set.is_some();
         }
         let reads: Vec<Vec<Read>> = segments
             .iter()
@@ -382,11 +384,17 @@ impl LayerCache for Stores<'_, '_> {
         drop(views);
         for (segment, reads) in segments.iter().zip(reads) {
             let prompt = self.chunks[segment.sequence].stage() != Stage::Decode;
+            let set = self.chunks[segment.sequence].sequence.set.clone();
             let store = &mut self.chunks[segment.sequence].sequence.layers[layer];
             let channels = segment.rows.start * width..segment.rows.end * width;
             let lse = stats.lse.get_mut(segment.rows.start * heads..segment.rows.end * heads).unwrap_or_default();
             let (raw_query, query) = (&projected.query[channels.clone()], &query[channels.clone()]);
             store.attend_dropped(&spec, query, lse, &mut out[channels.clone()]);
+            if let Some(set) = set {
+                let (rows, positions) = (raw_query, &positions[segment.rows.clone()]);
+                let attention = LayerAttention { spec: &spec, rope, shape };
+                set.attend(layer, attention, RawQueries { rows, positions }, lse, &mut out[channels.clone()]);
+            }
             // What a row gives to every key cannot be told from a sum over some of them.
             let everything = reads.iter().all(|read| read.pairs.is_none());
             drop(reads);
@@ -396,8 +404,14 @@ impl LayerCache for Stores<'_, '_> {
             }
             store.calibrate(&spec, query, lse, &mut out[channels]);
         }
-        for [_, head] in self.masked.iter().filter(|[at, head]| *at == layer && *head < heads) {
-            out.chunks_exact_mut(width).for_each(|row| row[head * head_dim..][..head_dim].fill(0.0));
-        }
+        silence(self.masked, layer, shape, out);
+    }
+}
+
+/// Clears what the query heads `masked`, each `[layer, head]`, give in `layer`: `out` is `[rows, heads · head_dim]`.
+pub(crate) fn silence(masked: &[[usize; 2]], layer: usize, shape: Shape, out: &mut [f32]) {
+    let Shape { heads, head_dim, .. } = shape;
+    for [_, head] in masked.iter().filter(|[at, head]| *at == layer && *head < heads) {
+        out.chunks_exact_mut(heads * head_dim).for_each(|row| row[head * head_dim..][..head_dim].fill(0.0));
     }
 }

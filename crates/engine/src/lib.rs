@@ -2,7 +2,8 @@
 //!
 //! An [`Engine`] runs a model over [`Chunk`]s of many [`Sequence`]s at once; each sequence has its own stores, policy and
 //! position. [`cache`] has the policies, [`heads`] finds the heads that copy from far back, [`constrain`] holds a text to a form,
-//! [`confidence`] says how sure an answer is, [`kvcomm`] estimates keys and values of shared texts.
+//! [`confidence`] says how sure an answer is, [`kvcomm`] estimates keys and values of shared texts, [`pine`] reads segments whose order does
+//! not matter.
 
 pub mod cache;
 pub mod confidence;
@@ -17,6 +18,7 @@ mod generate_all;
 pub mod heads;
 pub mod kvcomm;
 mod neighbours;
+pub mod pine;
 mod prepack;
 mod probe;
 pub mod retrieve;

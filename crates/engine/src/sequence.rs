@@ -6,6 +6,7 @@ use headwise_kernels::kv::{Codec, KeyValues, StoreBytes};
 use headwise_models::decoder::DecoderSpec;
 
 use crate::cache::{CachePolicy, KnownHeads, LayerStore, Needs, PairsRead};
+use crate::pine::SegmentSet;
 use crate::{Engine, EngineError};
 
 /// The state of one text. A clone is a fork: pages are shared until one side writes.
@@ -16,6 +17,8 @@ pub struct Sequence {
     pub(crate) tokens: usize,
     pub(crate) prompt_ended: bool,
     pub(crate) peak_bytes: usize,
+    /// Segments whose order does not matter, if the text has some.
+    pub(crate) set: Option<Arc<SegmentSet>>,
 }
 
 impl Sequence {
@@ -27,6 +30,7 @@ impl Sequence {
             tokens: 0,
             prompt_ended: false,
             peak_bytes: 0,
+            set: None,
         }
     }
 
@@ -59,7 +63,7 @@ impl Sequence {
         &self.policy
     }
 
-    /// The stores of all layers.
+    /// The stores of all layers; those of segments whose order does not matter are elsewhere.
     pub fn layers(&self) -> &[LayerStore] {
         &self.layers
     }
@@ -68,6 +72,7 @@ impl Sequence {
     pub fn bytes(&self) -> StoreBytes {
         let mut bytes = StoreBytes::default();
         self.layers.iter().for_each(|layer| bytes += layer.bytes());
+        self.set.iter().for_each(|set| bytes += set.bytes());
         bytes
     }
 
@@ -78,6 +83,10 @@ impl Sequence {
             let stores: Vec<&LayerStore> = forks.iter().map(|fork| &fork.layers[layer]).collect();
             bytes += LayerStore::bytes_together(&stores);
         }
+        let mut sets: Vec<&Arc<SegmentSet>> = forks.iter().filter_map(|fork| fork.set.as_ref()).collect();
+        sets.sort_by_key(|set| Arc::as_ptr(set));
+        sets.dedup_by(|a, b| Arc::ptr_eq(a, b));
+        sets.into_iter().for_each(|set| bytes += set.bytes());
         bytes
     }
 

@@ -2,6 +2,7 @@
 
 use headwise_engine::Decoding;
 use headwise_engine::cache::CacheMethod;
+use headwise_engine::pine::SegmentPositions;
 use headwise_engine::retrieve::Retriever;
 use headwise_lab::components::Op;
 use headwise_lab::experiments::{self, Status};
@@ -32,6 +33,7 @@ pub fn families() -> Vec<FamilyEntry> {
         entry::<CacheMethod>(),
         entry::<Retriever>(),
         entry::<Decoding>(),
+        entry::<SegmentPositions>(),
         entry::<MixerSpec>(),
         entry::<PositionSpec>(),
         entry::<InputPositionSpec>(),
@@ -85,6 +87,7 @@ const RECORDS: &[(&str, &str)] = &[
     ("I09", include_str!("../../../results/reproduce/I09.json")),
     ("I11", include_str!("../../../results/reproduce/I11.json")),
     ("I12", include_str!("../../../results/reproduce/I12.json")),
+    ("I13", include_str!("../../../results/reproduce/I13.json")),
     ("I14", include_str!("../../../results/reproduce/I14.json")),
     ("I15", include_str!("../../../results/reproduce/I15.json")),
     ("I16", include_str!("../../../results/reproduce/I16.json")),
@@ -103,7 +106,7 @@ pub fn status(id: &str) -> Status {
 
 /// Methods that others are compared with, and that belong to no system.
 #[cfg(test)]
-const BASELINES: [&str; 1] = ["softmax"];
+const BASELINES: [&str; 2] = ["softmax", "ordinary"];
 
 /// Every published system that is covered.
 pub fn systems() -> Vec<System> {

@@ -144,3 +144,37 @@ fn an_answer_ends_before_a_stop_text() {
     assert_eq!(generated(&model, &["--stop", stop]), format!("{before}\n"));
     assert_eq!(text(&["--stop", "no such text"])["text"], whole);
 }
+
+#[test]
+fn the_order_of_segments_changes_nothing_unless_asked() {
+    let model = Model::new();
+    let files = ["one is red", "two is a little blue\n", "three"].map(|text| {
+        let name = format!("{}.txt", text.split(' ').next().unwrap());
+        model.file(&name, text.as_bytes()).to_str().unwrap().to_owned()
+    });
+    let orders = [[0, 1, 2], [1, 2, 0], [2, 1, 0]];
+    let answer = |order: [usize; 3], more: &[&str]| {
+        let segments = order.map(|segment| ["--segment", files[segment].as_str()]).concat();
+        lines(&generated(
+            &model,
+            &[&segments[..], &["--suffix", "which is blue", "--logprobs", "1", "--json"], more].concat(),
+        ))
+    };
+    let pine = orders.map(|order| answer(order, &[]));
+    assert!(pine[1] == pine[0] && pine[2] == pine[0]);
+    let drawn = orders.map(|order| answer(order, &["--n", "3", "--temperature", "1", "--repetition-penalty", "1.3"]));
+    assert!(drawn[1] == drawn[0] && drawn[2] == drawn[0] && drawn[0].len() == 3);
+    let ordinary = orders.map(|order| answer(order, &["--positions", "ordinary"]));
+    assert!(ordinary[1] != ordinary[0] && ordinary[0] != pine[0]);
+    let asked = orders.map(|order| {
+        let documents = order.map(|document| ["--document", files[document].as_str()]).concat();
+        let output = Command::new(env!("CARGO_BIN_EXE_headwise"))
+            .args(["ask", model.path(), "-q", "which is blue", "-n", "9"])
+            .args(documents)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        output.stdout
+    });
+    assert!(asked[1] == asked[0] && asked[2] == asked[0] && asked[0].len() > 1);
+}

@@ -127,6 +127,31 @@ fn texts_that_cannot_be_read() {
 }
 
 #[test]
+fn segments_that_are_no_set() {
+    let model = Model::new();
+    let (file, empty) = (model.file("one.txt", b"one"), model.file("empty.txt", b""));
+    let (file, empty) = (file.to_str().unwrap(), empty.to_str().unwrap());
+    let generate = |more: &[&str]| {
+        refused(&[&["generate", model.path(), "--suffix", "which", "--segment", file, "--segment"], more].concat())
+    };
+    says(&generate(&[empty]), &["empty.txt is empty", "segment"]);
+    says(&generate(&["missing.txt"]), &["missing.txt", "No such file"]);
+    says(&generate(&[file, "--positions", "pin"]), &["pin", "pine", "ordinary"]);
+    says(&generate(&[file, "--cache", "snapkv(keep=0.5)"]), &["snapkv(keep=0.5)", "lets pairs go", "`full`"]);
+    says(&generate(&[file, "--beams", "2"]), &["--segment", "--beams"]);
+    says(&generate(&[file, "--ctx", "10"]), &["do not fit the context of 10"]);
+    says(&refused(&["generate", model.path(), "--segment", file]), &["nothing stands after the segments", "--suffix"]);
+    says(&refused(&["generate", model.path(), "-p", "once", "--suffix", "which"]), &["--segment"]);
+    says(&refused(&["generate", model.path(), "-p", "once", "--positions", "pine"]), &["--segment"]);
+    says(&refused(&["ask", model.path(), "-q", "which"]), &["--text"]);
+    says(
+        &refused(&["ask", model.path(), "-q", "which", "--text", file, "--document", file]),
+        &["--document", "--text"],
+    );
+    says(&refused(&["ask", model.path(), "-q", "which", "--document", empty]), &["empty.txt is empty"]);
+}
+
+#[test]
 fn texts_that_make_no_tokens() {
     let model = Model::new();
     let tokenize = |more: &[&str]| refused(&[&["tokenize", "--out", "tokens"], more].concat());

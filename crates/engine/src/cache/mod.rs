@@ -78,6 +78,7 @@ pub use query_window::QueryWindow;
 pub use quest::Quest;
 pub use random::Random;
 pub use razor::Razor;
+pub(crate) use read::read;
 pub use recycled::Recycled;
 pub(crate) use select::Read;
 pub use select::{Memory, PairsRead, Reading, Selection, Selector};

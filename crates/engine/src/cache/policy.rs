@@ -15,6 +15,7 @@ use super::{
     Selector, StoreShape, UncompStages, When, WholeHeads, WholeShare,
 };
 use crate::engine::attention;
+use crate::pine::SegmentsError;
 
 /// One evicting policy with its shared parameters.
 #[derive(Clone, Debug)]
@@ -207,6 +208,18 @@ impl CachePolicy {
             () => return Ok(()),
         };
         Err(PolicyError::NoRollback { policy: self.text.clone(), reason })
+    }
+
+    /// Checks that the policy only stores, so that every token can see every segment of a set, wherever it stands.
+    pub(crate) fn check_segments(&self) -> Result<(), SegmentsError> {
+        let reason = match () {
+            () if self.evicts() => "it lets pairs go by where they stand in the text",
+            () if self.filter.is_some() || self.stages.is_some() => "it reads a part of a prompt only",
+            () if self.selector.is_some() => "it chooses what a token reads by where it stands in the text",
+            () if self.calibration.is_some() => "it moves attention by where tokens stand in the text",
+            () => return Ok(()),
+        };
+        Err(SegmentsError::Policy { policy: self.text.clone(), reason })
     }
 
     /// Whether keys that stay are moved to other positions.

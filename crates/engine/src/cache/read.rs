@@ -5,7 +5,7 @@ use headwise_kernels::kv::KeyValues;
 use headwise_kernels::simd::{Kernel, Simd, dispatch};
 
 /// The keys and the values of `pairs`, `[slots, head_dim]` each.
-pub(super) fn read(pairs: &KeyValues, head_dim: usize) -> (Vec<f32>, Vec<f32>) {
+pub(crate) fn read(pairs: &KeyValues, head_dim: usize) -> (Vec<f32>, Vec<f32>) {
     dispatch(Read { pairs, head_dim })
 }
 

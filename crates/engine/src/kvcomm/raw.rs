@@ -9,7 +9,7 @@ use headwise_kernels::parallel;
 use headwise_kernels::rope::HeadLayout;
 
 use crate::Sequence;
-use crate::cache::{LayerStore, NewPairs};
+use crate::cache::{LayerStore, NewPairs, read};
 
 /// Keys before rotation, and values, of `tokens` tokens.
 #[derive(Debug)]
@@ -131,9 +131,10 @@ impl RawLayer {
         let codec = store.pairs().first().map_or(Codec::F32, |pairs| pairs.codec());
         let (mut keys, mut values) = (vec![0.0; tokens.len() * width], vec![0.0; tokens.len() * width]);
         for (head, pairs) in store.pairs().iter().enumerate() {
-            for (row, slot) in tokens.clone().enumerate() {
-                let at = row * width + head * head_dim..row * width + (head + 1) * head_dim;
-                pairs.read(slot, &mut keys[at.clone()], &mut values[at]);
+            let (head_keys, head_values) = read(pairs, head_dim);
+            for (numbers, of_head) in [(&mut keys, head_keys), (&mut values, head_values)] {
+                let rows = numbers.chunks_exact_mut(width).zip(of_head.chunks_exact(head_dim).skip(tokens.start));
+                rows.for_each(|(row, channels)| row[head * head_dim..][..head_dim].copy_from_slice(channels));
             }
         }
         if let Some((_, Some(rope))) = store.attention() {

@@ -40,6 +40,9 @@ pub enum SessionError {
         /// The policy asked for.
         asked: String,
     },
+    /// The text has a set of segments.
+    #[error("a text with segments whose order does not matter cannot be kept as a session: read the segments anew")]
+    Segments,
     /// The session does not fit the model.
     #[error(transparent)]
     Engine(#[from] EngineError),

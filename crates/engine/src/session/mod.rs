@@ -55,7 +55,10 @@ impl Session {
 
     /// The session as a file.
     pub fn to_bytes(&self, engine: &Engine) -> Result<Vec<u8>, SessionError> {
-        let Sequence { policy, layers, tokens, prompt_ended, peak_bytes } = &self.sequence;
+        let Sequence { policy, layers, tokens, prompt_ended, peak_bytes, set } = &self.sequence;
+        if set.is_some() {
+            return Err(SessionError::Segments);
+        }
         let layers: Vec<(String, Vec<u8>)> = layers
             .iter()
             .enumerate()

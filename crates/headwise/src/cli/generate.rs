@@ -9,6 +9,7 @@ mod several;
 use std::error::Error;
 use std::io::Read;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 use headwise::engine::cache::CachePolicy;
@@ -18,6 +19,7 @@ use headwise::models::embedded;
 use super::Outcome;
 use super::model::Run;
 use super::sampling::{Ending, Form, SamplingOptions};
+use super::segments::{Begun, SegmentOptions};
 
 /// Continue a prompt with any cache policy.
 #[derive(Debug, Args)]
@@ -26,7 +28,7 @@ pub struct Generate {
     #[arg(default_value = embedded::NAME)]
     model: String,
     /// The prompt; `-` reads it from standard input
-    #[arg(short, long, conflicts_with = "prompt_file", required_unless_present_any = ["prompt_file", "prompts", "session"])]
+    #[arg(short, long, conflicts_with = "prompt_file", required_unless_present_any = ["prompt_file", "prompts", "session", "files"])]
     prompt: Option<String>,
     /// A file with the prompt
     #[arg(long)]
@@ -34,6 +36,8 @@ pub struct Generate {
     /// A file with a prompt on every line; all are read and continued together, and printed as lines of JSON
     #[arg(long, conflicts_with_all = ["prompt", "prompt_file", "ids", "profile"])]
     prompts: Option<PathBuf>,
+    #[command(flatten)]
+    segments: SegmentOptions,
     /// Cache policy, for example `snapkv(keep=0.25) + int8`; `full` if not given, or that of the session
     #[arg(long)]
     cache: Option<String>,
@@ -113,7 +117,7 @@ impl Generate {
             return self.run_all(&policy, path);
         }
         let prompt = self.prompt_text()?;
-        if prompt.is_empty() && self.session.is_none() {
+        if prompt.is_empty() && self.session.is_none() && self.segments.files.is_empty() {
             return Err("the prompt is empty: it must have at least one character".into());
         }
         if let Some(spec) = &self.opera {
@@ -129,6 +133,15 @@ impl Generate {
             .into()),
             _ => self.run_several(&policy, &prompt),
         }
+    }
+
+    /// The text of `prompt` and the segments after it, as far as they have to be read together.
+    fn begin(&self, model: &TextModel, policy: &CachePolicy, prompt: &str) -> Result<Begun, Box<dyn Error>> {
+        if !self.segments.files.is_empty() {
+            return self.segments.begin(model, policy, prompt, self.raw);
+        }
+        let (sequence, ids) = (model.engine.sequence(policy)?, self.encode(model, prompt)?);
+        Ok(Begun { sequence, ids, read: Vec::new(), time: Duration::ZERO })
     }
 
     fn encode(&self, model: &TextModel, prompt: &str) -> Result<Vec<u32>, TextError> {

@@ -18,6 +18,7 @@ mod pull;
 mod quantize;
 mod reproduce;
 mod sampling;
+mod segments;
 mod serve;
 mod smaller;
 mod tokenize;
@@ -51,8 +52,8 @@ enum Command {
     /// Methods side by side: what each costs and gains
     Compare(Box<compare::Compare>),
     /// Continue a prompt with any cache policy
-    Generate(generate::Generate),
-    /// Answer a question about a text of any length
+    Generate(Box<generate::Generate>),
+    /// Answer a question about a text of any length, or about documents whose order does not matter
     Ask(ask::Ask),
     /// Talk with a model under any cache policy
     Chat(chat::Chat),

@@ -15,6 +15,7 @@ mod i08;
 mod i09;
 mod i11;
 mod i12;
+mod i13;
 mod i14;
 mod i15;
 mod i16;
@@ -119,6 +120,7 @@ pub const EXPERIMENTS: &[Experiment] = &[
     i09::EXPERIMENT,
     i11::EXPERIMENT,
     i12::EXPERIMENT,
+    i13::EXPERIMENT,
     i14::EXPERIMENT,
     i15::EXPERIMENT,
     i16::EXPERIMENT,

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::io::Write;
+use std::time::Duration;
 
 use headwise::engine::cache::CachePolicy;
 use headwise::engine::{Generated, PromptLookup, Sequence, Session, TextModel, generate_with};
@@ -11,6 +12,7 @@ use headwise::models::tokenizer::{AddBos, Encode};
 
 use super::super::Outcome;
 use super::super::output::Output;
+use super::super::segments::Begun;
 use super::Generate;
 use super::answer::{Answer, Token, table};
 use super::confidence::Sure;
@@ -23,17 +25,15 @@ impl Generate {
             profile::start();
         }
         let output = self.save_session.as_deref().map(Output::open).transpose()?;
-        let Session { mut sequence, unread, .. } = self.begun(&model, policy)?;
-        let new =
-            if self.session.is_some() { model.tokenizer.encode(prompt, WITHIN)? } else { self.encode(&model, prompt)? };
-        let ids = [unread, new].concat();
+        let Begun { mut sequence, ids, read, time } = self.begun(&model, policy, prompt)?;
         let lookup = self.prompt_lookup.map(PromptLookup::new);
         let mut sampler = self.sampling.sampler(&model, &self.ending, &self.form)?;
+        sampler.read(&read);
         let (mut decoder, mut stops) = (model.tokenizer.decoder(), self.ending.stops());
         let mut out = std::io::stdout().lock();
         let (mut written, mut tokens) = (Ok(()), Vec::new());
         let generation = self.ending.generation(&model, self.tokens);
-        let generated =
+        let mut generated =
             generate_with(&model.engine, &mut sequence, &ids, &generation, &mut sampler, lookup.as_ref(), |token| {
                 tokens.extend(self.logprobs.map(|likeliest| token.log_probabilities(likeliest)));
                 let _span = profile::span("writing text");
@@ -45,6 +45,8 @@ impl Generate {
                 written.is_ok() && !stops.stopped()
             })?;
         written?;
+        generated.prefill += time;
+        let prompt_tokens = read.len() + ids.len();
         let sure = self.confidence.as_deref().map(|answer| Sure::of(&model, &ids, &generated.ids, answer));
         let sure = sure.transpose()?;
         if self.json {
@@ -71,23 +73,24 @@ impl Generate {
             output.write(Session { sequence, unread, note: String::new() }.to_bytes(&model.engine)?)?;
         }
         if self.stats {
-            print_statistics(&sequence, ids.len(), &generated);
+            print_statistics(&sequence, prompt_tokens, &generated);
         }
         if self.profile {
             profile::finish();
-            print_profile(ids.len(), &generated);
+            print_profile(prompt_tokens, &generated);
         }
         Ok(())
     }
 }
 
 impl Generate {
-    /// The text that goes on: an empty one, or that of a session.
-    fn begun(&self, model: &TextModel, policy: &CachePolicy) -> Result<Session, Box<dyn Error>> {
-        Ok(match &self.session {
-            Some(path) => Session::load(&model.engine, path, self.cache.is_some().then_some(policy))?,
-            None => Session { sequence: model.engine.sequence(policy)?, unread: Vec::new(), note: String::new() },
-        })
+    /// The text that goes on, an empty one or that of a session, and what is to be read next of it.
+    fn begun(&self, model: &TextModel, policy: &CachePolicy, prompt: &str) -> Result<Begun, Box<dyn Error>> {
+        let Some(path) = &self.session else { return self.begin(model, policy, prompt) };
+        let Session { sequence, unread, .. } =
+            Session::load(&model.engine, path, self.cache.is_some().then_some(policy))?;
+        let ids = [unread, model.tokenizer.encode(prompt, WITHIN)?].concat();
+        Ok(Begun { sequence, ids, read: Vec::new(), time: Duration::ZERO })
     }
 }
 

@@ -11,6 +11,7 @@ use indicatif::ProgressBar;
 
 use super::super::Outcome;
 use super::super::progress::style;
+use super::super::segments::Begun;
 use super::Generate;
 use super::answer::{Answer, table};
 
@@ -27,8 +28,9 @@ impl Generate {
         }
         let model = self.run.open(&self.model)?;
         let sampler = self.sampling.sampler(&model, &self.ending, &self.form)?;
-        let writing =
-            |(index, prompt): (usize, &&str)| self.writing(&model, policy, prompt, sampler.number(index as u64));
+        let writing = |(index, prompt): (usize, &&str)| {
+            Ok(self.writing(self.begin(&model, policy, prompt)?, sampler.number(index as u64)))
+        };
         let mut texts = prompts.iter().enumerate().map(writing).collect::<Result<Vec<_>, Box<dyn Error>>>()?;
         let bar = tokens_bar();
         let started = Instant::now();
@@ -51,9 +53,10 @@ impl Generate {
     pub(super) fn run_several(&self, policy: &CachePolicy, prompt: &str) -> Outcome {
         let model = self.run.open(&self.model)?;
         // How likely an answer is, is always said: it tells the best from the rest.
-        let sampler = self.sampling.sampler(&model, &self.ending, &self.form)?;
-        let text =
-            self.writing(&model, policy, prompt, sampler.clone())?.with_log_probabilities(self.logprobs.unwrap_or(0));
+        let mut sampler = self.sampling.sampler(&model, &self.ending, &self.form)?;
+        let begun = self.begin(&model, policy, prompt)?;
+        sampler.read(&begun.read);
+        let text = self.writing(begun, sampler.clone()).with_log_probabilities(self.logprobs.unwrap_or(0));
         let samplers: Vec<Sampler> = (0..self.n).map(|index| sampler.number(index as u64)).collect();
         let bar = tokens_bar();
         let started = Instant::now();
@@ -97,20 +100,13 @@ impl Generate {
         Ok(())
     }
 
-    /// The answer to `prompt`, not begun yet.
-    fn writing(
-        &self,
-        model: &TextModel,
-        policy: &CachePolicy,
-        prompt: &str,
-        sampler: Sampler,
-    ) -> Result<Writing, Box<dyn Error>> {
-        let sequence = model.engine.sequence(policy)?;
-        let writing = Writing::new(sequence, self.encode(model, prompt)?, sampler);
-        Ok(match self.logprobs {
+    /// The answer to what has been begun.
+    fn writing(&self, begun: Begun, sampler: Sampler) -> Writing {
+        let writing = Writing::new(begun.sequence, begun.ids, sampler);
+        match self.logprobs {
             Some(likeliest) => writing.with_log_probabilities(likeliest),
             None => writing,
-        })
+        }
     }
 
     /// What `text` answered to `prompt`.
