@@ -15,7 +15,8 @@
 //! log-sum-exp. Nothing is done in the order in which segments were given: they are kept by their tokens, and equal importance is
 //! decided by tokens too, so scores have the same bits for all orders.
 //!
-//! Layers with a sliding window see what stands in it at these places. Keys of segments are kept twice, rotated and not, since importance asks for the latter.
+//! Layers with a sliding window see what stands in it at these places. Keys of segments are kept twice, rotated and not, since importance
+//! asks for the latter.
 
 mod error;
 mod importance;

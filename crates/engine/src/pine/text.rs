@@ -9,8 +9,9 @@ use crate::{Engine, EngineError, Sequence, TextError, TextModel};
 headwise_spec::method! {
     /// Every head puts the segments in an order of its own, the most important one nearest to the token that looks.
     ///
-    /// Scores are the same, bit for bit, in whatever order the segments are given. Costs one more pass over the keys of the segments without
-    /// their positions, and half of their memory once more. With storage codecs only. Wang et al. 2024, arXiv:2407.01100.
+    /// Scores are the same, bit for bit, in whatever order the segments are given. Costs one more pass over the keys of the segments, which
+    /// are kept a second time, without positions. With storage codecs only. SmolLM2-135M picks the right one of three
+    /// short documents that are alike less often with it (I13). Wang et al. 2024, arXiv:2407.01100.
     pub struct Pine {}
 }
 
