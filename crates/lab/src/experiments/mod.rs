@@ -18,6 +18,7 @@ mod i14;
 mod i15;
 mod i16;
 mod i18;
+mod i19;
 mod i23;
 mod l04;
 mod l14;
@@ -121,6 +122,7 @@ pub const EXPERIMENTS: &[Experiment] = &[
     i15::EXPERIMENT,
     i16::EXPERIMENT,
     i18::EXPERIMENT,
+    i19::EXPERIMENT,
     i23::EXPERIMENT,
     l04::EXPERIMENT,
     l14::EXPERIMENT,
