@@ -34,12 +34,13 @@ pub const EXPERIMENT: Experiment = Experiment {
         },
         Claim {
             text: "percent of the perplexity of SmolLM2-135M without 3 of 30 layers that fusion takes away; groups of 4, 3 epochs of 16 \
-                   sequences of 256 tokens; measured on another part of the speech",
+                   sequences of 256 tokens, a learning rate of 0.01 for these 48 steps; measured on another part of the speech",
             direction: Direction::AtLeast,
             threshold: 15.0,
         },
         Claim {
-            text: "perplexity of the same, fused by macro influence, as a share of the mean of three random orders, fused as well",
+            text: "perplexity of SmolLM2-135M without the 3 layers of least macro influence, nothing learned, as a share of the mean of \
+                   three random choices of 3",
             direction: Direction::AtMost,
             threshold: 1.0,
         },
@@ -49,7 +50,7 @@ pub const EXPERIMENT: Experiment = Experiment {
             threshold: 10.0,
         },
     ],
-    seconds: 200,
+    seconds: 120,
     source: include_str!("i19.rs"),
     run,
 };
@@ -57,6 +58,8 @@ pub const EXPERIMENT: Experiment = Experiment {
 /// Sequences of a calibration text, and their tokens.
 const SEQUENCES: usize = 16;
 const LENGTH: usize = 256;
+/// Best of 0.001 (published, for many more steps), 0.003, 0.01 and 0.03 on parts of the speech that are not used here.
+const LEARNING_RATE: f64 = 1e-2;
 /// Tokens whose perplexity counts.
 const EVALUATED: usize = 2048;
 
@@ -87,7 +90,8 @@ fn texts(original: &Original, seed: u64) -> (Calibration, Vec<u32>) {
 
 fn identity(model: &Decoder, text: &Calibration, seed: u64) -> Measured {
     let layers = Some(vec![3, 5]);
-    let begun = Fuse { layers, learning_rate: 0.0, slow_learning_rate: 0.0, epochs: 1, rank: 16, seed, ..Fuse::default() };
+    let begun =
+        Fuse { layers, learning_rate: 0.0, slow_learning_rate: 0.0, epochs: 1, rank: 16, seed, ..Fuse::default() };
     let weights = |fuse: &Fuse| {
         let mut model = model.clone();
         fuse.run(&mut model, &text.first(2), &mut |_| {}).expect("layers of softmax");
@@ -118,17 +122,23 @@ fn folding(model: &Decoder, text: &Calibration, seed: u64) -> Measured {
 
 fn smollm(original: &Original, seed: u64) -> [Measured; 3] {
     let (text, ids) = texts(original, seed);
-    let fuse = Fuse { share: 0.1, group: 4, epochs: 3, judged: 4, seed, ..Fuse::default() };
-    let fused = |fuse: &Fuse| -> (Fused, f64) {
+    let fuse =
+        Fuse { share: 0.1, group: 4, epochs: 3, learning_rate: LEARNING_RATE, judged: 4, seed, ..Fuse::default() };
+    let after = |fuse: &Fuse| -> (Fused, f64) {
         let mut model = original.model.clone();
         let done = fuse.run(&mut model, &text, &mut |_| {}).expect("layers of softmax");
         (done, perplexity_of(original, model, &ids))
     };
-    let (done, best) = fused(&fuse);
-    let (_, plain) = fused(&Fuse { layers: Some(done.gone), epochs: 0, ..fuse.clone() });
-    let random = |index| fused(&Fuse { order: Order::Random, seed: 3 * seed + index, ..fuse.clone() }).1;
+    let left_out = |fuse: &Fuse| after(&Fuse { epochs: 0, ..fuse.clone() });
+    let (done, plain) = left_out(&fuse);
+    let (_, fused) = after(&Fuse { layers: Some(done.gone), ..fuse.clone() });
+    let random = |index| left_out(&Fuse { order: Order::Random, seed: 3 * seed + index, ..fuse.clone() }).1;
     let random = (0..3).map(random).sum::<f64>() / 3.0;
-    [Measured::alone(100.0 * (1.0 - best / plain)), Measured::alone(best / random), Measured::alone(time(original, seed))]
+    [
+        Measured::alone(100.0 * (1.0 - fused / plain)),
+        Measured::alone(plain / random),
+        Measured::alone(time(original, seed)),
+    ]
 }
 
 /// An engine of `model` with its weights in `ty`.

@@ -62,7 +62,7 @@ impl FusedGroup {
     }
 
     /// The parameters that say how much of the layer that goes is taken in.
-    pub(super) fn coefficients(&self) -> Vec<ParamId> {
+    pub fn coefficients(&self) -> Vec<ParamId> {
         let of = |block: &FusedBlock| -> Vec<ParamId> {
             let matrices = block.matrices.iter().flat_map(FusedMatrix::coefficients);
             matrices.chain(block.vectors.iter().flat_map(FusedVector::coefficients)).collect()

@@ -17,9 +17,11 @@ mod tune;
 mod weights;
 
 use std::fmt;
+use std::ops::Range;
 
 use headwise_models::compress::{Calibration, Step, check_mixers};
 use headwise_models::decoder::Decoder;
+use serde::{Deserialize, Serialize};
 
 pub use error::FuseError;
 pub use group::FusedGroup;
@@ -57,10 +59,13 @@ headwise_spec::method! {
         pub epochs: usize = 20,
         /// Windows in a step.
         pub batch: usize = 1,
-        /// Learning rate of C1, C2 and the coefficients of biases, at the beginning of half a cosine.
+        /// Learning rate of C1, C2 and the coefficients of biases, at the beginning of half a cosine; ten times as much for few steps.
         pub learning_rate: f64 = 1e-3,
         /// The same of A, B, biases and norms.
         pub slow_learning_rate: f64 = 9.65e-6,
+        /// What a group learns to give: `group` (what it gives with the layer that goes, as published) or `model` (what the model as it was
+        /// has there, which mends what earlier rounds broke as well).
+        pub target: Aim = Aim::Group,
         /// Weight of the mean square error of the group's output.
         pub mse: f64 = 1.0,
         /// Weight of the divergence between the softmax of both outputs over the channels.
@@ -68,6 +73,17 @@ headwise_spec::method! {
         /// Of what is drawn at random.
         pub seed: u64 = 0,
     }
+}
+
+/// What a group learns to give.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Aim {
+    /// What the layers of the group give with the layer that goes.
+    #[default]
+    Group,
+    /// What the model as it was has there.
+    Model,
 }
 
 /// What became of a model.
@@ -135,6 +151,7 @@ impl Fuse {
         let judged = calibration.first(self.judged);
         let mut work =
             Work::new(self, layers, rounds, [calibration, &judged].map(|text| text.windows().len()), progress);
+        let original = (self.target == Aim::Model).then(|| model.clone());
         let mut numbers: Vec<usize> = (0..layers).collect();
         let mut fused = Fused { gone: Vec::new(), layers, losses: Vec::new() };
         for round in 0..rounds {
@@ -146,7 +163,17 @@ impl Fuse {
             };
             if self.epochs > 0 {
                 let diverged = |loss| FuseError::Diverged { layer: numbers[gone], loss, rate: self.learning_rate };
-                fused.losses.push(self.learn(model, calibration, gone, &mut work, &diverged)?);
+                let group = around(gone, self.group, left);
+                let mut lesson = Lesson::of(model, calibration, group.clone());
+                if let Some(original) = &original {
+                    // Layers that went between the group and what is behind it are its to make up for.
+                    let end = numbers.get(group.end).copied().unwrap_or(layers);
+                    let text = calibration.start(original);
+                    let through = |hidden, layer| text.layer(original, layer, hidden);
+                    lesson.target = (0..end).fold(text.hidden.clone(), through);
+                }
+                work.read();
+                fused.losses.push(self.learn(model, &lesson, (group, gone), &mut work, &diverged)?);
             }
             let kept: Vec<usize> = (0..left).filter(|&layer| layer != gone).collect();
             model.keep_layers(&kept);
@@ -166,18 +193,15 @@ impl Fuse {
         wrong.map_or(Ok(names.len()), |at| Err(FuseError::Layer { layer: names[at], last: layers - 1 }))
     }
 
-    /// Lets the layers around layer `gone` learn what they lose with it; the loss before and after.
+    /// Lets the layers `group` learn what they lose with layer `gone`; the loss before and after.
     fn learn(
         &self,
         model: &mut Decoder,
-        calibration: &Calibration,
-        gone: usize,
+        lesson: &Lesson,
+        (group, gone): (Range<usize>, usize),
         work: &mut Work<'_>,
         diverged: &dyn Fn(f64) -> FuseError,
     ) -> Result<[f64; 2], FuseError> {
-        let group = around(gone, self.group, model.blocks.len());
-        let lesson = Lesson::of(model, calibration, group.clone());
-        work.read();
         let others = || group.clone().filter(|&layer| layer != gone);
         let measure = |model: &Decoder| {
             let text = &lesson.text;
@@ -216,15 +240,9 @@ impl<'a> Work<'a> {
         tell: &'a mut dyn FnMut(Step),
     ) -> Self {
         let learned = 6 * (fuse.group.min(layers) - 1);
+        let read = layers * windows * if fuse.target == Aim::Model { 2 } else { 1 };
         let macro_influence = fuse.order == Order::Macro;
-        let mut work = Self {
-            step: Step { done: 0, parts: 0 },
-            learned,
-            read: layers * windows,
-            judged_windows,
-            macro_influence,
-            tell,
-        };
+        let mut work = Self { step: Step { done: 0, parts: 0 }, learned, read, judged_windows, macro_influence, tell };
         let judged = match (&fuse.layers, fuse.order) {
             (Some(_), _) | (None, Order::Random) => 0,
             _ => (0..rounds).map(|round| (layers - round) * work.layer(layers - round)).sum(),

@@ -5,7 +5,7 @@ use headwise_models::decoder::Decoder;
 use headwise_nn::named;
 use headwise_ops::host::{Host, contiguous};
 
-use super::{Fuse, FuseError, Fused, FusedGroup, Fusion, Lesson, Order};
+use super::{Aim, Fuse, FuseError, Fused, FusedGroup, Fusion, Lesson, Order};
 use crate::model::draw;
 
 /// Layers 0, 1 and 3 are of one type, the others of another each.
@@ -111,6 +111,25 @@ fn later_rounds_take_in_the_weights_that_earlier_ones_made() {
 }
 
 #[test]
+fn what_the_original_has_is_another_target_from_the_second_round_on() {
+    let (mut group, mut whole) = (model(), model());
+    let fuse = Fuse { layers: Some(vec![1, 2]), ..quick() };
+    let of_group = run(&fuse, &mut group).losses;
+    let of_model = run(&Fuse { target: Aim::Model, ..fuse }, &mut whole).losses;
+    assert_eq!(of_group[0], of_model[0]);
+    // What the first round broke adds to the loss of the second, which learns to mend it.
+    assert!(of_model[1][0] > of_group[1][0], "{of_model:?}, {of_group:?}");
+    assert!(of_model[1][1] < 0.9 * of_model[1][0], "{of_model:?}");
+    let text = calibration().start(&model());
+    let end = |model: &Decoder| {
+        (0..model.blocks.len()).fold(text.hidden.clone(), |hidden, layer| text.layer(model, layer, hidden))
+    };
+    let original = end(&model());
+    let far = |model: &Decoder| (end(model) - original.clone()).square().mean().into_scalar::<f32>();
+    assert!(far(&whole) < far(&group), "{} and {}", far(&whole), far(&group));
+}
+
+#[test]
 fn only_the_group_changes() {
     let mut fused = model();
     run(&Fuse { layers: Some(vec![0]), group: 3, ..quick() }, &mut fused);
@@ -147,7 +166,7 @@ fn shares_are_rounded_up_and_the_work_ends_where_it_said() {
         Fuse { share: 0.4, judged: 1, epochs: 2, batch: 3, ..quick() },
         Fuse { share: 0.4, order: Order::Block, epochs: 1, ..quick() },
         Fuse { share: 0.4, order: Order::Random, epochs: 0, ..quick() },
-        Fuse { layers: Some(vec![4]), ..quick() },
+        Fuse { layers: Some(vec![4, 3]), target: Aim::Model, ..quick() },
     ] {
         let mut last = Step { done: 0, parts: 0 };
         fuse.run(&mut model(), &calibration(), &mut |step| last = step).unwrap();
