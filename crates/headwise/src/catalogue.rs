@@ -12,6 +12,7 @@ use headwise_nn::mixer::MixerSpec;
 use headwise_nn::position::{InputPositionSpec, PositionSpec, RopeScaling};
 use headwise_spec::{Family, Signature};
 use headwise_train::data::{SourceSpec, TokenizerSpec};
+use headwise_train::fuse::Fusion;
 use headwise_train::loss::Loss;
 use headwise_train::objective::ObjectiveSpec;
 use headwise_train::optimiser::OptimiserSpec;
@@ -41,6 +42,7 @@ pub fn families() -> Vec<FamilyEntry> {
         entry::<ChannelSpec>(),
         entry::<Quantisation>(),
         entry::<Pruning>(),
+        entry::<Fusion>(),
         entry::<ObjectiveSpec>(),
         entry::<Loss>(),
         entry::<OptimiserSpec>(),
@@ -92,6 +94,7 @@ const RECORDS: &[(&str, &str)] = &[
     ("I15", include_str!("../../../results/reproduce/I15.json")),
     ("I16", include_str!("../../../results/reproduce/I16.json")),
     ("I18", include_str!("../../../results/reproduce/I18.json")),
+    ("I19", include_str!("../../../results/reproduce/I19.json")),
     ("I23", include_str!("../../../results/reproduce/I23.json")),
     ("L04", include_str!("../../../results/reproduce/L04.json")),
     ("L14", include_str!("../../../results/reproduce/L14.json")),

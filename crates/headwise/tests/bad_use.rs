@@ -83,6 +83,13 @@ fn models_that_cannot_be_made_smaller() {
     says(&prune("wandaa"), &["wandaa", "wanda"]);
     says(&prune("layers(share=1)"), &["share=1", "below 1"]);
     says(&prune("magnitude(keep_of=[3, 2])"), &["[3, 2]"]);
+    says(&prune("fusee"), &["fusee", "layers", "`fuse`"]);
+    says(&prune("fuse(group=1)"), &["group=1", "at least 2"]);
+    says(&prune("fuse(epoch=1)"), &["epoch", "epochs"]);
+    let words = "once upon a time there was a king ".repeat(20);
+    let text = model.file("words.txt", words.as_bytes());
+    let fuse = ["prune", model.path(), "--out", "small.gguf", "--calibration", text.to_str().unwrap(), "--method"];
+    says(&refused(&[fuse.as_slice(), &["fuse(layers=[99])"]].concat()), &["layers=[99]", "layers 0 to"]);
 }
 
 #[test]
@@ -91,7 +98,8 @@ fn a_smaller_model_is_a_model() {
     let text = model.file("text.txt", "once upon a time there was a king ".repeat(20).as_bytes());
     let small = model.folder().join("small.gguf");
     let program = || Command::new(env!("CARGO_BIN_EXE_headwise"));
-    for command in [["quantize", "--to", "gptq"], ["prune", "--method", "layers(share=0.5)"]] {
+    const FUSE: [&str; 3] = ["prune", "--method", "fuse(share=0.5, group=2, epochs=1, rank=4)"];
+    for command in [["quantize", "--to", "gptq"], ["prune", "--method", "layers(share=0.5)"], FUSE] {
         let more = ["--out", small.to_str().unwrap(), "--evaluate", "--tokens", "100", "--calibration-tokens", "128"];
         let texts = ["--text", text.to_str().unwrap(), "--calibration", text.to_str().unwrap()];
         let output = program().args(command).arg(model.path()).args(more).args(texts).output().unwrap();

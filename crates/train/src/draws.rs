@@ -18,6 +18,8 @@ pub enum Purpose {
     Order = 3,
     /// Documents of evaluation.
     Evaluation = 4,
+    /// Where the weights begin that learn from a layer that goes.
+    Fusion = 5,
 }
 
 /// The numbers for `purpose` at `step`, of sequence `index` of that step.

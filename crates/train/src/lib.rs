@@ -9,6 +9,7 @@ pub mod checkpoint;
 pub mod data;
 pub mod draws;
 pub mod events;
+pub mod fuse;
 pub mod gradients;
 pub mod loss;
 pub mod model;

@@ -9,19 +9,17 @@ use headwise::engine::TextModel;
 use headwise::engine::cache::CachePolicy;
 use headwise::kernels::parallel;
 use headwise::lab::perplexity;
-use headwise::models::compress::{Calibration, CompressError, Original, Plan, Step};
+use headwise::models::compress::{Calibration, Original, Plan, Step};
 use headwise::models::decoder::{Decoder, Weights};
 use headwise::models::gguf::{Gguf, TensorType};
 use headwise::models::tokenizer::Encode;
 use headwise::tasks::DEFAULT_TEXT;
+use headwise::train::fuse::FuseError;
 use indicatif::ProgressBar;
 
 use super::Outcome;
 use super::model::locate;
 use super::progress::style;
-
-/// Tokens of a calibration text that are read together.
-const WINDOW: usize = 512;
 
 /// What is common to the commands that make models smaller.
 #[derive(Debug, Args)]
@@ -40,6 +38,9 @@ pub struct Smaller {
     /// Use so many tokens of it
     #[arg(long, default_value_t = 8192)]
     calibration_tokens: usize,
+    /// In sequences of so many tokens, at least 16
+    #[arg(long, default_value_t = 512, value_parser = clap::value_parser!(u32).range(16..))]
+    calibration_window: u32,
     /// Measure the perplexity before and after
     #[arg(long)]
     evaluate: bool,
@@ -67,7 +68,7 @@ impl Smaller {
         name: &str,
         needs_text: bool,
         plan: &Plan,
-        change: impl FnOnce(&mut Decoder, Option<&Calibration>, Change<'_>) -> Result<Option<String>, CompressError> + Send,
+        change: impl FnOnce(&mut Decoder, Option<&Calibration>, Change<'_>) -> Result<Option<String>, FuseError> + Send,
     ) -> Outcome {
         if self.out.is_dir() {
             return Err(format!("cannot write {}: it is a directory", self.out.display()).into());
@@ -109,7 +110,7 @@ impl Smaller {
                 let said = change(&mut original.model, calibration.as_ref(), &mut |step| at("pruning", step))?;
                 let file =
                     plan.run(&mut original.model, &original.about, calibration.as_ref(), |step| at("coding", step))?;
-                Ok::<_, CompressError>((said, file))
+                Ok::<_, FuseError>((said, file))
             })
         })?;
         bar.set_message("writing");
@@ -140,7 +141,11 @@ impl Smaller {
         if let Some(id) = ids.iter().find(|&&id| id as usize >= vocabulary) {
             return Err(format!("token {id} is not in the model's vocabulary of {vocabulary}").into());
         }
-        Ok(Calibration::new(&ids, self.calibration_tokens, WINDOW.min(original.model.spec().context))?)
+        Ok(Calibration::new(
+            &ids,
+            self.calibration_tokens,
+            (self.calibration_window as usize).min(original.model.spec().context),
+        )?)
     }
 
     fn perplexity(&self, model: &TextModel, text: &str) -> Result<f64, Box<dyn Error>> {

@@ -20,6 +20,7 @@ mod i14;
 mod i15;
 mod i16;
 mod i18;
+mod i19;
 mod i23;
 mod l04;
 mod l14;
@@ -125,6 +126,7 @@ pub const EXPERIMENTS: &[Experiment] = &[
     i15::EXPERIMENT,
     i16::EXPERIMENT,
     i18::EXPERIMENT,
+    i19::EXPERIMENT,
     i23::EXPERIMENT,
     l04::EXPERIMENT,
     l14::EXPERIMENT,

@@ -1,8 +1,10 @@
 //! A text read layer by layer, by a model whose layers change on the way.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use burn::tensor::{Device, Tensor};
+use headwise_nn::block::Block;
 use headwise_nn::mixer::{MixContext, Segment};
 use headwise_ops::host::{self, Host};
 
@@ -35,8 +37,14 @@ impl Calibration {
         self.ids.chunks_exact(self.window)
     }
 
+    /// The first windows, at most `count` of them and at least one.
+    pub fn first(&self, count: usize) -> Self {
+        let tokens = count.clamp(1, self.windows().len()) * self.window;
+        Self { ids: self.ids[..tokens].to_vec(), window: self.window }
+    }
+
     /// The text before the first layer of `model`.
-    pub(super) fn start(&self, model: &Decoder) -> Reading {
+    pub fn start(&self, model: &Decoder) -> Reading {
         let positions: Vec<i32> = (0..self.ids.len()).map(|at| (at % self.window) as i32).collect();
         let segments = (0..self.windows().len())
             .map(|sequence| Segment { sequence, rows: sequence * self.window..(sequence + 1) * self.window })
@@ -47,7 +55,8 @@ impl Calibration {
 }
 
 /// A text between two layers.
-pub(super) struct Reading {
+#[derive(Clone, Debug)]
+pub struct Reading {
     /// `[1, tokens, dim]`
     pub hidden: Tensor<3>,
     positions: Vec<i32>,
@@ -66,8 +75,32 @@ impl Reading {
         model.layer(layer, hidden, &mut ctx)
     }
 
+    /// What `block`, of whatever model, makes of `hidden`.
+    pub fn block(&self, block: &Block, hidden: Tensor<3>) -> Tensor<3> {
+        let mut ctx = MixContext { positions: &self.positions, segments: &self.segments, layer: 0, cache: None };
+        block.forward(hidden, &mut ctx)
+    }
+
+    /// Some of the windows, alone.
+    ///
+    /// # Panics
+    /// If there are no such windows.
+    pub fn windows(&self, range: Range<usize>) -> Self {
+        let of = &self.segments[range];
+        let (start, end) = (of.first().map_or(0, |first| first.rows.start), of.last().map_or(0, |last| last.rows.end));
+        let moved = |segment: &Segment| Segment {
+            sequence: segment.sequence,
+            rows: segment.rows.start - start..segment.rows.end - start,
+        };
+        Self {
+            hidden: self.hidden.clone().narrow(1, start, end - start),
+            positions: self.positions[start..end].to_vec(),
+            segments: of.iter().map(moved).collect(),
+        }
+    }
+
     /// What each projection of layer `layer` reads, by the names of [`linears`].
-    pub fn inputs(&self, model: &mut Decoder, layer: usize) -> HashMap<&'static str, Inputs> {
+    pub(super) fn inputs(&self, model: &mut Decoder, layer: usize) -> HashMap<&'static str, Inputs> {
         linears(&mut model.blocks[layer]).into_iter().for_each(|(_, linear)| linear.watch());
         let _ = self.through(model, layer);
         let tokens = self.positions.len();

@@ -46,11 +46,7 @@ impl Pruning {
         progress: &mut dyn FnMut(Step),
     ) -> Result<String, CompressError> {
         self.check()?;
-        for (layer, block) in model.spec().layers.iter().enumerate() {
-            if block.mixer.softmax().is_none_or(|mixer| mixer.convolution.is_some()) {
-                return Err(CompressError::Mixer { layer, mixer: block.mixer.to_string() });
-            }
-        }
+        check_mixers(model)?;
         let text = || calibration.ok_or_else(|| CompressError::NoCalibration { method: self.to_string() });
         match self {
             Self::Magnitude(method) => Ok(magnitude::run(method, model, progress)),
@@ -59,6 +55,13 @@ impl Pruning {
             Self::Layers(method) => Ok(layers::run(method, model, text()?, progress)),
         }
     }
+}
+
+/// An error if a layer of `model` mixes with something that no method here can change.
+pub fn check_mixers(model: &Decoder) -> Result<(), CompressError> {
+    let mut layers = model.spec().layers.iter().map(|layer| &layer.mixer).enumerate();
+    let other = layers.find(|(_, mixer)| mixer.softmax().is_none_or(|mixer| mixer.convolution.is_some()));
+    other.map_or(Ok(()), |(layer, mixer)| Err(CompressError::Mixer { layer, mixer: mixer.to_string() }))
 }
 
 #[cfg(test)]

@@ -71,7 +71,7 @@ impl Decoder {
     }
 
     /// Leaves the layers `kept`, ascending, and no others.
-    pub(crate) fn keep_layers(&mut self, kept: &[usize]) {
+    pub fn keep_layers(&mut self, kept: &[usize]) {
         let mut blocks: Vec<Option<Block>> = self.blocks.drain(..).map(Some).collect();
         self.blocks = kept.iter().filter_map(|&layer| blocks.get_mut(layer)?.take()).collect();
         self.spec.layers = kept.iter().filter_map(|&layer| self.spec.layers.get(layer).cloned()).collect();
