@@ -3,7 +3,8 @@
 use burn::tensor::Tensor;
 use headwise_kernels::attention::{self as kernel, AttnSpec, Rows, RowsMut, Shape, StatsOut};
 use headwise_kernels::kv::Codec;
-use headwise_kernels::profile;
+use headwise_kernels::parallel;
+use headwise_kernels::profile::{self, Work};
 use headwise_kernels::rope::Rope;
 use headwise_models::decoder::DecoderSpec;
 use headwise_nn::block::BlockSpec;
@@ -316,6 +317,9 @@ impl Batch {
     }
 }
 
+/// Texts whose new pairs are worth handing to a thread.
+const APPENDED_TOGETHER: usize = 8;
+
 /// The stores of the sequences in a forward, as the model sees them.
 pub(crate) struct Stores<'a, 'b> {
     chunks: &'a mut [Chunk<'b>],
@@ -344,19 +348,30 @@ impl LayerCache for Stores<'_, '_> {
         let (width, kv_width) = (heads * head_dim, kv_heads * head_dim);
         let (query, key) = projected.rotated(rope, positions);
         let mut spec = spec.clone();
-        for segment in segments {
-            let store = &mut self.chunks[segment.sequence].sequence.layers[layer];
-            let channels = segment.rows.start * kv_width..segment.rows.end * kv_width;
-            let positions = &positions[segment.rows.clone()];
-            store.append(NewPairs {
-                raw_key: &projected.key[channels.clone()],
-                key: &key[channels.clone()],
-                value: &projected.value[channels],
-                positions,
+        debug_assert!(segments.iter().enumerate().all(|(chunk, segment)| segment.sequence == chunk));
+        let mut texts: Vec<(&mut Chunk<'_>, &Segment)> = self.chunks.iter_mut().zip(segments).collect();
+        {
+            let stored = |(chunk, segment): &(&mut Chunk<'_>, &Segment)| {
+                segment.rows.len() * kv_heads * chunk.store(layer).pair_bytes()
+            };
+            let _span = profile::span("key-value append")
+                .work(|| Work::bytes(2 * size_of_val(&key[..]) + texts.iter().map(stored).sum::<usize>()));
+            parallel::pieces(&mut texts, APPENDED_TOGETHER, |_, texts| {
+                for (chunk, segment) in texts {
+                    let channels = segment.rows.start * kv_width..segment.rows.end * kv_width;
+                    chunk.sequence.layers[layer].append(NewPairs {
+                        raw_key: &projected.key[channels.clone()],
+                        key: &key[channels.clone()],
+                        value: &projected.value[channels],
+                        positions: &positions[segment.rows.clone()],
+                    });
+                }
             });
-            spec.want.lse |= store.needs().column_sums || store.has_dropped();
-            spec.want.lse |= self.chunks[segment.sequence].sequence.set.is_some();
         }
+        spec.want.lse |= texts.iter().any(|(chunk, _)| {
+            let store = chunk.store(layer);
+            store.needs().column_sums || store.has_dropped() || chunk.sequence.set.is_some()
+        });
         let reads: Vec<Vec<Read>> = segments
             .iter()
             .map(|segment| {

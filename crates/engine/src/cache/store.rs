@@ -6,7 +6,7 @@
 use headwise_kernels::attention::{AttnSpec, Shape};
 use headwise_kernels::kv::{Codec, KeyValues, StoreBytes};
 use headwise_kernels::parallel;
-use headwise_kernels::profile::{self, Work};
+use headwise_kernels::profile;
 use headwise_kernels::rope::Rope;
 
 use super::act::Calibration;
@@ -211,7 +211,7 @@ impl LayerStore {
     }
 
     /// Bytes of a pair as it is stored.
-    pub(super) fn pair_bytes(&self) -> usize {
+    pub(crate) fn pair_bytes(&self) -> usize {
         let head_dim = self.shape.head_dim;
         self.pairs.first().map_or(0, |pairs| pairs.codec().pair_bytes(head_dim, head_dim))
     }
@@ -277,9 +277,6 @@ impl LayerStore {
     pub fn append(&mut self, new: NewPairs<'_>) {
         let head_dim = self.shape.head_dim;
         let width = self.shape.kv_heads * head_dim;
-        let stored = new.positions.len() * self.shape.kv_heads * self.pair_bytes();
-        let _span = profile::span("key-value append")
-            .work(|| Work::bytes(size_of_val(new.key) + size_of_val(new.value) + stored));
         for (row, &position) in new.positions.iter().enumerate() {
             for (head, pairs) in self.pairs.iter_mut().enumerate() {
                 let channels = row * width + head * head_dim..row * width + (head + 1) * head_dim;

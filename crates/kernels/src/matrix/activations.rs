@@ -95,7 +95,7 @@ impl Activations {
             sums: vec![0.0; count],
         };
         /// Values worth handing to a thread.
-        const PART: usize = 1 << 15;
+        const PART: usize = 1 << 13;
         let together = PART.div_ceil(tiles[0].height * blocks.max(1) * BLOCK);
         let target = Shared {
             high: all.high.shared(),
