@@ -349,15 +349,16 @@ impl LayerCache for Stores<'_, '_> {
         let (query, key) = projected.rotated(rope, positions);
         let mut spec = spec.clone();
         debug_assert!(segments.iter().enumerate().all(|(chunk, segment)| segment.sequence == chunk));
-        let mut texts: Vec<(&mut Chunk<'_>, &Segment)> = self.chunks.iter_mut().zip(segments).collect();
         {
-            let stored = |(chunk, segment): &(&mut Chunk<'_>, &Segment)| {
+            let stored = |(chunk, segment): (&Chunk<'_>, &Segment)| {
                 segment.rows.len() * kv_heads * chunk.store(layer).pair_bytes()
             };
-            let _span = profile::span("key-value append")
-                .work(|| Work::bytes(2 * size_of_val(&key[..]) + texts.iter().map(stored).sum::<usize>()));
-            parallel::pieces(&mut texts, APPENDED_TOGETHER, |_, texts| {
-                for (chunk, segment) in texts {
+            let _span = profile::span("key-value append").work(|| {
+                let stored: usize = self.chunks.iter().zip(segments).map(stored).sum();
+                Work::bytes(2 * size_of_val(&key[..]) + stored)
+            });
+            parallel::pieces(self.chunks, APPENDED_TOGETHER, |piece, chunks| {
+                for (chunk, segment) in chunks.iter_mut().zip(&segments[piece * APPENDED_TOGETHER..]) {
                     let channels = segment.rows.start * kv_width..segment.rows.end * kv_width;
                     chunk.sequence.layers[layer].append(NewPairs {
                         raw_key: &projected.key[channels.clone()],
@@ -368,7 +369,7 @@ impl LayerCache for Stores<'_, '_> {
                 }
             });
         }
-        spec.want.lse |= texts.iter().any(|(chunk, _)| {
+        spec.want.lse |= self.chunks.iter().any(|chunk| {
             let store = chunk.store(layer);
             store.needs().column_sums || store.has_dropped() || chunk.sequence.set.is_some()
         });

@@ -10,6 +10,7 @@ use super::matching::Weights;
 use super::parts::{Ids, Parts, Template};
 use super::raw::{RawPairs, append};
 use crate::cache::{CachePolicy, LayerStore};
+use crate::engine::attention;
 use crate::{Engine, EngineError, Sequence};
 
 /// How KVCOMM decides and how much it keeps.
@@ -175,8 +176,7 @@ impl KvComm {
     /// Whether prompts under `policy` can be put together for the model of `engine`.
     pub fn check(&self, engine: &Engine, policy: &CachePolicy) -> Result<(), KvCommError> {
         let spec = engine.spec();
-        let windowed = |layer: &&usize| crate::engine::attention(&spec.layers[**layer]).window.is_some();
-        if let Some(&layer) = (0..spec.layers.len()).collect::<Vec<_>>().iter().find(windowed) {
+        if let Some(layer) = spec.layers.iter().position(|layer| attention(layer).window.is_some()) {
             return Err(KvCommError::Window { layer });
         }
         if spec.position.is_some() {

@@ -106,10 +106,12 @@ fn method_page(method: &Signature, family: &str, systems: &[System]) -> Result<S
     if !method.parameters.is_empty() {
         writeln!(page, "\nparameters")?;
     }
+    let width = method.parameters.iter().map(|parameter| parameter.name.len()).max().unwrap_or(0);
     for parameter in &method.parameters {
         let default =
             parameter.default.as_ref().map_or_else(|| "no default".to_owned(), |value| format!("default {value}"));
-        writeln!(page, "  {:<10} {} ({}; {default})", parameter.name, parameter.doc.trim(), parameter.type_name)?;
+        let (name, doc, of) = (&parameter.name, parameter.doc.trim(), &parameter.type_name);
+        writeln!(page, "  {name:<width$} {doc} ({of}; {default})")?;
     }
     for system in systems.iter().filter(|system| system.methods.iter().any(|name| *name == method.name)) {
         writeln!(page, "\nsystem {}: {} ({})", system.id, system.title, system.year)?;
