@@ -112,11 +112,16 @@ impl Engine {
         layers: usize,
     ) -> Result<Sequence, EngineError> {
         let mut sequence = Sequence::partial(self.spec(), codec, needs, layers);
-        for ids in ids.chunks(PROMPT_CHUNK) {
-            let wanted = Wanted::Nothing;
-            self.forward(&mut [Chunk { sequence: &mut sequence, ids, prompt_ends: false, wanted }])?;
-        }
+        self.read_on(&mut sequence, ids)?;
         Ok(sequence)
+    }
+
+    /// Reads `ids` into `sequence`, whose prompt does not end with them.
+    pub(crate) fn read_on(&self, sequence: &mut Sequence, ids: &[u32]) -> Result<(), EngineError> {
+        for ids in ids.chunks(PROMPT_CHUNK) {
+            self.forward(&mut [Chunk { sequence, ids, prompt_ends: false, wanted: Wanted::Nothing }])?;
+        }
+        Ok(())
     }
 
     /// Runs the layers once over the whole text `ids`, known to be one that the model can read, with `cache` in the place of

@@ -2,13 +2,10 @@
 
 use std::sync::Arc;
 
-use headwise_kernels::kv::Codec;
-
 use super::matching::{Distances, Weights, likeness};
 use super::parts::Ids;
 use super::pool::{KvCommSettings, Unlike};
 use super::raw::RawPairs;
-use crate::Sequence;
 
 /// What has stood in a place, oldest first.
 #[derive(Debug, Default)]
@@ -73,14 +70,14 @@ impl Anchors {
         Ok(distances.weights(long, settings.temperature))
     }
 
-    /// Learns what its place did to `text`, which stands at token `start` of `sequence`, and to what follows, which is `own` when it
+    /// Learns what its place did to `text`, which stands at token `start` of what was `read`, and to what follows, which is `own` when it
     /// stands alone.
     pub fn learn(
         &mut self,
         text: Placed<'_>,
         own: &RawPairs,
         start: usize,
-        sequence: &Sequence,
+        read: &RawPairs,
         settings: &KvCommSettings,
     ) {
         if self.weigh(text, settings).is_ok() {
@@ -92,13 +89,11 @@ impl Anchors {
                 self.0.remove(least);
             }
         }
-        let codec: Codec = sequence.policy().codec();
-        let end = start + text.base.tokens;
         self.0.push(Anchor {
             ids: text.ids.clone(),
             base: text.base.clone(),
-            shared: RawPairs::of(sequence, start..end).minus(text.base, codec),
-            own: RawPairs::of(sequence, end..end + own.tokens).minus(own, codec),
+            shared: read.minus(start, text.base),
+            own: read.minus(start + text.base.tokens, own),
             used: 0,
         });
     }

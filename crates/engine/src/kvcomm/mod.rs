@@ -18,7 +18,7 @@ pub use self::parts::{Parts, PartsError, Slot};
 pub use self::pool::{Estimate, KvComm, KvCommError, KvCommSettings, Needed, Unlike};
 
 use crate::cache::CachePolicy;
-use crate::{Chunk, Engine, EngineError, Sequence, Wanted};
+use crate::{Engine, EngineError, Sequence};
 
 /// A prompt that has been read, but for its last tokens.
 #[derive(Debug)]
@@ -52,13 +52,5 @@ impl Engine {
             self.install(|| pool.learn(parts, &sequence));
         }
         Ok(ReadParts { sequence, estimated, unlike })
-    }
-
-    /// Reads `ids` into `sequence`, whose prompt does not end with them.
-    fn read_on(&self, sequence: &mut Sequence, ids: &[u32]) -> Result<(), EngineError> {
-        for ids in ids.chunks(crate::forward::PROMPT_CHUNK) {
-            self.forward(&mut [Chunk { sequence, ids, prompt_ends: false, wanted: Wanted::Nothing }])?;
-        }
-        Ok(())
     }
 }

@@ -217,7 +217,7 @@ impl KvComm {
         parts: &Parts,
         policy: &CachePolicy,
     ) -> Result<Result<Estimate, Unlike>, EngineError> {
-        let tokens = parts.tokens().saturating_sub(self.left(parts, policy));
+        let tokens = self.tokens(parts, policy);
         let Some(bases) = self.bases_of(parts) else { return Ok(Err(Unlike::NoBase)) };
         let Some(known) = self.templates.get_mut(&parts.template()) else { return Ok(Err(Unlike::NewTemplate)) };
         known.used = self.clock;
@@ -241,21 +241,22 @@ impl KvComm {
     ) -> Result<Result<Estimate, Unlike>, EngineError> {
         let Some(bases) = self.bases_of(parts) else { return Ok(Err(Unlike::NoBase)) };
         let Some(known) = self.templates.get(&parts.template()) else { return Ok(Err(Unlike::NewTemplate)) };
-        let tokens = parts.tokens().saturating_sub(self.left(parts, policy));
+        let tokens = self.tokens(parts, policy);
         let sequence = known.assemble(engine.sequence(policy)?, tokens, &bases, None);
         Ok(Ok(Estimate { sequence, tokens }))
     }
 
-    /// Tokens at the end of `parts` that are always read.
-    fn left(&self, parts: &Parts, policy: &CachePolicy) -> usize {
+    /// Tokens of `parts` that an estimate has: all but the end that is always read.
+    pub fn tokens(&self, parts: &Parts, policy: &CachePolicy) -> usize {
         let last = parts.slots().last().map_or(1, |slot| slot.own.len());
-        policy.needs().query_window.max(last.min(self.settings.reread)).max(1)
+        let left = policy.needs().query_window.max(last.min(self.settings.reread)).max(1);
+        parts.tokens().saturating_sub(left)
     }
 
     /// Learns from `sequence`, which has read tokens of `parts`. Returns whether it could: if all were read but for the end that always is,
     /// if nothing was let go, and if the texts have been read alone.
     pub fn learn(&mut self, parts: &Parts, sequence: &Sequence) -> bool {
-        let reaches = parts.tokens() - self.left(parts, &self.policy);
+        let reaches = self.tokens(parts, &self.policy);
         if sequence.tokens() < reaches || !sequence.is_whole() {
             return false;
         }
@@ -269,10 +270,11 @@ impl KvComm {
             Known { first: beginning, slots, used: 0 }
         });
         known.used = self.clock;
+        let read = RawPairs::of(sequence, 0..reaches);
         let mut start = first;
         for (slot, (placed, [base, own])) in parts.slots().iter().zip(&bases).enumerate() {
             let text = Placed { slot, ids: &placed.shared, base };
-            known.slots[slot].learn(text, own, start, sequence, &self.settings);
+            known.slots[slot].learn(text, own, start, &read, &self.settings);
             start += placed.shared.len() + placed.own.len();
         }
         self.shrink(self.settings.bytes);

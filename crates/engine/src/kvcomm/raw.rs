@@ -39,10 +39,11 @@ impl Default for Numbers {
 }
 
 impl Numbers {
-    pub fn new(values: Vec<f32>, codec: Codec) -> Self {
-        if codec == Codec::F32 {
-            return Self::F32(values);
-        }
+    fn of_codec(values: Vec<f32>, codec: Codec) -> Self {
+        if codec == Codec::F32 { Self::F32(values) } else { Self::half(values) }
+    }
+
+    fn half(values: Vec<f32>) -> Self {
         let most = f32::from(f16::MAX);
         Self::F16(values.into_iter().map(|value| f16::from_f32(value.clamp(-most, most))).collect())
     }
@@ -63,9 +64,26 @@ impl Numbers {
 
     /// The first `out.len()` numbers.
     pub fn read(&self, out: &mut [f32]) {
+        self.read_from(0, out);
+    }
+
+    fn read_from(&self, start: usize, out: &mut [f32]) {
+        let range = start..start + out.len();
         match self {
-            Self::F32(values) => out.copy_from_slice(&values[..out.len()]),
-            Self::F16(values) => values[..out.len()].convert_to_f32_slice(out),
+            Self::F32(values) => out.copy_from_slice(&values[range]),
+            Self::F16(values) => values[range].convert_to_f32_slice(out),
+        }
+    }
+
+    /// The numbers from number `start` on less those of `base`, as precise as before.
+    fn minus(&self, start: usize, base: &Self) -> Self {
+        let base = base.first(base.len());
+        let mut values = vec![0.0; base.len()];
+        self.read_from(start, &mut values);
+        values.iter_mut().zip(base).for_each(|(value, base)| *value -= base);
+        match self {
+            Self::F32(_) => Self::F32(values),
+            Self::F16(_) => Self::half(values),
         }
     }
 
@@ -86,21 +104,16 @@ impl RawPairs {
         Self { tokens: tokens.len(), layers }
     }
 
-    /// What `self` has more than `base`, as far as both go.
-    pub fn minus(mut self, base: &Self, codec: Codec) -> Self {
-        let tokens = self.tokens.min(base.tokens);
-        let before = self.tokens;
-        parallel::pieces(&mut self.layers, 1, |layer, raw| {
-            let minus = |own: &Numbers, base: &Numbers| {
-                let length = own.len() / before.max(1) * tokens;
-                let mut values = own.first(length);
-                values.iter_mut().zip(base.first(length)).for_each(|(value, base)| *value -= base);
-                Numbers::new(values, codec)
-            };
-            let base = &base.layers[layer];
-            raw[0] = RawLayer { keys: minus(&raw[0].keys, &base.keys), values: minus(&raw[0].values, &base.values) };
+    /// What the tokens from number `start` on have more than `base`, as many as that has.
+    pub fn minus(&self, start: usize, base: &Self) -> Self {
+        let mut layers: Vec<RawLayer> = Vec::new();
+        layers.resize_with(self.layers.len(), RawLayer::default);
+        parallel::pieces(&mut layers, 1, |layer, raw| {
+            let (own, base) = (&self.layers[layer], &base.layers[layer]);
+            let minus = |own: &Numbers, base: &Numbers| own.minus(start * self.width(own), base);
+            raw[0] = RawLayer { keys: minus(&own.keys, &base.keys), values: minus(&own.values, &base.values) };
         });
-        Self { tokens, ..self }
+        Self { tokens: base.tokens, layers }
     }
 
     /// No tokens, in as many layers as `other` has.
@@ -146,7 +159,7 @@ impl RawLayer {
                 keys.iter_mut().for_each(|key| *key *= factor);
             }
         }
-        Self { keys: Numbers::new(keys, codec), values: Numbers::new(values, codec) }
+        Self { keys: Numbers::of_codec(keys, codec), values: Numbers::of_codec(values, codec) }
     }
 }
 

@@ -17,8 +17,8 @@ use super::set::{SegmentSet, SetLayer};
 use super::{SegmentsError, importance};
 use crate::cache::LayerStore;
 use crate::engine::attention;
-use crate::forward::{PROMPT_CHUNK, silence};
-use crate::{Chunk, Engine, EngineError, Sequence, Wanted};
+use crate::forward::silence;
+use crate::{Engine, EngineError, Sequence};
 
 impl Engine {
     /// Reads `prefix` and then `segments` as a set: what is read or written after them has the same scores, bit for bit, in whatever
@@ -45,10 +45,7 @@ impl Engine {
         let ids = segments.concat();
         self.check_text(sequence.tokens, &[prefix, &ids].concat())?;
         let ordinary = if segments.len() == 1 { [prefix, &ids].concat() } else { prefix.to_vec() };
-        for ids in ordinary.chunks(PROMPT_CHUNK) {
-            let wanted = Wanted::Nothing;
-            self.forward(&mut [Chunk { sequence: &mut *sequence, ids, prompt_ends: false, wanted }])?;
-        }
+        self.read_on(sequence, &ordinary)?;
         if segments.len() > 1 {
             let mut reader = Reader::new(self, sequence, segments);
             self.observe(&ids, &mut reader, |_| {});

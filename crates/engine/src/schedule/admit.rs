@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::memory::Growth;
 use super::prefix::Found;
 use super::text::{Text, Waiting};
-use super::{Event, FEWEST_ROWS, Scheduler, Turn};
+use super::{Event, Scheduler, Turn};
 use crate::kvcomm::Estimate;
 use crate::{EngineError, Sequence};
 
@@ -83,9 +83,7 @@ impl Scheduler<'_> {
             }
             false => None,
         };
-        // What is there as it was read is better than an estimate, if not much of that is missing.
-        let enough = |tokens: usize| found.as_ref().is_some_and(|found| found.tokens + FEWEST_ROWS >= tokens);
-        let estimate = self.estimate(&request)?.filter(|estimate| !enough(estimate.tokens));
+        let estimate = self.estimate(&request, found.as_ref().map(|found| found.tokens))?;
         let estimated = estimate.as_ref().map_or(0, |estimate| estimate.tokens);
         let found = found.filter(|_| estimated == 0);
         if let Some(Found { tokens, .. }) = &found {

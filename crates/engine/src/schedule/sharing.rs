@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::text::{Text, Waiting};
-use super::{Event, Listener, Request, Scheduler};
+use super::{Event, FEWEST_ROWS, Listener, Request, Scheduler};
 use crate::cache::CachePolicy;
 use crate::kvcomm::{Estimate, KvComm, KvCommSettings, Needed};
 use crate::{EngineError, Sampler, Sequence};
@@ -132,11 +132,20 @@ impl Scheduler<'_> {
         ready.into_iter().rev().for_each(|ready| self.waiting.push_front(ready));
     }
 
-    /// The prompt of `request` put together from its shared texts, if enough is known of them.
-    pub(super) fn estimate(&mut self, request: &Request) -> Result<Option<Estimate>, EngineError> {
+    /// The prompt of `request`, of which so many tokens were `found` as they were read, put together from its shared texts, if enough is
+    /// known of them.
+    pub(super) fn estimate(
+        &mut self,
+        request: &Request,
+        found: Option<usize>,
+    ) -> Result<Option<Estimate>, EngineError> {
         let Some(parts) = &request.parts else { return Ok(None) };
         self.counters.shared_prompts += 1;
         let pool = &mut self.sharing.pool;
+        // What was read is better than an estimate, if not much of that is missing.
+        if found.is_some_and(|found| found + FEWEST_ROWS >= pool.tokens(parts, &request.policy)) {
+            return Ok(None);
+        }
         let estimate = self.engine.install(|| pool.estimate(self.engine, parts, &request.policy))?;
         Ok(estimate.ok())
     }
