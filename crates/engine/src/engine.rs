@@ -9,11 +9,9 @@ use headwise_kernels::{parallel, profile};
 use headwise_models::decoder::{Decoder, DecoderSpec, LoadError, ModelFamily, Weights};
 use headwise_models::gguf::Gguf;
 use headwise_nn::block::BlockSpec;
-use headwise_nn::mixer::SoftmaxSpec;
-use headwise_spec::Family;
 
 use crate::Sequence;
-use crate::cache::{CachePolicy, KnownHeads, PolicyError, WholeHeads};
+use crate::cache::{CachePolicy, KnownHeads, PolicyError, StoreShape, WholeHeads};
 use crate::constrain::ConstraintError;
 use crate::heads::HeadScores;
 use crate::kvcomm::KvCommError;
@@ -66,28 +64,20 @@ pub enum EngineError {
         /// Tokens known.
         vocabulary: usize,
     },
-    /// A layer whose mixer keeps no keys and values.
-    #[error("layer {layer} mixes with `{mixer}`: the engine runs models whose layers all mix with `softmax`")]
-    Mixer {
-        /// Index of the layer.
-        layer: usize,
-        /// Its mixer.
-        mixer: &'static str,
-    },
     /// A model that sees later tokens.
     #[error(
         "the model is an encoder, which sees both sides of every token: the engine writes and reads text from left to right, with decoders"
     )]
     Encoder,
-    /// A layer that convolves keys and values before they are kept.
+    /// A layer whose state cannot be taken back.
     #[error(
-        "layer {layer} has `convolution={width}`: the engine keeps keys and values, not what a convolution needs of the last tokens, so it runs models whose layers have none"
+        "layer {layer}, `{mixer}`, keeps a state that moves on from token to token: tokens cannot be taken back, as this way of writing does"
     )]
-    Convolution {
-        /// Index of the layer.
+    NoRollback {
+        /// The layer.
         layer: usize,
-        /// Width of the convolution.
-        width: usize,
+        /// Its mixer.
+        mixer: &'static str,
     },
     /// A context or a vocabulary in which random tokens cannot be repeated.
     #[error(
@@ -103,7 +93,7 @@ pub enum EngineError {
         vocabulary: usize,
     },
     /// A model that attends to whole texts nowhere.
-    #[error("every layer has a sliding window: no attention to the whole text can be looked at")]
+    #[error("no layer attends to the whole text, so there is no such attention to look at")]
     NoWholeLayer,
     /// Parameters of a way to write.
     #[error("{0}")]
@@ -149,13 +139,6 @@ impl Engine {
     pub fn new(model: Decoder, threads: usize) -> Result<Self, EngineError> {
         if model.spec().family == ModelFamily::Encoder {
             return Err(EngineError::Encoder);
-        }
-        for (layer, block) in model.spec().layers.iter().enumerate() {
-            let mixer = &block.mixer;
-            let attention = mixer.softmax().ok_or_else(|| EngineError::Mixer { layer, mixer: mixer.name() })?;
-            if let Some(width) = attention.convolution {
-                return Err(EngineError::Convolution { layer, width });
-            }
         }
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(threads)
@@ -231,13 +214,14 @@ impl Engine {
         }
     }
 
-    /// Bytes of the pages and positions of `tokens` tokens in half precision when nothing is let go but by the model's own windows.
+    /// Bytes of the pages and positions of `tokens` tokens in half precision when nothing is let go but by the model's own windows, and of
+    /// the states of its mixers.
     pub fn uncompressed_bytes(&self, tokens: usize) -> usize {
         let layer = |layer: &BlockSpec| {
-            let sizes = attention(layer).sizes(self.spec().dim);
-            let held = attention(layer).window.map_or(tokens, |window| window.min(tokens));
-            let pages = held.div_ceil(PAGE) * PAGE * Codec::F16.pair_bytes(sizes.head_dim, sizes.head_dim);
-            sizes.kv_heads * (pages + held * size_of::<i32>())
+            let StoreShape { kv_heads, head_dim, window, .. } = StoreShape::of(layer, self.spec().dim);
+            let held = window.map_or(tokens, |window| window.min(tokens));
+            let pages = held.div_ceil(PAGE) * PAGE * Codec::F16.pair_bytes(head_dim, head_dim);
+            kv_heads * (pages + held * size_of::<i32>()) + layer.mixer.state(self.spec().dim).bytes()
         };
         self.spec().layers.iter().map(layer).sum()
     }
@@ -264,7 +248,7 @@ impl Engine {
 
     /// The last layer that attends to the whole text.
     pub(crate) fn last_whole_layer(&self) -> Result<usize, EngineError> {
-        let whole = |layer: &BlockSpec| attention(layer).window.is_none();
+        let whole = |layer: &BlockSpec| StoreShape::of(layer, self.spec().dim).sees_everything();
         self.spec().layers.iter().rposition(whole).ok_or(EngineError::NoWholeLayer)
     }
 
@@ -283,9 +267,4 @@ impl Engine {
         let entropies = if policy.needs_entropies() { self.head_scores()?.entropies() } else { Vec::new() };
         Ok(Sequence::new(self.spec(), policy, &KnownHeads { whole, entropies }))
     }
-}
-
-/// The attention of a layer: [`Engine::new`] takes no model with other mixers.
-pub(crate) fn attention(layer: &BlockSpec) -> &SoftmaxSpec {
-    layer.mixer.softmax().expect("a layer that mixes with softmax")
 }

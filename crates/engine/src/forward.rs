@@ -8,11 +8,10 @@ use headwise_kernels::profile::{self, Work};
 use headwise_kernels::rope::Rope;
 use headwise_models::decoder::DecoderSpec;
 use headwise_nn::block::BlockSpec;
-use headwise_nn::mixer::{LayerCache, MixContext, Projected, Segment};
+use headwise_nn::mixer::{LayerCache, MixContext, MixerState, Projected, Segment};
 use headwise_ops::host::Host;
 
-use crate::cache::{Attended, LayerStore, Needs, NewPairs, Place, Read, Stage};
-use crate::engine::attention;
+use crate::cache::{Attended, LayerStore, Needs, NewPairs, Place, Read, Stage, StoreShape};
 use crate::pine::{LayerAttention, RawQueries};
 use crate::{Engine, EngineError, Sequence};
 
@@ -66,9 +65,9 @@ pub(crate) const PROMPT_CHUNK: usize = 512;
 
 /// Where every layer of `model` stands among those whose caches policies may cut.
 pub(crate) fn places(model: &DecoderSpec) -> impl Iterator<Item = Place> {
-    let evicting = |layer: &&BlockSpec| attention(layer).window.is_none();
+    let evicting = |layer: &&BlockSpec| StoreShape::of(layer, model.dim).sees_everything();
     let layers = model.layers.iter().filter(evicting).count();
-    let stores = model.layers.iter().map(|layer| attention(layer).sizes(model.dim).kv_heads).sum();
+    let stores = model.layers.iter().map(|layer| StoreShape::of(layer, model.dim).kv_heads).sum();
     let before = move |index: usize| model.layers[..index].iter().filter(evicting).count();
     (0..model.layers.len()).map(move |index| Place { layer: before(index), layers, stores })
 }
@@ -228,6 +227,7 @@ impl Chunk<'_> {
         let tokens = self.sequence.tokens + self.ids.len();
         let policy = self.sequence.policy.clone();
         let store = &mut self.sequence.layers[index];
+        store.note_tokens(tokens);
         store.leave_window(tokens as i32 - 1);
         if stage != Stage::Decode {
             self.sequence.note_peak();
@@ -426,6 +426,10 @@ impl LayerCache for Stores<'_, '_> {
             store.calibrate(&spec, query, lse, &mut out[channels]);
         }
         silence(self.masked, layer, shape, out);
+    }
+
+    fn states(&mut self, layer: usize) -> Option<Vec<&mut MixerState>> {
+        Some(self.chunks.iter_mut().map(|chunk| &mut chunk.sequence.layers[layer].state).collect())
     }
 }
 

@@ -115,9 +115,10 @@ impl Sequence {
         self.layers.iter_mut().for_each(LayerStore::forget_queries);
     }
 
-    /// Whether every head of every layer holds all tokens.
+    /// Whether every head of every layer holds all tokens, and nothing else is kept of them.
     pub(crate) fn is_whole(&self) -> bool {
-        self.pairs().all(|pairs| pairs.len() == self.tokens)
+        let stateless = self.layers.iter().all(|layer| layer.state.is_empty());
+        stateless && self.pairs().all(|pairs| pairs.len() == self.tokens)
     }
 
     /// The pages of all heads, each with what tells it from all others as long as it lives, and its bytes.

@@ -5,7 +5,6 @@ use headwise_nn::mixer::{MixContext, Segment};
 use headwise_ops::host::Host;
 
 use crate::cache::UncompStages;
-use crate::engine::attention;
 use crate::forward::{Stores, places};
 use crate::{Chunk, Engine, EngineError, Logits, Sequence, Wanted};
 
@@ -35,7 +34,7 @@ impl Engine {
             x = self.model.layer(layer, x, &mut ctx);
             // The statistics are those of the rows: before a policy evicts from the layer.
             let next = plan.get(layer + 1).copied().unwrap_or(positions.len());
-            let chooses = attention(&self.spec().layers[layer]).window.is_none();
+            let chooses = chunks[0].store(layer).shape().sees_everything();
             let rows = (next < positions.len() && chooses).then(|| stages.choose(chunks[0].store(layer), next));
             chunks[0].hold(layer, place);
             if let Some(rows) = rows {

@@ -1,4 +1,4 @@
-//! Models with vectors of positions at their input, and models that the engine refuses.
+//! Models with vectors of positions at their input.
 
 use burn::tensor::Device;
 use headwise_engine::cache::CachePolicy;
@@ -55,13 +55,4 @@ fn a_text_ends_where_learned_positions_do() {
     assert!(error.to_string().contains("24 positions"), "{error}");
     let waves = engine("position = \"sinusoidal\"");
     waves.prefill(&mut waves.sequence(&full).unwrap(), &ids(CONTEXT + 1), |_| {}).unwrap();
-}
-
-#[test]
-fn mixers_that_a_cache_cannot_serve_are_refused() {
-    let refused = |mixer| Engine::new(decoder(mixer, ""), 1).unwrap_err();
-    let error = refused("softmax(heads=2, convolution=4)");
-    assert!(matches!(error, EngineError::Convolution { layer: 1, width: 4 }), "{error}");
-    assert!(error.to_string().contains("layer 1 has `convolution=4`"), "{error}");
-    assert!(matches!(refused("gla(heads=2)"), EngineError::Mixer { layer: 1, mixer: "gla" }));
 }

@@ -340,3 +340,36 @@ mod processes {
         assert!(!run.path("out").join("model").exists() && !run.checkpoints("out").is_empty());
     }
 }
+
+#[test]
+fn a_model_that_keeps_states_writes_and_goes_on_where_a_session_ends() {
+    let hybrid = r#"layers = [
+        { mixer = "gla(heads=2, convolution=3)", channel = "gated(hidden=64)" },
+        { mixer = "softmax(heads=2)", channel = "gated(hidden=64)" },
+        { mixer = "retention(heads=2)", channel = "gated(hidden=64)" },
+    ]"#;
+    let attention = r#"layers = [{ repeat = 2, mixer = "softmax(heads=2)", channel = "gated(hidden=64)" }]"#;
+    let run = Run::new(&SPEC.replace(attention, hybrid).replace("steps = 120", "steps = 10"));
+    run.finish("out", &[]);
+    let generate = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_headwise"));
+        command.arg("generate").arg(run.path("out/model")).args(["--raw", "--ignore-eos"]).args(arguments);
+        command.output().unwrap()
+    };
+    let text = |arguments: &[&str]| {
+        let output = generate(arguments);
+        assert!(output.status.success(), "{}", error(&output));
+        String::from_utf8_lossy(&output.stdout).trim_end_matches('\n').to_owned()
+    };
+    let session = run.path("session").display().to_string();
+    let whole = text(&["-p", "3 times", "-n", "12"]);
+    let first = text(&["-p", "3 times", "-n", "5", "--save-session", &session]);
+    let rest = text(&["-n", "7", "-p", "", "--session", &session]);
+    assert!(!whole.is_empty(), "something is written");
+    assert_eq!(format!("{first}{rest}"), whole);
+    let refused = generate(&["-p", "3 times", "-n", "5", "--prompt-lookup", "4"]);
+    assert_eq!(refused.status.code(), Some(2));
+    says(&error(&refused), &["layer 0", "`gla`", "tokens cannot be taken back"]);
+    let refused = generate(&["-p", "3 times", "-n", "5", "--cache", "uncomp_stages"]);
+    says(&error(&refused), &["layer 0", "`gla`", "leaves tokens out"]);
+}

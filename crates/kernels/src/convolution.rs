@@ -18,7 +18,7 @@ use crate::parallel;
 use crate::profile::{self, Work};
 use crate::simd::dispatch;
 use crate::sum_rows::sum_rows;
-use rows::{Backward, Forward, Step};
+use rows::{Backward, Forward, Steps};
 
 /// Values worth handing to a thread.
 const PART: usize = 1 << 14;
@@ -111,21 +111,27 @@ pub fn backward(sizes: &Sizes<'_>, x: &[f32], weight: &[f32], dy: &[f32], dx: &m
     }
 }
 
-/// One row of every sequence: `x` and `y` `[sequences, channels]`, `tails` `[sequences, width - 1, channels]` with the rows before
-/// it, oldest first, which move on by one. A new tail is zero.
+/// The rows of several sequences, each with the rows before it in its own one of `tails`, `[width - 1, channels]`, oldest first, which move
+/// on. The tail of a new sequence is zero.
+///
+/// The bits of a row do not depend on where its sequence is cut into calls.
 ///
 /// # Panics
-/// If a length does not fit.
-pub fn step(channels: usize, width: usize, x: &[f32], weight: &[f32], tails: &mut [f32], y: &mut [f32]) {
-    assert!(channels > 0 && width > 0, "{channels} channels and a width of {width}: both are at least 1");
-    assert_eq!(weight.len(), channels * width, "{width} weights for each of {channels} channels");
-    assert!(x.len().is_multiple_of(channels), "{} values are not rows of {channels}", x.len());
-    assert_eq!(tails.len(), (width - 1) * x.len(), "{} rows before each", width - 1);
+/// If a length does not fit the sizes, or there is not a tail for each sequence.
+pub fn steps(sizes: &Sizes<'_>, x: &[f32], weight: &[f32], tails: &mut [&mut [f32]], y: &mut [f32]) {
+    sizes.check(x, weight);
+    let Sizes { channels, width, offsets } = *sizes;
     assert_eq!(y.len(), x.len(), "y is as long as x");
-    let _span = profile::span("short convolution, step")
-        .work(|| Work { flops: (2 * width * x.len()) as f64, bytes: (2 * width * size_of_val(x)) as f64 });
+    assert_eq!(tails.len(), offsets.len().saturating_sub(1), "a tail for each sequence");
+    assert!(tails.iter().all(|tail| tail.len() == (width - 1) * channels), "{} rows before each", width - 1);
+    let _span = profile::span("short convolution, steps")
+        .work(|| Work { flops: (2 * width * x.len()) as f64, bytes: (2 * size_of_val(x)) as f64 });
+    let taps = taps(weight, width);
     // Far less work than the projections before it: threads are not worth it.
-    dispatch(Step { channels, width, x, taps: &taps(weight, width), tails, y });
+    for (ends, tail) in offsets.windows(2).zip(tails) {
+        let rows = ends[0] * channels..ends[1] * channels;
+        dispatch(Steps { channels, width, x: &x[rows.clone()], taps: &taps, tail, y: &mut y[rows] });
+    }
 }
 
 #[cfg(test)]

@@ -1,68 +1,45 @@
-//! Mixers whose memory is a matrix: whole texts, step by step and packed side by side.
+//! Mixers whose memory is a matrix: whole texts, in pieces and packed side by side.
 
 mod packed;
 
 use burn::tensor::{Device, Distribution, Tensor};
 use headwise_nn::mixer::{
-    FeatureMap, Gla, GlaSpec, LinearAttention, LinearAttentionSpec, MatrixState, MixContext, MixerSpec, Retention,
-    RetentionNorm, RetentionSpec, Segment,
+    GlaSpec, LinearAttentionSpec, MixContext, Mixer, MixerSpec, MixerState, Retention, RetentionNorm, RetentionSpec,
+    Segment, SoftmaxSpec, States,
 };
+use headwise_ops::host::Host;
 use packed::side_by_side;
 
 const DIM: usize = 32;
 
-type Forward = dyn Fn(Tensor<3>, &mut MixContext<'_>) -> Tensor<3>;
-type Step = dyn Fn(Tensor<2>, &mut MatrixState) -> Tensor<2>;
-
-/// One of the mixers, behind what all of them do.
-struct Mixer {
-    name: String,
-    forward: Box<Forward>,
-    step: Box<Step>,
-    state: Box<dyn Fn(usize) -> MatrixState>,
-}
-
-/// Wraps a mixer built from its spec.
-macro_rules! mixer {
-    ($mixer:ident, $spec:expr) => {{
-        let spec = $spec;
+/// Mixers of every kind, under the names of their specs.
+fn mixers() -> Vec<(String, MixerSpec, Mixer)> {
+    let specs = [
+        "linear_attention",
+        "linear_attention(feature_map=relu)",
+        "linear_attention(feature_map=softmax)",
+        "linear_attention(feature_map=identity, normalise=false, output_norm=true, heads=2)",
+        "linear_attention(feature_map=silu, normalise=false, output_norm=true, heads=2)",
+        "retention",
+        "retention(norm=full)",
+        "retention(rope=false, heads=1, value_dim=8)",
+        "gla",
+        "gla(heads=2, key_dim=24, decay_temperature=0.5)",
+    ];
+    let convolved = [1, 3, 4].into_iter().flat_map(|width| {
+        [
+            format!("linear_attention(convolution={width})"),
+            format!("retention(convolution={width}, norm=full)"),
+            format!("gla(convolution={width}, key_dim=8)"),
+        ]
+    });
+    let build = |text: String| {
+        let spec: MixerSpec = headwise_spec::from_text(&text).expect("a spec");
         spec.check(DIM).expect("a spec that fits");
-        let name = format!("{spec:?}");
-        let mixer = std::rc::Rc::new($mixer::random(spec, DIM, &Device::flex()));
-        let [forward, step, state] = [(); 3].map(|()| mixer.clone());
-        Mixer {
-            name,
-            forward: Box::new(move |x, ctx| forward.forward(x, ctx)),
-            step: Box::new(move |x, memory| step.step(x, memory)),
-            state: Box::new(move |batch| state.state(batch)),
-        }
-    }};
-}
-
-fn mixers() -> Vec<Mixer> {
-    let attention = LinearAttentionSpec::default;
-    let maps = [FeatureMap::Elu, FeatureMap::Relu, FeatureMap::Softmax];
-    let mut mixers: Vec<Mixer> =
-        maps.map(|feature_map| mixer!(LinearAttention, LinearAttentionSpec { feature_map, ..attention() })).into();
-    for feature_map in [FeatureMap::Identity, FeatureMap::Silu] {
-        let spec = LinearAttentionSpec { feature_map, normalise: false, output_norm: true, heads: 2, ..attention() };
-        mixers.push(mixer!(LinearAttention, spec));
-    }
-    mixers.push(mixer!(Retention, RetentionSpec::default()));
-    mixers.push(mixer!(Retention, RetentionSpec { norm: RetentionNorm::Full, ..RetentionSpec::default() }));
-    mixers.push(mixer!(
-        Retention,
-        RetentionSpec { rope: false, heads: 1, value_dim: Some(8), ..RetentionSpec::default() }
-    ));
-    mixers.push(mixer!(Gla, GlaSpec::default()));
-    mixers.push(mixer!(Gla, GlaSpec { heads: 2, key_dim: Some(24), decay_temperature: 0.5, ..GlaSpec::default() }));
-    for convolution in [Some(1), Some(3), Some(4)] {
-        mixers.push(mixer!(LinearAttention, LinearAttentionSpec { convolution, ..attention() }));
-        let norm = RetentionNorm::Full;
-        mixers.push(mixer!(Retention, RetentionSpec { convolution, norm, ..RetentionSpec::default() }));
-        mixers.push(mixer!(Gla, GlaSpec { convolution, key_dim: Some(8), ..GlaSpec::default() }));
-    }
-    mixers
+        let mixer = Mixer::random(&spec, DIM, 1e-6, &Device::flex());
+        (text, spec, mixer)
+    };
+    specs.map(String::from).into_iter().chain(convolved).map(build).collect()
 }
 
 fn input(batch: usize, tokens: usize) -> Tensor<3> {
@@ -71,7 +48,40 @@ fn input(batch: usize, tokens: usize) -> Tensor<3> {
 
 /// A forward over sequences of these lengths, side by side.
 fn forward(mixer: &Mixer, x: Tensor<3>, lengths: &[usize]) -> Tensor<3> {
-    side_by_side(lengths, |ctx| (mixer.forward)(x, ctx))
+    side_by_side(lengths, |ctx| mixer.forward(x, ctx))
+}
+
+/// A forward over the next rows of several texts, `(rows, state, tokens before)` each; returns those of each text.
+fn go_on(mixer: &Mixer, texts: &mut [(Tensor<3>, &mut MixerState, usize)]) -> Vec<Vec<f32>> {
+    let (mut positions, mut segments, mut start) = (Vec::new(), Vec::new(), 0);
+    for (sequence, (x, _, before)) in texts.iter().enumerate() {
+        let rows = start..start + x.dims()[1];
+        positions.extend((*before..before + rows.len()).map(|position| position as i32));
+        start = rows.end;
+        segments.push(Segment { sequence, rows });
+    }
+    let x = Tensor::cat(texts.iter().map(|(x, ..)| x.clone()).collect(), 1);
+    let mut states: Vec<MixerState> = texts.iter().map(|(_, state, _)| (**state).clone()).collect();
+    let mut cache = States(&mut states);
+    let mut ctx = MixContext { positions: &positions, segments: &segments, layer: 0, cache: Some(&mut cache) };
+    let out = Host::new(mixer.forward(x, &mut ctx));
+    texts.iter_mut().zip(states).for_each(|((_, state, _), new)| **state = new);
+    segments.iter().map(|segment| out.as_slice()[segment.rows.start * DIM..segment.rows.end * DIM].to_vec()).collect()
+}
+
+/// The rows of `x`, read in pieces of these lengths in turn.
+fn in_pieces(mixer: &Mixer, spec: &MixerSpec, x: &Tensor<3>, lengths: &[usize]) -> (Vec<f32>, MixerState) {
+    let (tokens, mut state, mut out, mut start) = (x.dims()[1], spec.state(DIM), Vec::new(), 0);
+    for length in lengths.iter().cycle() {
+        let rows = x.clone().narrow(1, start, (*length).min(tokens - start));
+        let length = rows.dims()[1];
+        out.extend(go_on(mixer, &mut [(rows, &mut state, start)]).remove(0));
+        start += length;
+        if start == tokens {
+            break;
+        }
+    }
+    (out, state)
 }
 
 /// The largest difference relative to the largest value.
@@ -82,41 +92,55 @@ fn distance<const D: usize>(a: Tensor<D>, b: Tensor<D>) -> f32 {
 
 #[test]
 fn steps_equal_a_forward_of_the_whole_text() {
-    for mixer in mixers() {
-        let x = input(2, 150);
+    for (name, spec, mixer) in mixers() {
+        let x = input(1, 150);
         let whole = forward(&mixer, x.clone(), &[150]);
-        let mut memory = (mixer.state)(2);
-        let bytes = memory.bytes();
-        let rows: Vec<Tensor<2>> =
-            (0..150).map(|t| (mixer.step)(x.clone().narrow(1, t, 1).squeeze_dim(1), &mut memory)).collect();
-        let found = distance(Tensor::stack::<3>(rows, 1), whole);
-        assert!(found < 1e-4, "{}: {found}", mixer.name);
-        assert_eq!(memory.bytes(), bytes, "{}: the memory does not grow", mixer.name);
+        let (steps, state) = in_pieces(&mixer, &spec, &x, &[1]);
+        let steps = Tensor::<1>::from_floats(&steps[..], &Device::flex()).reshape([1, 150, DIM]);
+        let found = distance(steps, whole);
+        assert!(found < 1e-4, "{name}: {found}");
+        assert_eq!(state.bytes(), spec.state(DIM).bytes(), "{name}: the state does not grow");
+    }
+}
+
+#[test]
+fn pieces_of_a_text_have_its_bits_alone_and_beside_others() {
+    for (name, spec, mixer) in mixers() {
+        let (x, other) = (input(1, 90), input(1, 7));
+        let (alone, state) = in_pieces(&mixer, &spec, &x, &[1]);
+        assert_eq!(in_pieces(&mixer, &spec, &x, &[90]), (alone.clone(), state.clone()), "{name}: whole");
+        assert_eq!(in_pieces(&mixer, &spec, &x, &[3, 64, 1]), (alone.clone(), state.clone()), "{name}: pieces");
+        let (first, mut states) = (x.clone().narrow(1, 0, 40), [(); 3].map(|()| spec.state(DIM)));
+        let [before, own, after] = &mut states;
+        let mut texts = [(other.clone(), before, 0), (first, &mut *own, 0), (other, after, 0)];
+        let beside = go_on(&mixer, &mut texts).remove(1);
+        let rest = go_on(&mixer, &mut [(x.clone().narrow(1, 40, 50), own, 40)]).remove(0);
+        assert_eq!(([beside, rest].concat(), &states[1]), (alone, &state), "{name}: beside others");
     }
 }
 
 #[test]
 fn sequences_side_by_side_equal_each_alone() {
-    for mixer in mixers() {
+    for (name, _, mixer) in mixers() {
         let lengths = [1, 70, 3, 40];
         let alone: Vec<Tensor<3>> = lengths.iter().map(|&length| input(1, length)).collect();
         let packed = forward(&mixer, Tensor::cat(alone.clone(), 1), &lengths);
         let each: Vec<Tensor<3>> =
             alone.into_iter().zip(lengths).map(|(x, length)| forward(&mixer, x, &[length])).collect();
         let found = distance(packed, Tensor::cat(each, 1));
-        assert!(found < 1e-5, "{}: {found}", mixer.name);
+        assert!(found < 1e-5, "{}: {found}", name);
     }
 }
 
 #[test]
 fn later_tokens_do_not_reach_earlier_ones() {
-    for mixer in mixers() {
+    for (name, _, mixer) in mixers() {
         let x = input(1, 80);
         let changed = Tensor::cat(vec![x.clone().narrow(1, 0, 50), input(1, 30)], 1);
         let [before, after] = [x, changed].map(|x| forward(&mixer, x, &[80]));
         let found = distance(after.clone().narrow(1, 0, 50), before.clone().narrow(1, 0, 50));
-        assert!(found < 1e-6, "{}: {found}", mixer.name);
-        assert!(distance(after.narrow(1, 50, 30), before.narrow(1, 50, 30)) > 1e-2, "{}", mixer.name);
+        assert!(found < 1e-6, "{}: {found}", name);
+        assert!(distance(after.narrow(1, 50, 30), before.narrow(1, 50, 30)) > 1e-2, "{}", name);
     }
 }
 
@@ -158,11 +182,11 @@ fn sizes_that_do_not_fit_are_named() {
 }
 
 #[test]
-fn a_memory_counts_what_a_convolution_keeps() {
-    let spec = GlaSpec { convolution: Some(4), ..GlaSpec::default() };
-    let plain = Gla::random(GlaSpec::default(), DIM, &Device::flex()).state(2).bytes();
-    // Three tokens of queries and keys, 16 channels each, and values of 32, in two rows.
-    assert_eq!(Gla::random(spec, DIM, &Device::flex()).state(2).bytes(), plain + 2 * 3 * (16 + 16 + 32) * 4);
+fn a_state_counts_what_a_convolution_keeps() {
+    let bytes = |convolution| MixerSpec::from(GlaSpec { convolution, ..GlaSpec::default() }).state(DIM).bytes();
+    // Three tokens of queries and keys, 16 channels each, and values of 32.
+    assert_eq!(bytes(Some(4)), bytes(None) + 3 * (16 + 16 + 32) * 4);
+    assert!(MixerSpec::from(SoftmaxSpec::default()).state(DIM).is_empty());
 }
 
 #[test]

@@ -27,8 +27,10 @@ mod byte_sentiment;
 mod classify;
 mod common_words;
 mod copying;
+mod document_questions;
 mod dyck;
 mod fit;
+mod frequent_words;
 mod haystack;
 mod induction;
 mod key_value;
@@ -53,7 +55,9 @@ pub use byte_sentiment::ByteSentiment;
 pub use classify::{ClassifyTask, LabelledSample};
 pub use common_words::CommonWords;
 pub use copying::{Copying, SelectiveCopying};
+pub use document_questions::DocumentQuestions;
 pub use dyck::Dyck;
+pub use frequent_words::FrequentWords;
 pub use haystack::Haystack;
 pub use induction::Induction;
 pub use key_value::{KeyKind, ValueKind};
@@ -87,6 +91,9 @@ pub fn all() -> &'static [&'static dyn Task] {
         &NeedleTask::MULTIQUERY,
         &VariableTracking,
         &CommonWords,
+        &FrequentWords,
+        &DocumentQuestions::ONE_HOP,
+        &DocumentQuestions::TWO_HOPS,
     ]
 }
 

@@ -18,7 +18,6 @@ use headwise_models::decoder::DecoderSpec;
 use super::saved::take_slots;
 use super::whole_heads::check_heads;
 use super::{LayerStore, PolicyError, StoreShape};
-use crate::engine::attention;
 
 headwise_spec::method! {
     /// Takes attention from tokens that draw it without saying anything, and gives it to the others.
@@ -67,14 +66,14 @@ impl Act {
 
     /// What is calibrated in layer `layer` of `model`, if anything is.
     pub(super) fn of_layer(&self, model: &DecoderSpec, layer: usize) -> Option<Calibration> {
-        let mixer = attention(&model.layers[layer]);
+        let shape = StoreShape::of(&model.layers[layer], model.dim);
         let inner = OUTER_LAYERS..model.layers.len().saturating_sub(OUTER_LAYERS);
         let named = |head| match &self.heads {
             Some(heads) => heads.contains(&[layer, head]),
             None => inner.contains(&layer),
         };
-        let heads: Vec<bool> = (0..mixer.sizes(model.dim).heads).map(named).collect();
-        let any = mixer.window.is_none() && heads.contains(&true);
+        let heads: Vec<bool> = (0..shape.heads).map(named).collect();
+        let any = shape.sees_everything() && heads.contains(&true);
         any.then(|| Calibration { act: self.clone(), heads, sinks: Vec::new() })
     }
 }

@@ -118,6 +118,23 @@ pub enum PolicyError {
         /// The whole policy.
         policy: String,
     },
+    /// A model without keys and values.
+    #[error("no layer of the model keeps keys and values, so `{policy}` has nothing to act on: use `full`")]
+    NoPairs {
+        /// The whole policy.
+        policy: String,
+    },
+    /// Tokens left out of a layer that goes from one to the next.
+    #[error(
+        "layer {layer}, `{mixer}`, keeps a state that moves on from token to token, and `uncomp_stages` leaves tokens out of deeper \
+         layers: use it on models without such layers"
+    )]
+    StagesOfStates {
+        /// The layer.
+        layer: usize,
+        /// Its mixer.
+        mixer: &'static str,
+    },
     /// A budget that nothing can reach.
     #[error(
         "budget={budget} is above the context of {context} tokens: nothing would ever be evicted; use `full`, or a budget \

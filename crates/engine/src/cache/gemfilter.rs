@@ -10,8 +10,7 @@ use headwise_models::decoder::DecoderSpec;
 
 use super::limits::{Limits, When};
 use super::prompt_filter::{Chosen, PromptFilter};
-use super::{LayerStore, Needs, PolicyError, Protected, evict, read};
-use crate::engine::attention;
+use super::{LayerStore, Needs, PolicyError, Protected, StoreShape, evict, read};
 use crate::{Engine, EngineError, neighbours};
 
 headwise_spec::method! {
@@ -64,8 +63,8 @@ impl PromptFilter for GemFilter {
 impl GemFilter {
     /// The layer that picks.
     fn layer_of(&self, model: &DecoderSpec) -> Result<usize, String> {
-        let whole: Vec<usize> =
-            (0..model.layers.len()).filter(|&layer| attention(&model.layers[layer]).window.is_none()).collect();
+        let whole = |&layer: &usize| StoreShape::of(&model.layers[layer], model.dim).sees_everything();
+        let whole: Vec<usize> = (0..model.layers.len()).filter(whole).collect();
         let early = model.layers.len() * 2 / 5;
         let found = match self.layer {
             Some(layer) => whole.iter().find(|&&other| other == layer),

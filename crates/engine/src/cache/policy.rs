@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use headwise_kernels::kv::Codec;
 use headwise_models::decoder::DecoderSpec;
-use headwise_nn::mixer::{Heads, SoftmaxSpec};
+use headwise_nn::block::BlockSpec;
+use headwise_nn::mixer::SoftmaxSpec;
 use headwise_nn::position::PositionSpec;
 use headwise_spec::Family;
 
@@ -14,7 +15,6 @@ use super::{
     Act, CacheMethod, Division, Evictor, LayerStore, Limit, Limits, Needs, Part, Plan, PolicyError, PromptFilter,
     Selector, StoreShape, UncompStages, When, WholeHeads, WholeShare,
 };
-use crate::engine::attention;
 use crate::pine::SegmentsError;
 
 /// One evicting policy with its shared parameters.
@@ -320,14 +320,30 @@ impl CachePolicy {
 
     /// Checks the policy against `model`, of which it keeps the key-value heads `whole` whole.
     pub(crate) fn check_model(&self, model: &DecoderSpec, whole: &[[usize; 2]]) -> Result<(), PolicyError> {
+        self.check_pairs(model)?;
         WholeShare::check(model, whole)?;
         if let Some(act) = &self.calibration {
             act.check_model(model)?;
         }
         let distant = |mixer: &SoftmaxSpec| matches!(mixer.position, PositionSpec::Alibi(_)) && mixer.window.is_none();
-        match model.layers.iter().position(|layer| distant(attention(layer))) {
+        match model.layers.iter().position(|layer| layer.mixer.softmax().is_some_and(distant)) {
             Some(layer) if self.steps.iter().any(|step| step.evictor.compensates()) => {
                 Err(PolicyError::Alibi { layer, policy: self.text.clone() })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Checks that `model` keeps pairs for the policy to act on, and that tokens are left out of no layer that needs all.
+    fn check_pairs(&self, model: &DecoderSpec) -> Result<(), PolicyError> {
+        let acts = self.evicts() || self.selector.is_some() || self.filter.is_some() || self.calibration.is_some();
+        if (acts || self.stages.is_some()) && model.layers.iter().all(|layer| layer.mixer.softmax().is_none()) {
+            return Err(PolicyError::NoPairs { policy: self.text.clone() });
+        }
+        let stateful = |layer: &BlockSpec| !layer.mixer.state(model.dim).is_empty();
+        match model.layers.iter().position(stateful) {
+            Some(layer) if self.stages.is_some() => {
+                Err(PolicyError::StagesOfStates { layer, mixer: model.layers[layer].mixer.name() })
             }
             _ => Ok(()),
         }
@@ -342,14 +358,12 @@ impl CachePolicy {
             .iter()
             .enumerate()
             .map(|(index, layer)| {
-                let mixer = attention(layer);
-                let (Heads { heads, kv_heads, head_dim }, window) = (mixer.sizes(model.dim), mixer.window);
-                let shape = StoreShape { heads, kv_heads, head_dim, window };
-                // A layer with a sliding window is bounded already: policies leave it alone.
-                let needs = if window.is_some() { Needs::default() } else { needs };
+                let shape = StoreShape::of(layer, model.dim);
+                let needs = if shape.sees_everything() { needs } else { Needs::default() };
                 let calibration = self.calibration.as_ref().and_then(|act| act.of_layer(model, index));
                 let needs = Needs { column_sums: needs.column_sums || calibration.is_some(), ..needs };
-                LayerStore::new(index, shape, self.codec, needs, reindex && window.is_none())
+                LayerStore::new(index, shape, self.codec, needs, reindex && shape.sees_everything())
+                    .with_state(layer.mixer.state(model.dim))
                     .with_whole_heads(WholeShare::of(model, &known.whole, index))
                     .with_entropies(known.entropies.get(index).cloned().unwrap_or_default())
                     .with_calibration(calibration)
@@ -359,7 +373,7 @@ impl CachePolicy {
 
     /// Brings `store` back into its budget after `tokens` of text.
     pub(crate) fn hold(&self, store: &mut LayerStore, place: Place, tokens: usize, stage: Stage) {
-        if store.shape().window.is_some() {
+        if !store.shape().sees_everything() {
             return;
         }
         if stage != Stage::Decode {

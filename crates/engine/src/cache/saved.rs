@@ -20,6 +20,7 @@ impl LayerStore {
     pub(crate) fn save(&self, out: &mut Vec<u8>) {
         put(out, &[self.tokens() as u64, self.prompt_tokens() as u64]);
         put(out, &[self.pairs_read.read as u64, self.pairs_read.held as u64]);
+        self.state.parts().for_each(|part| put(out, part));
         for (pairs, statistics) in self.pairs().iter().zip(self.statistics()) {
             pairs.save(out);
             put_list(out, &statistics.column_sums);
@@ -46,6 +47,9 @@ impl LayerStore {
         self.tokens = take_count(bytes, tokens).filter(|&found| found == tokens)?;
         self.prompt_tokens = take_count(bytes, tokens)?;
         self.pairs_read = PairsRead { read: take_count(bytes, usize::MAX)?, held: take_count(bytes, usize::MAX)? };
+        for part in self.state.parts_mut() {
+            part.copy_from_slice(&take::<f32>(bytes, part.len())?);
+        }
         for (pairs, statistics) in self.pairs.iter_mut().zip(&mut self.statistics.heads) {
             *pairs = pairs.load(bytes, tokens)?;
             statistics.column_sums = take_list(bytes, if needs.column_sums { pairs.len() } else { 0 })?;

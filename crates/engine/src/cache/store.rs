@@ -8,6 +8,8 @@ use headwise_kernels::kv::{Codec, KeyValues, StoreBytes};
 use headwise_kernels::parallel;
 use headwise_kernels::profile;
 use headwise_kernels::rope::Rope;
+use headwise_nn::block::BlockSpec;
+use headwise_nn::mixer::{Heads, MixerState};
 
 use super::act::Calibration;
 use super::compensation::Dropped;
@@ -30,6 +32,18 @@ pub struct StoreShape {
 }
 
 impl StoreShape {
+    /// Of `layer` in a model of `dim` channels; a layer that does not attend has no heads.
+    pub fn of(layer: &BlockSpec, dim: usize) -> Self {
+        let mixer = layer.mixer.softmax();
+        let Heads { heads, kv_heads, head_dim } = mixer.map_or(Heads::default(), |mixer| mixer.sizes(dim));
+        Self { heads, kv_heads, head_dim, window: mixer.and_then(|mixer| mixer.window) }
+    }
+
+    /// Whether every query sees the whole text. Policies leave other layers alone: what those keep is bounded already.
+    pub fn sees_everything(&self) -> bool {
+        self.kv_heads > 0 && self.window.is_none()
+    }
+
     /// Query heads that share a key-value head.
     pub fn group(&self) -> usize {
         self.heads / self.kv_heads
@@ -73,6 +87,8 @@ pub struct LayerStore {
     shape: StoreShape,
     needs: Needs,
     pub(super) pairs: Vec<KeyValues>,
+    /// What the mixer keeps of the text besides pairs.
+    pub(crate) state: MixerState,
     pub(super) statistics: LayerStatistics,
     pub(super) queries: QueryWindow,
     pub(super) waiting: WaitingRows,
@@ -111,6 +127,7 @@ impl LayerStore {
             shape,
             needs,
             pairs: vec![KeyValues::new(codec, head_dim, head_dim); kv_heads],
+            state: MixerState::default(),
             statistics: LayerStatistics::new(needs, heads, kv_heads, head_dim),
             queries: QueryWindow::new(needs.query_window, heads * head_dim),
             waiting: WaitingRows::default(),
@@ -125,6 +142,12 @@ impl LayerStore {
             tokens: 0,
             prompt_tokens: 0,
         }
+    }
+
+    /// Says what the mixer keeps of a text besides pairs, before the first token.
+    pub fn with_state(mut self, state: MixerState) -> Self {
+        self.state = state;
+        self
     }
 
     /// Says which heads keep everything.
@@ -244,12 +267,14 @@ impl LayerStore {
         let first: usize = self.first_keys.iter().flatten().map(|key| size_of_val(&key[..])).sum();
         bytes.statistics += self.queries.bytes() + self.waiting.bytes() + first + self.statistics.bytes();
         bytes.statistics += self.memory.bytes() + self.calibration.as_ref().map_or(0, Calibration::bytes);
+        bytes.states = self.state.bytes();
         bytes
     }
 
     /// Takes over the pairs of `other`, and of its statistics those that this store gathers.
     pub(crate) fn adopt(&mut self, other: &Self) {
         self.pairs.clone_from(&other.pairs);
+        self.state.clone_from(&other.state);
         self.dropped.clone_from(&other.dropped);
         self.queries = QueryWindow::new(self.needs.query_window, self.shape.heads * self.shape.head_dim);
         self.queries.extend(&other.queries.last(self.needs.query_window));
@@ -370,6 +395,13 @@ impl LayerStore {
         });
     }
 
+    /// Takes note that `tokens` tokens have gone through the layer, where no pairs of them say so.
+    pub(crate) fn note_tokens(&mut self, tokens: usize) {
+        if self.pairs.is_empty() {
+            self.tokens = tokens;
+        }
+    }
+
     /// Drops pairs that the layer's own sliding window will never see again; exact.
     pub(crate) fn leave_window(&mut self, position: i32) {
         let Some(window) = self.shape.window else { return };
@@ -407,8 +439,16 @@ impl LayerStore {
         self.bound_keys();
     }
 
-    /// How many more rows can be appended before a sliding window of the layer lets go of pairs.
+    /// Whether the layer can be taken back to any beginning of what it has read, as long as no policy lets go of anything.
+    pub(crate) fn can_be_taken_back(&self) -> bool {
+        self.shape.window.is_none() && self.state.is_empty()
+    }
+
+    /// How many more rows can be read and then forgotten.
     pub(crate) fn rows_until_leaving(&self) -> usize {
+        if !self.state.is_empty() {
+            return 0;
+        }
         let most = self.shape.window.map_or(usize::MAX, |window| window + headwise_kernels::kv::PAGE);
         most - self.longest().min(most)
     }

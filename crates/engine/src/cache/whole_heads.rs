@@ -1,10 +1,8 @@
 //! Heads that keep everything while the others do not.
 
 use headwise_models::decoder::DecoderSpec;
-use headwise_nn::mixer::Heads;
 
-use super::PolicyError;
-use crate::engine::attention;
+use super::{PolicyError, StoreShape};
 
 /// Which key-value heads a policy keeps whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,11 +27,11 @@ pub struct WholeShare {
 impl WholeShare {
     /// The share of layer `layer` of `model` if the heads `whole`, each `[layer, key-value head]`, keep everything.
     pub(super) fn of(model: &DecoderSpec, whole: &[[usize; 2]], layer: usize) -> Self {
-        let evicting = model.layers.iter().map(attention).filter(|mixer| mixer.window.is_none());
+        let shapes = model.layers.iter().map(|layer| StoreShape::of(layer, model.dim));
         Self {
             heads: whole.iter().filter(|[at, _]| *at == layer).map(|[_, head]| *head).collect(),
             whole: whole.len(),
-            all: evicting.map(|mixer| mixer.sizes(model.dim).kv_heads).sum(),
+            all: shapes.filter(StoreShape::sees_everything).map(|shape| shape.kv_heads).sum(),
         }
     }
 
@@ -49,18 +47,18 @@ pub(super) fn check_heads(
     model: &DecoderSpec,
     heads: &[[usize; 2]],
     kind: &str,
-    count: impl Fn(Heads) -> usize,
+    count: impl Fn(StoreShape) -> usize,
 ) -> Result<(), PolicyError> {
     for &[layer, head] in heads {
         let wrong = |reason| Err(PolicyError::NoSuchHead { layer, head, reason });
-        let Some(mixer) = model.layers.get(layer).map(attention) else {
+        let Some(shape) = model.layers.get(layer).map(|layer| StoreShape::of(layer, model.dim)) else {
             return wrong(format!("the model has {} layers, counted from 0", model.layers.len()));
         };
-        let count = count(mixer.sizes(model.dim));
+        let count = count(shape);
         if head >= count {
             return wrong(format!("the layer has {count} {kind} heads, counted from 0"));
         }
-        if let Some(window) = mixer.window {
+        if let Some(window) = shape.window {
             return wrong(format!("the layer has a sliding window of {window} tokens, which policies leave alone"));
         }
     }

@@ -26,6 +26,7 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
+use crate::cache::StoreShape;
 use crate::probe::{Looking, Probe};
 use crate::{Engine, EngineError};
 pub use copies::Answered;
@@ -118,6 +119,9 @@ impl Engine {
         if let Some(scores) = self.heads.get() {
             return Ok(scores);
         }
+        if self.spec().layers.iter().all(|layer| layer.mixer.softmax().is_none()) {
+            return Err(EngineError::NoWholeLayer);
+        }
         let text = text(self)?;
         let kept = self.files.as_deref().and_then(|files| Kept::of(files, &text));
         let scores = match kept.as_ref().and_then(|kept| kept.read(self.spec())) {
@@ -166,9 +170,8 @@ fn measure(engine: &Engine, text: &[u32]) -> HeadScores {
 /// Whether `scores` name every head of `model`, in order.
 fn belong_to(scores: &[HeadScore], model: &DecoderSpec) -> bool {
     let heads = model.layers.iter().enumerate().flat_map(|(layer, block)| {
-        let mixer = crate::engine::attention(block);
-        let sizes = mixer.sizes(model.dim);
-        (0..sizes.heads).map(move |head| (layer, head, head / sizes.group(), mixer.window))
+        let shape = StoreShape::of(block, model.dim);
+        (0..shape.heads).map(move |head| (layer, head, head / shape.group(), shape.window))
     });
     scores.iter().map(|score| (score.layer, score.head, score.kv_head, score.window)).eq(heads)
 }

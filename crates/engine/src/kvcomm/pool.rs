@@ -4,13 +4,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use headwise_kernels::parallel;
+use headwise_spec::Family;
 
 use super::anchors::{Anchors, Placed};
 use super::matching::Weights;
 use super::parts::{Ids, Parts, Template};
 use super::raw::{RawPairs, append};
-use crate::cache::{CachePolicy, LayerStore};
-use crate::engine::attention;
+use crate::cache::{CachePolicy, LayerStore, StoreShape};
 use crate::{Engine, EngineError, Sequence};
 
 /// How KVCOMM decides and how much it keeps.
@@ -81,6 +81,16 @@ pub enum KvCommError {
     Window {
         /// Index of the layer.
         layer: usize,
+    },
+    /// A layer that goes from token to token.
+    #[error(
+        "layer {layer}, `{mixer}`, keeps a state that moves on from token to token: what a shared text leaves in it cannot be estimated"
+    )]
+    State {
+        /// Index of the layer.
+        layer: usize,
+        /// Its mixer.
+        mixer: &'static str,
     },
     /// Positions that are in the values.
     #[error(
@@ -176,8 +186,13 @@ impl KvComm {
     /// Whether prompts under `policy` can be put together for the model of `engine`.
     pub fn check(&self, engine: &Engine, policy: &CachePolicy) -> Result<(), KvCommError> {
         let spec = engine.spec();
-        if let Some(layer) = spec.layers.iter().position(|layer| attention(layer).window.is_some()) {
-            return Err(KvCommError::Window { layer });
+        for (layer, block) in spec.layers.iter().enumerate() {
+            if !block.mixer.state(spec.dim).is_empty() {
+                return Err(KvCommError::State { layer, mixer: block.mixer.name() });
+            }
+            if StoreShape::of(block, spec.dim).window.is_some() {
+                return Err(KvCommError::Window { layer });
+            }
         }
         if spec.position.is_some() {
             return Err(KvCommError::Positions);

@@ -30,6 +30,17 @@ pub enum SegmentsError {
         /// Its positions.
         position: &'static str,
     },
+    /// A layer that goes from token to token.
+    #[error(
+        "layer {layer}, `{mixer}`, keeps a state that moves on from token to token, so the order of segments is in it: read them in the \
+         order given"
+    )]
+    State {
+        /// The layer.
+        layer: usize,
+        /// Its mixer.
+        mixer: &'static str,
+    },
     /// Positions that are added to tokens.
     #[error(
         "the model adds `{position}` positions to its tokens: every head puts the segments of a set in an order of its own, which takes \

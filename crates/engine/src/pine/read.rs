@@ -16,7 +16,6 @@ use super::join::{LayerAttention, RawQueries, Target, piece};
 use super::set::{SegmentSet, SetLayer};
 use super::{SegmentsError, importance};
 use crate::cache::LayerStore;
-use crate::engine::attention;
 use crate::forward::silence;
 use crate::{Engine, EngineError, Sequence};
 
@@ -64,7 +63,10 @@ fn check_model(model: &DecoderSpec) -> Result<(), SegmentsError> {
         return Err(SegmentsError::InputPosition { position: position.name() });
     }
     for (layer, block) in model.layers.iter().enumerate() {
-        let mixer = attention(block);
+        let stateless = block.mixer.softmax().filter(|_| block.mixer.state(model.dim).is_empty());
+        let Some(mixer) = stateless else {
+            return Err(SegmentsError::State { layer, mixer: block.mixer.name() });
+        };
         if matches!(mixer.position, PositionSpec::Alibi(_)) {
             return Err(SegmentsError::Position { layer, position: mixer.position.name() });
         }

@@ -3,8 +3,7 @@
 use headwise_kernels::kv::{Codec, PAGE};
 use headwise_models::decoder::DecoderSpec;
 
-use crate::cache::{CachePolicy, Needs};
-use crate::engine::attention;
+use crate::cache::{CachePolicy, Needs, StoreShape};
 
 /// What the cache of a text grows by, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,7 +20,8 @@ impl Growth {
         let (mut pages, mut fixed) = (0, 0);
         let (codec, needs) = (policy.codec(), policy.needs());
         for layer in &model.layers {
-            let sizes = attention(layer).sizes(model.dim);
+            let sizes = StoreShape::of(layer, model.dim);
+            fixed += layer.mixer.state(model.dim).bytes();
             pages += sizes.kv_heads * head(codec, needs, sizes.head_dim);
             if policy.selector().is_some() {
                 // What a selector chose last may be there as a copy, with its slots and where it lay.

@@ -105,7 +105,7 @@ impl PrefixCache {
         let mut state = state.clone();
         state.forget_queries();
         let bytes = state.bytes();
-        let beside = bytes.statistics + bytes.positions;
+        let beside = bytes.statistics + bytes.positions + bytes.states;
         let mut node = Node { ids: ids.into(), state, used: self.clock, readers: Vec::new(), beside };
         self.pages.add(&node.state);
         if node.serves_beginnings() {

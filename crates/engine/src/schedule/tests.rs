@@ -2,7 +2,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use burn::tensor::Device;
-use headwise_models::decoder::{Induction, Weights};
+use headwise_models::decoder::{Decoder, Induction, Weights};
 use headwise_spec::Family;
 use proptest::prelude::*;
 
@@ -118,6 +118,46 @@ fn policies() -> Vec<String> {
         "snapkv(budget=64) + int8",
     ];
     named.chain(more.map(Into::into)).collect()
+}
+
+/// A model of layers that attend and layers that keep a state.
+fn hybrid() -> Engine {
+    let layers: String = ["softmax(heads=2)", "gla(heads=2, convolution=3)", "retention(heads=2)"]
+        .map(|mixer| format!("[[layers]]\nmixer = \"{mixer}\"\nchannel = \"gated(hidden=32)\"\n"))
+        .concat();
+    let spec =
+        toml::from_str(&format!("vocabulary = 256\ndim = 32\ncontext = 2048\nepsilon = 1e-6\n{layers}")).unwrap();
+    let device = Device::flex();
+    device.seed(3);
+    Engine::new(Decoder::random(spec, &device).unwrap(), 2).unwrap()
+}
+
+#[test]
+fn texts_with_states_are_written_as_alone_found_again_and_read_anew() {
+    let engine = hybrid();
+    let growth = Growth::new(engine.spec(), &CachePolicy::full());
+    let prompts: Vec<Vec<u32>> = (0..6).map(|seed| text(150 + 37 * seed, seed as u32)).collect();
+    let expected: Vec<Vec<u32>> = prompts.iter().map(|prompt| alone(&engine, prompt, "full", 40)).collect();
+    // Room for two texts: others wait, or make room and are read anew.
+    for bytes in [usize::MAX, 2 * growth.of(420)] {
+        let limits = ScheduleLimits { rows_beside: 24, bytes, waiting: 100, ..ScheduleLimits::default() };
+        let mut scheduler = Scheduler::new(&engine, limits);
+        for round in 0..2 {
+            let submitted = prompts.iter().map(|prompt| {
+                let (request, heard) = request(prompt.clone(), "full", 40);
+                scheduler.submit(request);
+                heard
+            });
+            let heard: Vec<Arc<Heard>> = submitted.collect();
+            run(&mut scheduler);
+            for ((heard, expected), prompt) in heard.iter().zip(&expected).zip(&prompts) {
+                assert_eq!(&heard.tokens(0), expected, "{bytes} bytes, round {round}");
+                if (round, bytes) == (1, usize::MAX) {
+                    assert_eq!(heard.cached(), prompt.len() - 1, "all but the token whose scores are wanted");
+                }
+            }
+        }
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@ use headwise_kernels::kv::PAGE;
 use super::memory::Growth;
 use super::prefix::{Found, Reader, left_to_read};
 use super::request::{CacheUsage, Event, Finish, Request};
-use crate::cache::CachePolicy;
+use crate::cache::{CachePolicy, LayerStore};
 use crate::constrain::ConstraintError;
 use crate::forward::PROMPT_CHUNK;
 use crate::{Chunk, Engine, Sampler, Sequence, TokenLogProbabilities, Wanted};
@@ -153,8 +153,8 @@ impl Text {
 
     /// Whether what has been read is also there for any beginning of it.
     fn can_be_taken_back(&self) -> bool {
-        let whole = self.sequence.layers().iter().all(|layer| layer.shape().window.is_none());
-        whole && self.request.policy.check_rollback().is_ok()
+        let layers = self.sequence.layers();
+        layers.iter().all(LayerStore::can_be_taken_back) && self.request.policy.check_rollback().is_ok()
     }
 
     /// Tokens that are there and have not been read.

@@ -166,28 +166,26 @@ fn add_taps<S: Simd>(
     }
 }
 
-/// One row of every sequence, and the rows before it.
-pub(super) struct Step<'a> {
+/// Rows of one sequence, and the rows before them.
+pub(super) struct Steps<'a> {
     pub channels: usize,
     pub width: usize,
     pub x: &'a [f32],
     /// `[width, channels]`
     pub taps: &'a [f32],
-    /// `[sequences, width - 1, channels]`
-    pub tails: &'a mut [f32],
+    /// `[width - 1, channels]`
+    pub tail: &'a mut [f32],
     pub y: &'a mut [f32],
 }
 
-impl Kernel for Step<'_> {
+impl Kernel for Steps<'_> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { channels, width, x, taps, tails, y } = self;
-        let kept = (width - 1) * channels;
-        let (older, newest) = taps.split_at(kept);
-        for (sequence, (x, y)) in x.chunks_exact(channels).zip(y.chunks_exact_mut(channels)).enumerate() {
-            let tail = &mut tails[sequence * kept..][..kept];
+        let Self { channels, width, x, taps, tail, y } = self;
+        let (older, newest) = taps.split_at((width - 1) * channels);
+        for (x, y) in x.chunks_exact(channels).zip(y.chunks_exact_mut(channels)) {
             for at in (0..channels).step_by(LANES) {
                 let mut z = s.zero();
                 for (tap, x) in older.chunks_exact(channels).zip(tail.chunks_exact(channels)) {
@@ -196,9 +194,9 @@ impl Kernel for Step<'_> {
                 z = s.fma(s.read(newest, at, 0.0), s.read(x, at, 0.0), z);
                 s.write(y, at, Silu::value(s, z));
             }
-            if kept > 0 {
+            if let Some(last) = tail.len().checked_sub(channels) {
                 tail.copy_within(channels.., 0);
-                tail[kept - channels..].copy_from_slice(x);
+                tail[last..].copy_from_slice(x);
             }
         }
     }

@@ -96,21 +96,29 @@ fn gradients_do_not_depend_on_where_rows_are_cut() {
 }
 
 #[test]
-fn steps_give_what_whole_sequences_give() {
+fn steps_give_what_whole_sequences_give_however_they_are_cut() {
     for (channels, width, rows) in [(1, 1, 1), (5, 2, 3), (16, 3, 7), (40, 4, 12)] {
-        let sequences = [1, 2].map(|seed| random(rows * channels, -2.0, 2.0, seed));
+        let sizes = Sizes { channels, width, offsets: &[0, rows, 2 * rows] };
+        let x = random(2 * rows * channels, -2.0, 2.0, 1);
         let weight = random(channels * width, -1.0, 1.0, 3);
-        let whole = sequences.each_ref().map(|x| {
-            let mut y = vec![0.0; x.len()];
-            forward(&Sizes { channels, width, offsets: &[0, rows] }, x, &weight, &mut y);
-            y
-        });
-        let mut tails = vec![0.0; 2 * (width - 1) * channels];
+        let (mut whole, mut stepped) = (vec![0.0; x.len()], vec![9.0; x.len()]);
+        forward(&sizes, &x, &weight, &mut whole);
+        let kept = (width - 1) * channels;
+        let mut tails = [vec![0.0; kept], vec![0.0; kept]];
+        let [first, second] = &mut tails;
+        steps(&sizes, &x, &weight, &mut [first, second], &mut stepped);
+        assert_close(&stepped, &exact(&whole), 1e-6, "y");
         for row in 0..rows {
-            let of = |all: &[Vec<f32>; 2]| all.each_ref().map(|all| &all[row * channels..][..channels]).concat();
-            let mut y = vec![9.0; 2 * channels];
-            step(channels, width, &of(&sequences), &weight, &mut tails, &mut y);
-            assert_close(&y, &exact(&of(&whole)), 1e-6, "y");
+            let (mut y, mut tail) = (vec![9.0; channels], vec![0.0; kept]);
+            let before = &x[rows * channels..][..(row + 1) * channels];
+            for (x, newest) in before.chunks_exact(channels).zip(0..) {
+                let sizes = Sizes { channels, width, offsets: &[0, 1] };
+                steps(&sizes, x, &weight, &mut [&mut tail], &mut y);
+                assert_eq!(y, stepped[(rows + newest) * channels..][..channels], "row {newest}");
+            }
+            if row + 1 == rows {
+                assert_eq!(tail, tails[1]);
+            }
         }
     }
 }
@@ -143,11 +151,11 @@ fn all_levels_agree_with_scalar() {
             let all =
                 Backward { sizes: &sizes, x: &x, taps: &taps, dy: &dy, rows: 0..rows, dx: dx_of, d_taps: d_taps_of };
             dispatch_at(level, all);
-            let (mut stepped, mut tails) = (x[..sizes.channels].to_vec(), vec![0.5; taps.len() - sizes.channels]);
+            let (mut stepped, mut tail) = (x[..sizes.channels].to_vec(), vec![0.5; taps.len() - sizes.channels]);
             let first = &x[..sizes.channels];
             let (channels, width) = (sizes.channels, sizes.width);
-            dispatch_at(level, Step { channels, width, x: first, taps: &taps, tails: &mut tails, y: &mut stepped });
-            [y, dx, d_taps, stepped, tails].concat()
+            dispatch_at(level, Steps { channels, width, x: first, taps: &taps, tail: &mut tail, y: &mut stepped });
+            [y, dx, d_taps, stepped, tail].concat()
         };
         let expected = exact(&run(Level::Scalar));
         for level in Level::available() {

@@ -16,6 +16,8 @@ pub struct StoreBytes {
     pub positions: usize,
     /// Per-slot statistics kept for a policy.
     pub statistics: usize,
+    /// What mixers keep of a text besides keys and values, however long it is.
+    pub states: usize,
     /// Slots allocated but not in use.
     pub waste: usize,
 }
@@ -28,7 +30,7 @@ impl StoreBytes {
 
     /// Everything together.
     pub fn total(&self) -> usize {
-        self.pairs + self.scales + self.positions + self.statistics + self.waste
+        self.pairs + self.scales + self.positions + self.statistics + self.states + self.waste
     }
 
     /// What the pairs themselves cost: codes and scales. Reports of compression use this.
@@ -43,6 +45,7 @@ impl std::ops::AddAssign for StoreBytes {
         self.scales += other.scales;
         self.positions += other.positions;
         self.statistics += other.statistics;
+        self.states += other.states;
         self.waste += other.waste;
     }
 }
@@ -56,6 +59,7 @@ impl std::ops::Mul<usize> for StoreBytes {
             scales: self.scales * count,
             positions: self.positions * count,
             statistics: self.statistics * count,
+            states: self.states * count,
             waste: self.waste * count,
         }
     }

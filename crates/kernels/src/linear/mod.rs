@@ -7,7 +7,7 @@
 //!
 //! - [`forward`] and [`backward`]: whole sequences, in chunks of [`CHUNK`] tokens: products of matrices within a chunk, the
 //!   state from chunk to chunk.
-//! - [`step`]: one token.
+//! - [`steps`]: one token after the other, from states that the caller keeps and with the same bits however a text is cut.
 //!
 //! Inside a chunk a weight is the product of the factors between two tokens, formed by multiplying them one after the
 //! other: it is at most 1, exact to rounding however strong the decay, and a log-decay of −∞ forgets everything.
@@ -23,7 +23,7 @@ mod pass;
 mod product;
 mod rows;
 mod scalar_decay;
-mod step;
+mod steps;
 mod stream;
 mod triangle;
 mod work;
@@ -31,7 +31,7 @@ mod work;
 pub use backward::{Gradients, Upstream, backward};
 pub use forward::forward;
 pub use inputs::{Decay, Dims, Inputs, Recurrence};
-pub use step::step;
+pub use steps::steps;
 
 /// Tokens that are worked on together.
 pub const CHUNK: usize = 64;

@@ -1,7 +1,6 @@
 //! Chunks against the definition.
 
-use headwise_kernels::attention::View4;
-use headwise_kernels::linear::{Decay, Dims, Inputs, Recurrence, step};
+use headwise_kernels::linear::{Dims, Recurrence};
 
 use super::reference::{Case, KINDS, Kind, assert_close, assert_within, definition};
 
@@ -136,41 +135,16 @@ fn extreme_inputs_stay_finite() {
 
 #[test]
 fn steps_are_the_recurrence() {
-    for kind in KINDS {
-        for spec in [PLAIN, NORMALISED] {
-            let dims = Dims { batch: 3, heads: 2, tokens: 9, key_dim: 20, value_dim: 37 };
-            let case = Case::new(spec, dims, kind, &[0, 9], -0.3, 12);
-            let expected = definition(&case);
-            let mut states = case.state.clone();
-            let mut out = Vec::new();
-            for token in 0..dims.tokens {
-                let (all, one) = (case.inputs(), Dims { tokens: 1, ..dims });
-                let from = |view: View4<'_>| (view.data[token * view.strides[2]..].to_vec(), view.strides);
-                let parts = [all.query, all.key, all.value].map(from);
-                let [query, key, value] = parts.each_ref().map(|(data, strides)| View4 { data, strides: *strides });
-                let decays = match all.decay {
-                    Decay::Token(view) | Decay::Channel(view) => from(view),
-                    _ => (Vec::new(), [0; 3]),
-                };
-                let view = View4 { data: &decays.0, strides: decays.1 };
-                let decay = match all.decay {
-                    Decay::Token(_) => Decay::Token(view),
-                    Decay::Channel(_) => Decay::Channel(view),
-                    other => other,
-                };
-                let inputs = Inputs { query, key, value, decay, ..all };
-                let mut row = vec![f32::NAN; one.output()];
-                step(&spec, &one, &inputs, &mut states, &mut row);
-                out.push(row);
+    for (tokens, key_dim, value_dim) in [(9, 20, 37), (70, 3, 16), (130, 9, 80)] {
+        for kind in KINDS {
+            for spec in [PLAIN, NORMALISED] {
+                let offsets = [0, 1, 1, tokens];
+                let case = Case::new(spec, dims(tokens, key_dim, value_dim), kind, &offsets, -0.3, 12);
+                let (expected, [out, states]) = (definition(&case), case.steps());
+                let what = format!("{tokens} {key_dim} {value_dim} {kind:?} {spec:?}");
+                assert_close(&out, &case.by_token(&expected.out, value_dim), 1e-5, &what);
+                assert_close(&states, &expected.states, 1e-5, &what);
             }
-            let by_token = case.by_token(&expected.out, dims.value_dim);
-            for batch in 0..dims.batch {
-                let width = dims.heads * dims.value_dim;
-                let found: Vec<f32> = out.iter().flat_map(|row| &row[batch * width..][..width]).copied().collect();
-                let expected = &by_token[batch * dims.tokens * width..][..dims.tokens * width];
-                assert_close(&found, expected, 1e-5, &format!("{kind:?} {spec:?}"));
-            }
-            assert_close(&states, &expected.states, 1e-5, &format!("{kind:?} {spec:?}"));
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The same tokens cut, packed, laid out and shared out in other ways.
 
 use headwise_kernels::attention::View4;
-use headwise_kernels::linear::{Decay, Dims, Inputs, Recurrence, forward, step};
+use headwise_kernels::linear::{Decay, Dims, Inputs, Recurrence, forward};
 
 use super::reference::{Case, KINDS, Kind};
 
@@ -112,35 +112,42 @@ fn tokens_outside_heads_need_no_transpose() {
 }
 
 #[test]
-fn a_step_has_the_same_bits_beside_any_others() {
-    let dims = Dims { batch: 5, heads: 2, tokens: 1, key_dim: 64, value_dim: 70 };
+fn steps_have_the_same_bits_however_texts_are_cut_and_packed() {
+    let dims = Dims { batch: 1, heads: 1, tokens: 150, key_dim: 21, value_dim: 70 };
     for kind in KINDS {
         for spec in SPECS {
-            let case = Case::new(spec, dims, kind, &[0, 1], -0.1, 24);
-            let (mut states, mut out) = (case.state.clone(), vec![0.0; dims.output()]);
-            step(&spec, &dims, &case.inputs(), &mut states, &mut out);
-            let alone = Dims { batch: 1, ..dims };
-            let (state, width) = (dims.heads * dims.state(&spec), dims.heads * dims.value_dim);
-            for row in 0..dims.batch {
-                let move_to = |view: View4<'_>| (view.data[row * view.strides[0]..].to_vec(), view.strides);
-                let all = case.inputs();
-                let parts = [all.query, all.key, all.value].map(move_to);
-                let [query, key, value] = parts.each_ref().map(|(data, strides)| View4 { data, strides: *strides });
-                let decays = match all.decay {
-                    Decay::Token(view) | Decay::Channel(view) => move_to(view),
-                    _ => (Vec::new(), [0; 3]),
-                };
-                let view = View4 { data: &decays.0, strides: decays.1 };
-                let decay = match all.decay {
-                    Decay::Token(_) => Decay::Token(view),
-                    Decay::Channel(_) => Decay::Channel(view),
-                    other => other,
-                };
-                let inputs = Inputs { query, key, value, decay, ..all };
-                let (mut of_row, mut out_row) = (case.state[row * state..][..state].to_vec(), vec![0.0; width]);
-                step(&spec, &alone, &inputs, &mut of_row, &mut out_row);
-                assert!(out_row == out[row * width..][..width] && of_row == states[row * state..][..state], "{kind:?}");
+            let case = Case::new(spec, dims, kind, &[0, 7, 80, 150], -0.1, 24);
+            let ([out, states], length) = (case.steps(), dims.state(&spec));
+            let (mut outs, mut lasts) = (Vec::new(), Vec::new());
+            for (number, ends) in case.offsets.windows(2).enumerate() {
+                let mut state = case.state[number * length..][..length].to_vec();
+                let mut start = ends[0];
+                for size in [1, 2, 63, 4].into_iter().cycle() {
+                    let end = ends[1].min(start + size);
+                    let [out, last] = part(&case, start..end, &state).steps();
+                    outs.extend(out);
+                    (state, start) = (last, end);
+                    if end == ends[1] {
+                        break;
+                    }
+                }
+                lasts.extend(state);
             }
+            assert!(outs == out && lasts == states, "{kind:?} {spec:?}");
         }
+    }
+}
+
+#[test]
+fn steps_do_not_depend_on_the_number_of_threads() {
+    for kind in KINDS {
+        let dims = Dims { batch: 2, heads: 5, tokens: 90, key_dim: 32, value_dim: 33 };
+        let case = Case::new(SPECS[1], dims, kind, &[0, 30, 90], -0.05, 25);
+        let run = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| case.steps())
+        };
+        let alone = run(1);
+        assert!(run(2) == alone && run(5) == alone, "{kind:?}");
     }
 }

@@ -1,7 +1,7 @@
 //! The definition: one token after the other, in f64, and its adjoint.
 
 use headwise_kernels::attention::View4;
-use headwise_kernels::linear::{Decay, Dims, Gradients, Inputs, Recurrence, Upstream, backward, forward};
+use headwise_kernels::linear::{Decay, Dims, Gradients, Inputs, Recurrence, Upstream, backward, forward, steps};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -94,6 +94,16 @@ impl Case {
         let mut chunks = vec![f32::NAN; inputs.chunk_states(&self.spec, dims)];
         forward(&self.spec, dims, &inputs, &mut out, &mut states, Some(&mut chunks));
         [out, states, chunks]
+    }
+
+    /// Output `[batch, tokens, heads, value_dim]` and last states, token by token.
+    pub fn steps(&self) -> [Vec<f32>; 2] {
+        let mut states = self.state.clone();
+        let mut out = vec![f32::NAN; self.dims.output()];
+        let mut each: Vec<&mut [f32]> =
+            states.chunks_exact_mut(self.dims.heads * self.dims.state(&self.spec)).collect();
+        steps(&self.spec, &self.dims, &self.inputs(), &mut each, &mut out);
+        [out, states]
     }
 
     /// The gradients of query, key, value, decay and states.

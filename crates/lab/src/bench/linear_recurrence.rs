@@ -2,7 +2,7 @@
 //! gradients are allocated before the clock starts.
 
 use headwise_kernels::attention::View4;
-use headwise_kernels::linear::{CHUNK, Decay, Dims, Gradients, Inputs, Recurrence, Upstream, backward, forward};
+use headwise_kernels::linear::{CHUNK, Decay, Dims, Gradients, Inputs, Recurrence, Upstream, backward, forward, steps};
 
 use super::attention::numbers;
 use super::plan::Run;
@@ -29,7 +29,7 @@ pub(super) fn gla(run: &Run<'_>) -> Vec<BenchRow> {
     rows(run, false, &Decay::Channel(View4::contiguous(&decays, heads, tokens, head_dim)))
 }
 
-/// Forward alone, and forward with backward.
+/// Forward alone, forward with backward, and token by token, as an engine reads.
 fn rows(run: &Run<'_>, normalise: bool, decay: &Decay<'_>) -> Vec<BenchRow> {
     let [batch, heads, tokens, head_dim] = run.shape.sides();
     let dims = Dims { batch, heads, tokens, key_dim: head_dim, value_dim: head_dim };
@@ -67,7 +67,14 @@ fn rows(run: &Run<'_>, normalise: bool, decay: &Decay<'_>) -> Vec<BenchRow> {
         let gradients = Gradients { query, key, value, decay, state: &mut d_states };
         backward(&spec, &dims, &inputs, &upstream, gradients);
     });
-    vec![first, BenchRow::new(run.name, params("train"), times, Some(flops(&dims, [7, 6])), None)]
+    let second = BenchRow::new(run.name, params("train"), times, Some(flops(&dims, [7, 6])), None);
+    let times = Times::of_calls(run.repeats(7, 0.5), || {
+        let mut each: Vec<&mut [f32]> = states.chunks_exact_mut(heads * dims.state(&spec)).collect();
+        each.iter_mut().for_each(|state| state.fill(0.0));
+        steps(&spec, &dims, &inputs, &mut each, &mut out);
+    });
+    let definition = (5 * batch * heads * tokens * head_dim * head_dim) as f64;
+    vec![first, second, BenchRow::new(run.name, params("steps"), times, Some(definition), None)]
 }
 
 /// Operations of so many products inside chunks, of which half lies before the diagonal, and with the state.

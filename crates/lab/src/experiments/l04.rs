@@ -7,7 +7,7 @@ use headwise_engine::Engine;
 use headwise_engine::cache::CachePolicy;
 use headwise_models::decoder::{Decoder, DecoderSpec, ModelFamily};
 use headwise_nn::block::{BlockSpec, Norms};
-use headwise_nn::mixer::{MixContext, Retention, RetentionSpec, Segment, SoftmaxSpec};
+use headwise_nn::mixer::{MixContext, MixerSpec, MixerState, Retention, RetentionSpec, Segment, SoftmaxSpec, States};
 use headwise_nn::norm::NormSpec;
 use headwise_ops::host::Host;
 use headwise_ops::{Decay, Recurrence, linear_recurrence};
@@ -141,28 +141,37 @@ fn whole_and_steps(seed: u64) -> f64 {
     let mut ctx = MixContext { positions: &positions, segments: &segments, layer: 0, cache: None };
     let whole = Tensor::<3>::from_data(TensorData::new(x.clone(), [1, TOKENS, DIM]), &device);
     let whole = Host::new(layer.forward(whole, &mut ctx));
-    let mut state = layer.state(1);
+    let mut state = MixerSpec::from(layer.spec().clone()).state(DIM);
     let mut steps = Vec::new();
-    for token in x.chunks_exact(DIM) {
-        let token = Tensor::<2>::from_data(TensorData::new(token.to_vec(), [1, DIM]), &device);
-        steps.extend(Host::new(layer.step(token, &mut state)).as_slice().iter().map(|&value| f64::from(value)));
+    for (position, token) in x.chunks_exact(DIM).enumerate() {
+        steps.extend(step(&layer, token, position, &mut state).as_slice().iter().map(|&value| f64::from(value)));
     }
     difference(whole.as_slice(), &steps)
+}
+
+/// One token `[DIM]` at `position` of a text, of which `state` is what is kept.
+fn step(layer: &Retention, token: &[f32], position: usize, state: &mut MixerState) -> Host {
+    let segments = [Segment { sequence: 0, rows: 0..1 }];
+    let mut kept = States(std::slice::from_mut(state));
+    let positions = [position as i32];
+    let mut ctx = MixContext { positions: &positions, segments: &segments, layer: 0, cache: Some(&mut kept) };
+    let token = TensorData::new(token.to_vec(), [1, 1, DIM]);
+    Host::new(layer.forward(Tensor::from_data(token, &Device::flex()), &mut ctx))
 }
 
 /// How much memory and time grow from early to late tokens.
 fn growth(seed: u64) -> [f64; 2] {
     let device = Device::flex();
     let layer = layer(seed, &device);
-    let token = Tensor::<2>::from_data(TensorData::new(numbers(seed, DIM), [1, DIM]), &device);
-    let mut state = layer.state(1);
+    let token = numbers(seed, DIM);
+    let mut state = MixerSpec::from(layer.spec().clone()).state(DIM);
     let mut times = Vec::new();
     let mut early_bytes = 0;
-    for step in 0..LATE + AROUND {
+    for position in 0..LATE + AROUND {
         let started = Instant::now();
-        drop(layer.step(token.clone(), &mut state));
+        drop(step(&layer, &token, position, &mut state));
         times.push(started.elapsed().as_secs_f64());
-        if step == EARLY {
+        if position == EARLY {
             early_bytes = state.bytes();
         }
     }

@@ -2,7 +2,7 @@
 //! arXiv:2312.06635; the task: arXiv:2312.04927.
 
 use burn::tensor::{Device, Tensor, TensorData};
-use headwise_nn::mixer::{Gla, GlaSpec, MixContext, Segment};
+use headwise_nn::mixer::{Gla, GlaSpec, MixContext, MixerSpec, Segment, States};
 use headwise_ops::host::Host;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -83,10 +83,14 @@ fn whole_and_steps(seed: u64) -> f64 {
     let mut ctx = MixContext { positions: &positions, segments: &segments, layer: 0, cache: None };
     let whole = Tensor::<3>::from_data(TensorData::new(x.clone(), [1, TOKENS, DIM]), &device);
     let whole = Host::new(layer.forward(whole, &mut ctx));
-    let mut state = layer.state(1);
-    let steps = x.chunks_exact(DIM).flat_map(|token| {
-        let token = Tensor::<2>::from_data(TensorData::new(token.to_vec(), [1, DIM]), &device);
-        Host::new(layer.step(token, &mut state)).as_slice().to_vec()
+    let mut state = [MixerSpec::from(layer.spec().clone()).state(DIM)];
+    let steps = x.chunks_exact(DIM).zip(&positions).flat_map(|(token, position)| {
+        let segments = [Segment { sequence: 0, rows: 0..1 }];
+        let positions = std::slice::from_ref(position);
+        let mut kept = States(&mut state);
+        let mut ctx = MixContext { positions, segments: &segments, layer: 0, cache: Some(&mut kept) };
+        let token = Tensor::<3>::from_data(TensorData::new(token.to_vec(), [1, 1, DIM]), &device);
+        Host::new(layer.forward(token, &mut ctx)).as_slice().to_vec()
     });
     let (mut most, mut largest) = (0.0f32, 0.0f32);
     for (&found, expected) in whole.as_slice().iter().zip(steps) {

@@ -5,6 +5,8 @@ use std::ops::Range;
 use headwise_kernels::attention::AttnSpec;
 use headwise_kernels::rope::{HeadLayout, Rope};
 
+use super::MixerState;
+
 /// The rows of one sequence in a forward. A forward may hold many sequences, each with rows of its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Segment {
@@ -23,7 +25,7 @@ pub struct MixContext<'a> {
     pub segments: &'a [Segment],
     /// Index of the layer being run.
     pub layer: usize,
-    /// Keys and values of earlier forwards; none in training.
+    /// What is kept of earlier forwards; none in training.
     pub cache: Option<&'a mut dyn LayerCache>,
 }
 
@@ -71,7 +73,7 @@ impl Projected<'_> {
     }
 }
 
-/// The keys and values of earlier tokens, kept between forwards by whoever runs the model.
+/// What is kept of earlier tokens between forwards by whoever runs the model: keys and values, and the states of mixers.
 ///
 /// The cache alone rotates keys and queries, because only it knows in which form it keeps them.
 pub trait LayerCache {
@@ -86,4 +88,9 @@ pub trait LayerCache {
         segments: &[Segment],
         out: &mut [f32],
     );
+
+    /// The states of `layer`, one for each text of the forward, in order. Without them every text begins with its first row.
+    fn states(&mut self, _layer: usize) -> Option<Vec<&mut MixerState>> {
+        None
+    }
 }

@@ -5,11 +5,12 @@
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, activation};
-use headwise_ops::{Decay, Recurrence, linear_recurrence};
+use headwise_ops::{Decay, Recurrence};
 
-use super::MixContext;
-use super::matrix_memory::{MatrixState, StepDecay, check_heads, join_heads, offsets, split_heads, step};
-use super::short_convolution::{Past, ShortConvolution, check_width, convolve, tails};
+use super::heads::{check_heads, join_heads, split_heads};
+use super::past::Past;
+use super::short_convolution::{ShortConvolution, check_width};
+use super::{MixContext, MixerState};
 use crate::Linear;
 use crate::norm::RmsNorm;
 
@@ -39,6 +40,12 @@ impl GlaSpec {
     /// Channels of all keys and of all values.
     fn widths(&self, dim: usize) -> (usize, usize) {
         (self.key_dim.unwrap_or(dim / 2), self.value_dim.unwrap_or(dim))
+    }
+
+    /// What is kept of a text, before its first token.
+    pub(super) fn state(&self, dim: usize) -> MixerState {
+        let (keys, values) = self.widths(dim);
+        MixerState::new(keys * (values / self.heads), self.convolution, [keys, keys, values])
     }
 
     /// Whether a mixer of `dim` channels can be built.
@@ -114,28 +121,12 @@ impl Gla {
         &self.spec
     }
 
-    /// Mixes `x` `[batch, tokens, dim]`; returns the same shape. Every segment starts from an empty memory.
+    /// Mixes `x` `[batch, tokens, dim]`; returns the same shape. Every segment goes on from its state, if the cache has states, or from
+    /// nothing.
     pub fn forward(&self, x: Tensor<3>, ctx: &mut MixContext<'_>) -> Tensor<3> {
-        let offsets = offsets(ctx, x.dims()[1]);
-        let ([query, key, value, decay], gate) = self.project(x, Past::Nothing(&offsets));
-        let recurrence = self.recurrence();
-        let mixed = linear_recurrence(query, key, value, Decay::Channel(decay), &recurrence, &offsets, None).output;
-        self.finish(mixed, gate)
-    }
-
-    /// One token of every row: `x` `[batch, dim]` to the same shape, the state updated in place.
-    pub fn step(&self, x: Tensor<2>, state: &mut MatrixState) -> Tensor<2> {
-        // A row's token is a sequence of one.
-        let (inputs, gate) = self.project(x.unsqueeze_dim::<3>(1), Past::Tails(&mut state.tails));
-        let [query, key, value, decay] = inputs.map(|x| x.squeeze_dim::<3>(2));
-        let mixed = step([query, key, value], StepDecay::Channel(decay), &self.recurrence(), state);
-        self.finish(mixed.unsqueeze_dim(2), gate).squeeze_dim(1)
-    }
-
-    /// The empty memory of `batch` rows.
-    pub fn state(&self, batch: usize) -> MatrixState {
-        let (keys, values) = self.spec.widths(self.dim);
-        MatrixState::new(batch * keys * (values / self.spec.heads), tails(self.convolution.as_ref(), batch))
+        let mut past = Past::of(ctx, x.dims()[1]);
+        let ([query, key, value, decay], gate) = self.project(x, &mut past);
+        self.finish(past.recur([query, key, value], Decay::Channel(decay), &self.recurrence()), gate)
     }
 
     fn recurrence(&self) -> Recurrence {
@@ -144,10 +135,10 @@ impl Gla {
     }
 
     /// Queries, keys, values and log-decays `[batch, heads, tokens, width]`, and the gate `[batch, tokens, value_dim]`.
-    fn project(&self, x: Tensor<3>, past: Past<'_>) -> ([Tensor<4>; 4], Tensor<3>) {
+    fn project(&self, x: Tensor<3>, past: &mut Past<'_>) -> ([Tensor<4>; 4], Tensor<3>) {
         let layers = [&self.query, &self.key, &self.value, &self.gate, &self.decay_down];
         let [query, key, value, gate, decay] = Linear::forward_each(layers, x);
-        let [query, key, value] = convolve(self.convolution.as_ref(), [query, key, value], past);
+        let [query, key, value] = past.convolve(self.convolution.as_ref(), [query, key, value]);
         let decay = activation::log_sigmoid(self.decay_up.forward(decay)) / self.spec.decay_temperature;
         ([query, key, value, decay].map(|x| split_heads(x, self.spec.heads)), gate)
     }

@@ -5,12 +5,13 @@
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, activation};
-use headwise_ops::{Decay, Recurrence, linear_recurrence};
+use headwise_ops::{Decay, Recurrence};
 use serde::{Deserialize, Serialize};
 
-use super::MixContext;
-use super::matrix_memory::{MatrixState, StepDecay, check_heads, join_heads, offsets, split_heads, step};
-use super::short_convolution::{Past, ShortConvolution, check_width, convolve, tails};
+use super::heads::{check_heads, join_heads, split_heads};
+use super::past::Past;
+use super::short_convolution::{ShortConvolution, check_width};
+use super::{MixContext, MixerState};
 use crate::Linear;
 use crate::norm::RmsNorm;
 
@@ -80,6 +81,13 @@ impl LinearAttentionSpec {
         (self.key_dim.unwrap_or(dim), self.value_dim.unwrap_or(dim))
     }
 
+    /// What is kept of a text, before its first token.
+    pub(super) fn state(&self, dim: usize) -> MixerState {
+        let (keys, values) = self.widths(dim);
+        let columns = values / self.heads + usize::from(self.normalise);
+        MixerState::new(keys * columns, self.convolution, [keys, keys, values])
+    }
+
     /// Whether a mixer of `dim` channels can be built.
     pub fn check(&self, dim: usize) -> Result<(), String> {
         let (keys, values) = self.widths(dim);
@@ -117,14 +125,13 @@ pub struct LinearAttention {
     pub convolution: Option<ShortConvolution>,
     #[module(skip)]
     spec: LinearAttentionSpec,
-    dim: usize,
 }
 
 impl LinearAttention {
-    /// A mixer of `dim` channels from its projections `query, key, value, output`.
-    pub fn new(spec: LinearAttentionSpec, dim: usize, projections: [Linear; 4], norm: Option<RmsNorm>) -> Self {
+    /// A mixer from its projections `query, key, value, output`.
+    pub fn new(spec: LinearAttentionSpec, projections: [Linear; 4], norm: Option<RmsNorm>) -> Self {
         let [query, key, value, output] = projections;
-        Self { query, key, value, output, norm, convolution: None, spec, dim }
+        Self { query, key, value, output, norm, convolution: None, spec }
     }
 
     /// Trainable weights at random, for a spec that passes [`LinearAttentionSpec::check`].
@@ -134,7 +141,7 @@ impl LinearAttention {
             .map(|(inputs, outputs)| Linear::random(inputs, outputs, false, device));
         let norm = spec.output_norm.then(|| RmsNorm::new(values / spec.heads, spec.epsilon, device));
         let convolution = spec.convolution.map(|width| ShortConvolution::random(width, [keys, keys, values], device));
-        Self { convolution, ..Self::new(spec, dim, projections, norm) }
+        Self { convolution, ..Self::new(spec, projections, norm) }
     }
 
     /// How the mixer was built.
@@ -142,35 +149,18 @@ impl LinearAttention {
         &self.spec
     }
 
-    /// Mixes `x` `[batch, tokens, dim]`; returns the same shape. Every segment starts from an empty memory.
+    /// Mixes `x` `[batch, tokens, dim]`; returns the same shape. Every segment goes on from its state, if the cache has states, or from
+    /// nothing.
     pub fn forward(&self, x: Tensor<3>, ctx: &mut MixContext<'_>) -> Tensor<3> {
-        let offsets = offsets(ctx, x.dims()[1]);
-        let [query, key, value] = self.project(x, Past::Nothing(&offsets));
-        let recurrence = self.spec.recurrence();
-        let mixed = linear_recurrence(query, key, value, Decay::None, &recurrence, &offsets, None).output;
-        self.finish(mixed)
-    }
-
-    /// One token of every row: `x` `[batch, dim]` to the same shape, the state updated in place.
-    pub fn step(&self, x: Tensor<2>, state: &mut MatrixState) -> Tensor<2> {
-        // A row's token is a sequence of one.
-        let inputs = self.project(x.unsqueeze_dim::<3>(1), Past::Tails(&mut state.tails));
-        let inputs = inputs.map(|x| x.squeeze_dim::<3>(2));
-        let mixed = step(inputs, StepDecay::None, &self.spec.recurrence(), state);
-        self.finish(mixed.unsqueeze_dim(2)).squeeze_dim(1)
-    }
-
-    /// The empty memory of `batch` rows.
-    pub fn state(&self, batch: usize) -> MatrixState {
-        let (keys, values) = self.spec.widths(self.dim);
-        let columns = values / self.spec.heads + usize::from(self.spec.normalise);
-        MatrixState::new(batch * keys * columns, tails(self.convolution.as_ref(), batch))
+        let mut past = Past::of(ctx, x.dims()[1]);
+        let inputs = self.project(x, &mut past);
+        self.finish(past.recur(inputs, Decay::None, &self.spec.recurrence()))
     }
 
     /// Features of queries and keys, and values: `[batch, heads, tokens, head_dim]`.
-    fn project(&self, x: Tensor<3>, past: Past<'_>) -> [Tensor<4>; 3] {
+    fn project(&self, x: Tensor<3>, past: &mut Past<'_>) -> [Tensor<4>; 3] {
         let projected = Linear::forward_each([&self.query, &self.key, &self.value], x);
-        let projected = convolve(self.convolution.as_ref(), projected, past);
+        let projected = past.convolve(self.convolution.as_ref(), projected);
         let [query, key, value] = projected.map(|x| split_heads(x, self.spec.heads));
         [self.spec.feature_map.apply(query), self.spec.feature_map.apply(key), value]
     }

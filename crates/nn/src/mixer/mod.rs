@@ -2,11 +2,13 @@
 
 mod context;
 mod gla;
+mod heads;
 mod linear_attention;
-mod matrix_memory;
+mod past;
 mod retention;
 mod short_convolution;
 mod softmax;
+mod state;
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
@@ -14,10 +16,10 @@ use burn::tensor::{Device, Tensor};
 pub use context::{LayerCache, MixContext, Projected, Segment};
 pub use gla::{Gla, GlaSpec};
 pub use linear_attention::{FeatureMap, LinearAttention, LinearAttentionSpec};
-pub use matrix_memory::MatrixState;
 pub use retention::{Retention, RetentionNorm, RetentionSpec};
 pub use short_convolution::ShortConvolution;
 pub use softmax::{HeadNorms, Heads, Softmax, SoftmaxSpec};
+pub use state::{MixerState, States};
 
 headwise_spec::family! {
     /// A layer that moves information between tokens.
@@ -45,6 +47,16 @@ impl MixerSpec {
             Self::LinearAttentionSpec(spec) => spec.check(dim),
             Self::RetentionSpec(spec) => spec.check(dim),
             Self::GlaSpec(spec) => spec.check(dim),
+        }
+    }
+
+    /// What a mixer of `dim` channels keeps of a text besides keys and values, before the first token.
+    pub fn state(&self, dim: usize) -> MixerState {
+        match self {
+            Self::SoftmaxSpec(spec) => spec.state(dim),
+            Self::LinearAttentionSpec(spec) => spec.state(dim),
+            Self::RetentionSpec(spec) => spec.state(dim),
+            Self::GlaSpec(spec) => spec.state(dim),
         }
     }
 }

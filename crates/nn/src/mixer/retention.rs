@@ -8,12 +8,13 @@ use burn::module::Module;
 use burn::nn::{Initializer, LinearConfig};
 use burn::tensor::{Device, Tensor, TensorData};
 use headwise_kernels::rope::Rope;
-use headwise_ops::{Decay, Recurrence, linear_recurrence};
+use headwise_ops::{Decay, Recurrence};
 use serde::{Deserialize, Serialize};
 
-use super::MixContext;
-use super::matrix_memory::{MatrixState, StepDecay, check_heads, join_heads, offsets, split_heads, step};
-use super::short_convolution::{Past, ShortConvolution, check_width, convolve, tails};
+use super::heads::{check_heads, join_heads, split_heads};
+use super::past::Past;
+use super::short_convolution::{ShortConvolution, check_width};
+use super::{MixContext, MixerState};
 use crate::Linear;
 use crate::norm::RmsNorm;
 use crate::position::RopeSpec;
@@ -57,6 +58,13 @@ impl RetentionSpec {
     /// Channels of all keys and of all values.
     fn widths(&self, dim: usize) -> (usize, usize) {
         (self.key_dim.unwrap_or(dim), self.value_dim.unwrap_or(2 * dim))
+    }
+
+    /// What is kept of a text, before its first token.
+    pub(super) fn state(&self, dim: usize) -> MixerState {
+        let (keys, values) = self.widths(dim);
+        let ones = usize::from(self.norm == RetentionNorm::Full);
+        MixerState::new(keys * (values / self.heads + ones), self.convolution, [keys, keys, values])
     }
 
     /// Whether a mixer of `dim` channels can be built.
@@ -140,35 +148,16 @@ impl Retention {
         &self.spec
     }
 
-    /// Mixes `x` `[batch, tokens, dim]`; returns the same shape. Every segment starts from an empty memory.
+    /// Mixes `x` `[batch, tokens, dim]`; returns the same shape. Every segment goes on from its state, if the cache has states, or from
+    /// nothing.
     pub fn forward(&self, x: Tensor<3>, ctx: &mut MixContext<'_>) -> Tensor<3> {
-        let offsets = offsets(ctx, x.dims()[1]);
-        let ([query, key, value], gate) = self.project(x, ctx.positions, Past::Nothing(&offsets));
+        let (positions, tokens) = (ctx.positions, x.dims()[1]);
+        let mut past = Past::of(ctx, tokens);
+        let ([query, key, value], gate) = self.project(x, positions, &mut past);
         let decays = TensorData::new(self.decays.clone(), [self.spec.heads]);
         let decay = Decay::Head(Tensor::from_data(decays, (&query.device(), query.dtype())));
-        let recurrence = self.recurrence();
-        let value = self.with_ones(value);
-        let mixed = linear_recurrence(query, key, value, decay, &recurrence, &offsets, None).output;
-        let positions: Vec<usize> = offsets.windows(2).flat_map(|ends| 0..ends[1] - ends[0]).collect();
-        self.finish(self.normalise(mixed, &positions), gate)
-    }
-
-    /// One token of every row: `x` `[batch, dim]` to the same shape, the state updated in place.
-    pub fn step(&self, x: Tensor<2>, state: &mut MatrixState) -> Tensor<2> {
-        let position = state.position();
-        // A row's token is a sequence of one.
-        let ([query, key, value], gate) =
-            self.project(x.unsqueeze_dim::<3>(1), &[position], Past::Tails(&mut state.tails));
-        let inputs = [query, key, self.with_ones(value)].map(|x| x.squeeze_dim::<3>(2));
-        let mixed = step(inputs, StepDecay::Head(&self.decays), &self.recurrence(), state);
-        self.finish(self.normalise(mixed.unsqueeze_dim(2), &[position as usize]), gate).squeeze_dim(1)
-    }
-
-    /// The empty memory of `batch` rows.
-    pub fn state(&self, batch: usize) -> MatrixState {
-        let (keys, values) = self.spec.widths(self.dim);
-        let ones = usize::from(self.spec.norm == RetentionNorm::Full);
-        MatrixState::new(batch * keys * (values / self.spec.heads + ones), tails(self.convolution.as_ref(), batch))
+        let mixed = past.recur([query, key, self.with_ones(value)], decay, &self.recurrence());
+        self.finish(self.normalise(mixed, &past.tokens_before(positions)), gate)
     }
 
     fn recurrence(&self) -> Recurrence {
@@ -177,10 +166,10 @@ impl Retention {
     }
 
     /// Rotated queries and keys, and values, `[batch, heads, tokens, width]`, and the gate `[batch, tokens, value_dim]`.
-    fn project(&self, x: Tensor<3>, positions: &[i32], past: Past<'_>) -> ([Tensor<4>; 3], Tensor<3>) {
+    fn project(&self, x: Tensor<3>, positions: &[i32], past: &mut Past<'_>) -> ([Tensor<4>; 3], Tensor<3>) {
         let layers = [&self.query, &self.key, &self.value, &self.gate];
         let [query, key, value, gate] = Linear::forward_each(layers, x);
-        let projected = convolve(self.convolution.as_ref(), [query, key, value], past);
+        let projected = past.convolve(self.convolution.as_ref(), [query, key, value]);
         let [query, key, value] = projected.map(|x| split_heads(x, self.spec.heads));
         ([self.rotate(query, positions), self.rotate(key, positions), value], gate)
     }

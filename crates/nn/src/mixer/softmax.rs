@@ -9,9 +9,9 @@ use headwise_kernels::attention::{AttnSpec, Stats};
 use headwise_kernels::rope::Rope;
 use headwise_ops::host::{self, Host};
 
-use super::matrix_memory::offsets;
-use super::short_convolution::{Past, ShortConvolution, check_width, convolve};
-use super::{MixContext, Projected, Segment};
+use super::past::Past;
+use super::short_convolution::{ShortConvolution, check_width};
+use super::{MixContext, MixerState, Projected, Segment};
 use crate::Linear;
 use crate::norm::RmsNorm;
 use crate::position::{PositionSpec, RopeSpec, slopes};
@@ -41,8 +41,7 @@ headwise_spec::method! {
         pub scale: Option<f32> = None,
         /// Scores become `softcap · tanh(score / softcap)`.
         pub softcap: Option<f32> = None,
-        /// Width of a causal depthwise convolution of queries, keys and values, followed by SiLU; none has none. Not
-        /// with a cache, which keeps keys and values only.
+        /// Width of a causal depthwise convolution of queries, keys and values, followed by SiLU; none has none.
         pub convolution: Option<usize> = None,
     }
 }
@@ -100,6 +99,12 @@ impl SoftmaxSpec {
             () if self.softcap.is_some_and(|cap| cap <= 0.0) => Err("softcap must be above 0".into()),
             () => check_width(self.convolution),
         }
+    }
+
+    /// What is kept of a text besides keys and values, before its first token.
+    pub(super) fn state(&self, dim: usize) -> MixerState {
+        let Heads { heads, kv_heads, head_dim } = self.sizes(dim);
+        MixerState::new(0, self.convolution, [heads, kv_heads, kv_heads].map(|heads| heads * head_dim))
     }
 
     /// The heads in a model of `dim` channels.
@@ -208,14 +213,11 @@ impl Softmax {
     }
 
     /// Mixes `x` `[batch, tokens, dim]`; returns the same shape. With a cache, `batch` is 1 and tokens are rows.
-    ///
-    /// # Panics
-    /// If there are a cache and a convolution: the cache keeps keys and values, not what a convolution needs of the last tokens.
     pub fn forward(&self, x: Tensor<3>, ctx: &mut MixContext<'_>) -> Tensor<3> {
         let tokens = x.dims()[1];
         let mut projected = Linear::forward_each([&self.query, &self.key, &self.value], x);
-        if let Some(convolution) = &self.convolution {
-            projected = convolve(Some(convolution), projected, Past::Nothing(&offsets(ctx, tokens)));
+        if self.convolution.is_some() {
+            projected = Past::of(ctx, tokens).convolve(self.convolution.as_ref(), projected);
         }
         let [query, key, value] = projected;
         let query = self.heads_normed(query, self.heads.heads, |norms| &norms.query);

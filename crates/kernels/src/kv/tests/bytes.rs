@@ -31,6 +31,7 @@ fn defined_bytes(codec: Codec, slots: usize, head_dim: usize, value_dim: usize) 
             scales: scales_used,
             positions,
             statistics: 0,
+            states: 0,
             waste: allocated - pairs - scales_used,
         };
     }
@@ -40,6 +41,7 @@ fn defined_bytes(codec: Codec, slots: usize, head_dim: usize, value_dim: usize) 
         scales: settled / PAGE * head_dim * 4 + settled * groups(value_dim) * 4,
         positions,
         statistics: 0,
+        states: 0,
         waste: coded(pages * PAGE - slots, 16),
     }
 }

@@ -183,7 +183,7 @@ fn subject(frame: &Frame, text: &str, wanted: usize, lengths: &[usize]) -> Resul
         name: headwise_spec::to_text(&mixer),
         hidden,
         parameters: burn::module::Module::num_params(&decoder),
-        state_bytes: lengths.iter().map(|&length| state::state_bytes(&decoder, length)).collect(),
+        state_bytes: lengths.iter().map(|&length| state::state_bytes(decoder.spec(), length)).collect(),
         mixer,
     })
 }
