@@ -129,19 +129,20 @@ impl Task for DocumentQuestions {
     /// Looks up the key of the question, in the case that it is kept in if there is one.
     fn solve(&self, prompt: &str) -> String {
         let Some((documents, question)) = prompt.rsplit_once("\n\nQuestion:") else { return String::new() };
-        let documents: Vec<&str> = documents.lines().filter_map(|line| line.strip_prefix("Document: The ")).collect();
-        let of = |key: &str| documents.iter().filter_map(move |text| text.strip_prefix(key)?.strip_prefix(' '));
-        let last = |text: &'_ str, before: &str| {
-            text.rsplit_once(before).map(|(_, found)| found.trim_end_matches('.').to_owned())
+        // What the document of `key` says after `words`, at its end.
+        let said = |key: &str, words: &str| {
+            let of_key =
+                |line: &str| line.strip_prefix("Document: The ")?.strip_prefix(key)?.starts_with(' ').then_some(());
+            let mut documents = documents.lines().filter(|line| of_key(line).is_some());
+            documents.find_map(|line| Some(line.rsplit_once(words)?.1.trim_end_matches('.').to_owned()))
         };
         let asked = match self.two_hops {
             true => question.split_once("in which the ").and_then(|(_, rest)| rest.split_once(" is kept")),
             false => question.split_once("list the ").and_then(|(_, rest)| rest.split_once('?')),
         };
         let Some((asked, _)) = asked else { return String::new() };
-        let key =
-            if self.two_hops { of(asked).find_map(|text| last(text, "kept in the ")) } else { Some(asked.into()) };
-        key.and_then(|key| of(&key).find_map(|text| last(text, "under number "))).unwrap_or_default()
+        let key = if self.two_hops { said(asked, "kept in the ") } else { Some(asked.into()) };
+        key.and_then(|key| said(&key, "under number ")).unwrap_or_default()
     }
 }
 

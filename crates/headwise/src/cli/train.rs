@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use clap::{Args, ValueEnum};
 use headwise::kernels::parallel;
 use headwise::models::decoder::Precision;
-use headwise::train::data::TokenizerSpec;
+use headwise::train::data::{Bytes, TokenizerSpec};
 use headwise::train::events::Events;
 use headwise::train::spec::TrainSpec;
 use headwise::train::trainer::{End, Evaluation, Observer, StepReport, Trainer};
@@ -116,7 +116,12 @@ impl Train {
         let model = folder.join("model");
         trainer.result().export(&model, precision)?;
         match &spec.data.tokenizer {
-            TokenizerSpec::Bytes(_) => {}
+            // A model of other tokens was trained on tasks.
+            TokenizerSpec::Bytes(_) if trainer.result().spec().vocabulary < Bytes::COUNT => {}
+            TokenizerSpec::Bytes(_) => {
+                let path = model.join("tokenizer.json");
+                std::fs::write(&path, Bytes::tokenizer()).map_err(|error| format!("{}: {error}", path.display()))?;
+            }
             TokenizerSpec::Bpe(_) => copy_tokenizer(&folder.join("tokenizer.json"), &model)?,
             TokenizerSpec::TokenizerFile(file) => copy_tokenizer(Path::new(&file.path), &model)?,
         }

@@ -100,7 +100,7 @@ fn splits(pre: &PreTokenizer) -> Result<Vec<PreTokenizerWrapper>, TokenizerError
 }
 
 /// The character of each byte.
-const ALPHABET: [char; 256] = alphabet();
+pub const ALPHABET: [char; 256] = alphabet();
 
 const fn alphabet() -> [char; 256] {
     let mut characters = ['\0'; 256];

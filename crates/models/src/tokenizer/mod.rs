@@ -27,6 +27,7 @@ mod word_piece;
 use std::fmt;
 use std::path::Path;
 
+pub use byte_level::ALPHABET as BYTE_ALPHABET;
 pub use error::TokenizerError;
 pub use stream::StreamDecoder;
 pub use vocabulary::TokenKind;

@@ -5,7 +5,7 @@ use std::path::Path;
 use headwise_models::tokenizer::{AddBos, Encode, Tokenizer};
 use sha2::{Digest, Sha256};
 
-use super::{Bpe, DataError, SourceSpec, bpe};
+use super::{Bpe, Bytes, DataError, SourceSpec, bpe};
 
 headwise_spec::family! {
     /// How text becomes tokens.
@@ -14,11 +14,6 @@ headwise_spec::family! {
         bpe => Bpe,
         tokenizer_file => TokenizerFile,
     }
-}
-
-headwise_spec::method! {
-    /// Every byte is a token.
-    pub struct Bytes {}
 }
 
 headwise_spec::method! {
@@ -100,7 +95,7 @@ impl Codec {
     /// Tokens that there are: every id is below.
     pub fn vocabulary(&self) -> usize {
         match self {
-            Self::Bytes => 256,
+            Self::Bytes => Bytes::COUNT,
             Self::Tokenizer { tokenizer, .. } => tokenizer.vocab_size(),
         }
     }

@@ -7,6 +7,7 @@
 //! task of classes) and name it in [`SourceSpec`] and in the list below it.
 
 mod bpe;
+mod bytes;
 mod classify;
 mod codec;
 mod error;
@@ -24,10 +25,11 @@ mod windows;
 use std::fmt::Debug;
 
 pub use bpe::Bpe;
+pub use bytes::Bytes;
 pub use classify::{
     ByteRetrievalSpec, ByteSentimentSpec, ListOpsSpec, PathfinderSize, PathfinderSpec, ShapeImagesSpec,
 };
-pub use codec::{Bytes, Codec, TokenizerFile, TokenizerSpec};
+pub use codec::{Codec, TokenizerFile, TokenizerSpec};
 pub use error::DataError;
 pub use formal::{DyckSpec, MarkovSpec};
 pub use mixture::Mixture;
