@@ -252,6 +252,12 @@ impl Engine {
         self.spec().layers.iter().rposition(whole).ok_or(EngineError::NoWholeLayer)
     }
 
+    /// Checks that a layer attends, to the whole text or in a window.
+    pub(crate) fn check_attends(&self) -> Result<(), EngineError> {
+        let attends = self.spec().layers.iter().any(|layer| layer.mixer.softmax().is_some());
+        if attends { Ok(()) } else { Err(EngineError::NoWholeLayer) }
+    }
+
     /// A new text under `policy`. The first under one that has to know the model's heads takes the time of
     /// [`Engine::head_scores`].
     pub fn sequence(&self, policy: &CachePolicy) -> Result<Sequence, EngineError> {

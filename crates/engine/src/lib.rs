@@ -5,6 +5,7 @@
 //! [`confidence`] says how sure an answer is, [`kvcomm`] estimates keys and values of shared texts, [`pine`] reads segments whose order does
 //! not matter.
 
+mod attention_rows;
 pub mod cache;
 pub mod confidence;
 pub mod constrain;

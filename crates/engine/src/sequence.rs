@@ -19,6 +19,8 @@ pub struct Sequence {
     pub(crate) peak_bytes: usize,
     /// Segments whose order does not matter, if the text has some.
     pub(crate) set: Option<Arc<SegmentSet>>,
+    /// The tokens of its first prompt that the policy read, where that reads a part.
+    pub(crate) chosen: Option<Arc<[usize]>>,
 }
 
 impl Sequence {
@@ -31,6 +33,7 @@ impl Sequence {
             prompt_ended: false,
             peak_bytes: 0,
             set: None,
+            chosen: None,
         }
     }
 
@@ -50,7 +53,14 @@ impl Sequence {
         }
         let chosen = filter.choose(engine, ids, self.policy.codec())?;
         self.peak_bytes = self.peak_bytes.max(chosen.peak_bytes);
-        Ok(Some(chosen.tokens.iter().map(|&token| ids[token]).collect()))
+        let read = chosen.tokens.iter().map(|&token| ids[token]).collect();
+        self.chosen = Some(chosen.tokens.into());
+        Ok(Some(read))
+    }
+
+    /// The tokens of the first prompt that the policy has read, ascending, where it read a part; a session does not keep which.
+    pub fn chosen(&self) -> Option<&[usize]> {
+        self.chosen.as_deref()
     }
 
     /// Tokens of text so far; the position of the next one.

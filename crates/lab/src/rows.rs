@@ -112,6 +112,12 @@ pub struct CacheRow {
     pub p50_ms: Option<f64>,
     /// 95th percentile of the time of a decoded token in milliseconds.
     pub p95_ms: Option<f64>,
+    /// Processor time of the prompt in seconds, all threads together.
+    #[serde(default)]
+    pub prefill_cpu_s: Option<f64>,
+    /// Processor time of a decoded token in milliseconds, all threads together: the mean of a run, the median of the runs.
+    #[serde(default)]
+    pub cpu_ms: Option<f64>,
     /// Seed of the task.
     pub seed: u64,
     /// Version of the program.
@@ -144,6 +150,8 @@ impl CacheRow {
             full_tok_s: None,
             p50_ms: None,
             p95_ms: None,
+            prefill_cpu_s: None,
+            cpu_ms: None,
             seed,
             version: env!("CARGO_PKG_VERSION").to_owned(),
         }
@@ -184,7 +192,7 @@ impl CacheRow {
 mod tests {
     use super::*;
 
-    const FIELDS: [&str; 24] = [
+    const FIELDS: [&str; 26] = [
         "policy",
         "model",
         "task",
@@ -207,6 +215,8 @@ mod tests {
         "full_tok_s",
         "p50_ms",
         "p95_ms",
+        "prefill_cpu_s",
+        "cpu_ms",
         "seed",
         "version",
     ];

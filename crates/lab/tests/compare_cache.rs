@@ -100,6 +100,7 @@ fn rows_say_what_was_measured() {
             let (tok_s, full_tok_s) = (row.tok_s.unwrap(), row.full_tok_s.unwrap());
             assert!(tok_s > 0.0 && full_tok_s > 0.0 && row.prefill_tok_s.unwrap() > 0.0);
             assert!(row.p50_ms.unwrap() <= row.p95_ms.unwrap());
+            assert!(row.cpu_ms.unwrap() > 0.0 && row.prefill_cpu_s.unwrap() > 0.0);
         } else {
             assert_eq!((row.task.as_str(), row.n, row.full_score), ("induction", Some(SAMPLES as u64), Some(100.0)));
         }
@@ -114,6 +115,8 @@ fn untimed(rows: Vec<CacheRow>) -> Vec<CacheRow> {
         full_tok_s: None,
         p50_ms: None,
         p95_ms: None,
+        prefill_cpu_s: None,
+        cpu_ms: None,
         ..row
     };
     rows.into_iter().map(without).collect()

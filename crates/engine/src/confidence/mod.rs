@@ -85,6 +85,7 @@ impl Confidence {
         plain: impl Fn(u32) -> bool,
     ) -> Result<AnswerConfidence, EngineError> {
         engine.check_text(0, ids)?;
+        engine.check_attends()?;
         if prompt == 0 || answer.start < prompt || answer.is_empty() || answer.end > ids.len() {
             return Err(EngineError::Decoding(format!(
                 "tokens {} to {} are no answer in a response from token {prompt} to {}, after a prompt",

@@ -119,9 +119,7 @@ impl Engine {
         if let Some(scores) = self.heads.get() {
             return Ok(scores);
         }
-        if self.spec().layers.iter().all(|layer| layer.mixer.softmax().is_none()) {
-            return Err(EngineError::NoWholeLayer);
-        }
+        self.check_attends()?;
         let text = text(self)?;
         let kept = self.files.as_deref().and_then(|files| Kept::of(files, &text));
         let scores = match kept.as_ref().and_then(|kept| kept.read(self.spec())) {

@@ -16,9 +16,8 @@ pub fn summary(summaries: &[PolicySummary], series: &[Series]) -> String {
     head.extend(
         recalls.iter().map(|(setting, t)| format!("{} {}", setting.map_or("recall", Setting::name), length(*t))),
     );
-    head.extend(
-        ["perplexity", "change", "decode tok/s", "x full", "prefill tok/s", "KV bytes", "peak KV"].map(str::to_owned),
-    );
+    head.extend(["perplexity", "change", "decode tok/s", "x full", "p50 ms", "p95 ms", "CPU ms"].map(str::to_owned));
+    head.extend(["prefill tok/s", "prefill CPU s", "KV bytes", "peak KV"].map(str::to_owned));
     let row = |(s, series): (&PolicySummary, &Series)| {
         let mut cells = vec![or_absent(s.memory.kv_pct, percent)];
         cells.extend(recalls.iter().map(|&(setting, t)| or_absent(s.recall_at(setting, t), recall_cell)));
@@ -28,7 +27,11 @@ pub fn summary(summaries: &[PolicySummary], series: &[Series]) -> String {
             or_absent(s.perplexity().filter(|_| !s.is_full()), perplexity_change),
             or_absent(speed.and_then(|s| s.tok_s), rate),
             or_absent(speed.and_then(|s| s.ratio), |ratio| format!("{ratio:.2}")),
+            or_absent(speed.and_then(|s| s.p50_ms), rate),
+            or_absent(speed.and_then(|s| s.p95_ms), rate),
+            or_absent(speed.and_then(|s| s.cpu_ms), rate),
             or_absent(speed.and_then(|s| s.prefill_tok_s), rate),
+            or_absent(speed.and_then(|s| s.prefill_cpu_s), rate),
             or_absent(s.memory.kv_bytes, bytes),
             or_absent(s.memory.peak_kv_bytes, bytes),
         ]);
@@ -139,7 +142,7 @@ pub fn table(caption: &str, head: &[String], rows: impl Iterator<Item = (String,
 }
 
 /// Every column and word of the report in one line each.
-const DEFINITIONS: [(&str, &str); 17] = [
+const DEFINITIONS: [(&str, &str); 20] = [
     (
         "policy",
         "What the cache keeps and how it stores it; parts joined by + work together. full keeps everything in 16-bit floats.",
@@ -172,7 +175,13 @@ const DEFINITIONS: [(&str, &str); 17] = [
         "The full cache itself finds fewer than 60 %: what a policy loses there cannot be told from what the model cannot do.",
     ),
     ("n", "Expected answers, or tokens, that were scored."),
+    ("p50 ms, p95 ms", "Median and 95th percentile of the time of a decoded token, in milliseconds."),
+    (
+        "CPU ms",
+        "Processor time of a decoded token, all threads together; a thread that waits for work for less than 60 µs counts as working.",
+    ),
     ("prefill tok/s", "Prompt tokens read per second, at the longest context measured."),
+    ("prefill CPU s", "Processor time of reading the prompt, all threads together."),
     (
         "decode tok/s",
         "New tokens written per second after that prompt. x full: divided by the full cache's, measured in turns with it.",

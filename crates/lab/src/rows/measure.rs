@@ -121,6 +121,10 @@ pub struct Speed {
     pub p50_ms: Option<f64>,
     /// 95th percentile of that time.
     pub p95_ms: Option<f64>,
+    /// Processor time of the prompt in seconds.
+    pub prefill_cpu_s: Option<f64>,
+    /// Processor time of a decoded token in milliseconds.
+    pub cpu_ms: Option<f64>,
 }
 
 /// Size of the cache at one length.

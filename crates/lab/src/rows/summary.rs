@@ -168,6 +168,8 @@ fn speed(rows: &[&CacheRow]) -> Vec<Speed> {
             }),
             p50_ms: median_of(&rows, |row| row.p50_ms),
             p95_ms: median_of(&rows, |row| row.p95_ms),
+            prefill_cpu_s: median_of(&rows, |row| row.prefill_cpu_s),
+            cpu_ms: median_of(&rows, |row| row.cpu_ms),
         })
         .collect()
 }

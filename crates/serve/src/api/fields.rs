@@ -61,9 +61,20 @@ pub struct Insight {
     /// How sure the answer is.
     #[serde(default)]
     pub confidence: bool,
+    /// The parts of the prompt that the policy read, where it reads a part.
+    #[serde(default)]
+    pub selected_text: bool,
+    /// What so many last tokens of the answer attend to; at most 64.
+    #[serde(default)]
+    pub attention_rows: usize,
     /// The memory of the cache with every piece of a stream.
     #[serde(default)]
     pub live: bool,
+}
+
+impl Insight {
+    /// Most tokens whose attention is told: each row is as long as the text.
+    pub const MOST_ROWS: usize = 64;
 }
 
 /// A text or several.

@@ -264,7 +264,19 @@ impl GenerationRequest {
             special: false,
             likeliest: self.likeliest()?,
             reuse: self.cache_prompt.unwrap_or(true),
-            insight: self.headwise.unwrap_or_default(),
+            insight: self.insight()?,
         })
+    }
+
+    /// What else to say of the answer.
+    fn insight(&self) -> Result<Insight, ApiError> {
+        let insight = self.headwise.unwrap_or_default();
+        match insight.attention_rows {
+            0..=Insight::MOST_ROWS => Ok(insight),
+            rows => Err(ApiError::parameter(
+                "headwise.attention_rows",
+                format!("attention_rows={rows}: at most {}", Insight::MOST_ROWS),
+            )),
+        }
     }
 }

@@ -23,6 +23,16 @@ pub async fn of(
     if let Some(sequence) = sequence.filter(|_| asked.kept) {
         said.insert("kept".into(), kept(&app.model.tokenizer, ids, sequence));
     }
+    if let Some(sequence) = sequence.filter(|_| asked.selected_text) {
+        let text = |chosen: &[usize]| json!(selected(&app.model.tokenizer, &ids[..prompt], chosen));
+        said.insert("selected_text".into(), sequence.chosen().map_or(Value::Null, text));
+    }
+    if asked.attention_rows > 0 {
+        let (ids, rows) = (ids.to_vec(), asked.attention_rows.min(ids.len() - prompt));
+        let rows = app.worker.ask(move |model| model.engine.attention_rows(&ids, rows));
+        let rows = rows.await.ok_or_else(failed)?.map_err(|error| ApiError::invalid(error.to_string()))?;
+        said.insert("attention_rows".into(), json!(rows));
+    }
     if asked.retrieval_heads {
         let heads = app.worker.ask(|model| model.engine.head_scores().map(|scores| scores.retrieval()));
         let heads = heads.await.ok_or_else(failed)?.map_err(|error| ApiError::invalid(error.to_string()))?;
@@ -50,6 +60,12 @@ fn kept(tokenizer: &Tokenizer, ids: &[u32], sequence: &Sequence) -> Value {
         layer.pairs().iter().map(|pairs| json!(runs(pairs.positions()))).collect()
     };
     json!({ "tokens": tokens, "layers": sequence.layers().iter().map(layer).collect::<Value>() })
+}
+
+/// The text of the tokens `chosen`, ascending, of the prompt `ids`: a piece for each run of them.
+fn selected(tokenizer: &Tokenizer, ids: &[u32], chosen: &[usize]) -> Vec<String> {
+    let pieces = chosen.chunk_by(|a, b| a + 1 == *b);
+    pieces.map(|run| tokenizer.decode(&ids[run[0]..run[0] + run.len()], false)).collect()
 }
 
 /// `positions`, ascending, as half-open runs.

@@ -135,7 +135,7 @@ impl Job {
                 likeliest: self.likeliest,
                 reuse: self.reuse,
                 live: self.insight.live,
-                keep: self.insight.kept,
+                keep: self.insight.kept || self.insight.selected_text,
                 listener: Arc::new(ear),
             };
             if !app.worker.submit(request) {

@@ -106,6 +106,32 @@ async fn pieces_add_up_to_the_whole_answer() {
 }
 
 #[tokio::test]
+async fn answers_show_what_was_read_and_what_was_looked_at() {
+    let server = Server::new(Options::default());
+    let asked = |cache: &str| {
+        let headwise = json!({ "selected_text": true, "attention_rows": 3 });
+        server.post(CHAT, question(LONG, json!({ "cache": cache, "headwise": headwise })))
+    };
+    let answer = asked("gemfilter(budget=40)").await;
+    let pieces: Vec<&str> =
+        answer["headwise"]["selected_text"].as_array().unwrap().iter().flat_map(Value::as_str).collect();
+    let length: usize = pieces.iter().map(|piece| piece.chars().count()).sum();
+    assert!(!pieces.is_empty() && length < LONG.chars().count(), "{pieces:?}");
+    // The last words of the prompt are always read, and the pieces are of the prompt.
+    assert!(pieces.iter().filter(|piece| LONG.contains(piece.trim())).count() * 2 > pieces.len(), "{pieces:?}");
+    let answer = asked("full").await;
+    assert_eq!(answer["headwise"]["selected_text"], Value::Null);
+    let usage = &answer["usage"];
+    let rows = answer["headwise"]["attention_rows"].as_array().unwrap();
+    assert_eq!(rows.len(), 3);
+    let last: Vec<f64> = rows[2].as_array().unwrap().iter().flat_map(Value::as_f64).collect();
+    assert_eq!(json!(last.len()), usage["total_tokens"]);
+    assert!((last.iter().sum::<f64>() - 1.0).abs() < 1e-3);
+    let error = server.post(CHAT, question(LONG, json!({ "headwise": { "attention_rows": 65 } }))).await;
+    assert!(error["error"]["message"].as_str().unwrap().contains("attention_rows=65"), "{error}");
+}
+
+#[tokio::test]
 async fn answers_end_where_they_are_told_to() {
     let server = Server::new(Options::default());
     let whole = server.post(CHAT, question(LONG, json!({}))).await;

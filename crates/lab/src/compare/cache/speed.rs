@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use cpu_time::ProcessTime;
 use headwise_engine::cache::{CachePolicy, PairsRead};
 use headwise_engine::{Engine, EngineError, Sampler, Sequence};
 use headwise_tasks::median;
@@ -47,13 +48,18 @@ impl Speed<'_> {
         let mut full: Option<(Begun, Size)> = None;
         for (index, policy) in self.policies.iter().enumerate() {
             clock.at(index as f64 / self.policies.len() as f64, &format!("speed at {} tokens, {policy}", self.length));
+            let work = ProcessTime::now();
             let (mut own, prefill) = self.prefill(policy, &prompt)?;
+            let prefill_work = work.elapsed();
             let size = Size::of(&own.sequence);
             let (full, full_size) = full.get_or_insert_with(|| (fork(&own), size));
             let mut beside = fork(full);
             let (mut own_runs, mut full_runs) = (Runs::default(), Runs::default());
+            let mut token_work = Vec::with_capacity(self.repeats);
             for _ in 0..self.repeats {
+                let work = ProcessTime::now();
                 own_runs.0.push(decode(engine, &mut own)?);
+                token_work.push(1e3 * work.elapsed().as_secs_f64() / TOKENS as f64);
                 if index > 0 {
                     full_runs.0.push(decode(engine, &mut beside)?);
                 }
@@ -66,6 +72,8 @@ impl Speed<'_> {
             row.read_pct = read_pct(&own.sequence);
             row.p50_ms = own_runs.percentile(0.5);
             row.p95_ms = own_runs.percentile(0.95);
+            row.prefill_cpu_s = Some(prefill_work.as_secs_f64());
+            row.cpu_ms = median(&token_work);
             rows.push(row);
         }
         Ok(rows)
