@@ -55,6 +55,7 @@ const RUNNING: usize = 4;
 pub struct ConstraintFactory {
     parsers: Arc<ParserFactory>,
     ends: Arc<[u32]>,
+    words: Arc<[Vec<u8>]>,
     cache: Mutex<Cache>,
     running: Arc<Running>,
 }
@@ -69,7 +70,10 @@ impl ConstraintFactory {
             ParserFactory::new(&tree, InferenceCapabilities::default(), &slices).map_err(|error| failed(&error))?;
         parsers.quiet();
         *parsers.limits_mut() = bounds();
-        Ok(Self { parsers: Arc::new(parsers), ends: ends.into(), cache: Mutex::default(), running: Arc::default() })
+        let words =
+            (0..tokenizer.vocab_size() as u32).map(|id| tokenizer.token_bytes(id).unwrap_or_default()).collect();
+        let (cache, running) = (Mutex::default(), Arc::default());
+        Ok(Self { parsers: Arc::new(parsers), ends: ends.into(), words, cache, running })
     }
 
     /// A constraint for a text that has not begun. Takes up to `limits.time`, so it is no work for a thread that runs a model; a
@@ -88,7 +92,7 @@ impl ConstraintFactory {
                 matcher
             }
         };
-        Ok(Constraint { matcher, ends: self.ends.clone() })
+        Ok(Constraint { matcher, ends: self.ends.clone(), words: self.words.clone(), before: None })
     }
 
     fn cache(&self) -> MutexGuard<'_, Cache> {

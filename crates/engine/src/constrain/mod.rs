@@ -7,6 +7,7 @@
 //! Forms come from anybody. They are checked for what is known to explode (`schema`), compiled within a limit of time and of size
 //! (`factory`), and what goes wrong later ends one text with an error.
 
+mod before;
 mod cache;
 mod error;
 mod factory;
@@ -22,6 +23,7 @@ use std::sync::Arc;
 use headwise_kernels::scores;
 use llguidance::Matcher;
 
+use before::Before;
 pub use error::ConstraintError;
 pub use factory::{ConstraintFactory, ConstraintLimits};
 pub use spec::ConstraintSpec;
@@ -32,9 +34,20 @@ pub struct Constraint {
     matcher: Matcher,
     /// The tokens that end a text, ascending.
     ends: Arc<[u32]>,
+    /// The bytes of every token.
+    words: Arc<[Vec<u8>]>,
+    /// What is written before the form begins, until it does.
+    before: Option<Before>,
 }
 
 impl Constraint {
+    /// The same form, which begins after the text `tag`: what comes before is free, but does not end. For models that reason first, as between
+    /// `<think>` and `</think>`.
+    pub fn after(self, tag: &str) -> Self {
+        let before = (!tag.is_empty()).then(|| Before::new(tag, self.words.clone()));
+        Self { before, ..self }
+    }
+
     /// Sets the scores `[vocabulary]` of all tokens to −∞ that the text cannot go on with.
     ///
     /// At least one token stays possible: one that goes on, or where nothing may follow, one that ends the text. (A model without such a
@@ -43,6 +56,14 @@ impl Constraint {
     /// # Errors
     /// If the form turns out too complicated; the text cannot go on then.
     pub fn mask(&mut self, scores: &mut [f32]) -> Result<(), ConstraintError> {
+        if self.before.is_some() {
+            for &id in self.ends.iter() {
+                if let Some(score) = scores.get_mut(id as usize) {
+                    *score = f32::NEG_INFINITY;
+                }
+            }
+            return Ok(());
+        }
         if self.matcher.is_stopped() && !self.matcher.is_error() {
             keep_only(&self.ends, scores);
             return Ok(());
@@ -73,6 +94,12 @@ impl Constraint {
     /// # Errors
     /// If it cannot; the constraint is of no use then.
     pub fn accept(&mut self, id: u32) -> Result<(), ConstraintError> {
+        if let Some(before) = &mut self.before {
+            if before.accept(id) {
+                self.before = None;
+            }
+            return Ok(());
+        }
         if self.matcher.is_stopped() && !self.matcher.is_error() {
             return if self.is_end(id) { Ok(()) } else { Err(ConstraintError::Forbidden { id }) };
         }
@@ -84,7 +111,7 @@ impl Constraint {
 
     /// Whether the text is complete and nothing may follow.
     pub fn finished(&self) -> bool {
-        self.matcher.is_stopped() && !self.matcher.is_error()
+        self.before.is_none() && self.matcher.is_stopped() && !self.matcher.is_error()
     }
 
     /// Whether token `id` ends a text.

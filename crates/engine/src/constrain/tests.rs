@@ -125,6 +125,25 @@ fn a_text_follows_a_grammar() {
 }
 
 #[test]
+fn a_form_begins_after_its_tag_and_no_text_ends_before() {
+    let within = Encode { add_bos: AddBos::Never, parse_special: false };
+    let ids = |text: &str| TOKENIZER.encode(text, within).unwrap();
+    let mut constraint = compile(&ConstraintSpec::Choice(vec!["yes".into()])).unwrap().after("</think>");
+    for id in ids("is it yes? yes</think>") {
+        let mut scores = vec![0.0; TOKENIZER.vocab_size()];
+        constraint.mask(&mut scores).unwrap();
+        let forbidden: Vec<usize> = (0..scores.len()).filter(|&id| scores[id] < 0.0).collect();
+        let ends: Vec<usize> = TOKENIZER.end_of_generation_ids().iter().map(|&id| id as usize).collect();
+        assert_eq!(forbidden, ends, "only ends are held back");
+        assert!(!constraint.finished());
+        constraint.accept(id).unwrap();
+    }
+    assert!(constraint.clone().accept(ids("no")[0]).is_err());
+    ids("yes").into_iter().for_each(|id| constraint.accept(id).unwrap());
+    assert!(constraint.finished());
+}
+
+#[test]
 fn control_tokens_are_no_text_and_a_text_goes_on_as_it_is_told() {
     let mut constraint = compile(&ConstraintSpec::Regex("<.*>|ab".into())).unwrap();
     let mut scores = vec![0.0; TOKENIZER.vocab_size() + 5];

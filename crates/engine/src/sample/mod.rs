@@ -67,6 +67,12 @@ impl Sampler {
         self
     }
 
+    /// Lets the form, if there is one, begin after the text `tag`: see [`Constraint::after`].
+    pub fn with_form_after(mut self, tag: &str) -> Self {
+        self.constraint = self.constraint.map(|constraint| constraint.after(tag));
+        self
+    }
+
     /// The same for a text that is like this one was at its beginning, number `index` of several: it draws for itself.
     pub fn number(&self, index: u64) -> Self {
         let seed = self.sampling.seed.wrapping_add(index);

@@ -40,6 +40,9 @@ pub struct SamplingOptions {
     /// Seed of the draws
     #[arg(long, default_value_t = 0)]
     seed: u64,
+    /// Let the form of the answer begin after this text, such as `</think>`; what comes before is free
+    #[arg(long, value_name = "TEXT")]
+    form_after: Option<String>,
 }
 
 /// Where a text ends.
@@ -92,9 +95,15 @@ impl SamplingOptions {
         };
         sampling.check(model.engine.spec().vocabulary)?;
         let sampler = Sampler::of(sampling);
-        let Some(spec) = form.spec()? else { return Ok(sampler) };
+        let Some(spec) = form.spec()? else {
+            return match &self.form_after {
+                Some(_) => Err("--form-after says where a form begins, and there is none: add --json-schema, --regex, --choice or --grammar".into()),
+                None => Ok(sampler),
+            };
+        };
         let factory = ConstraintFactory::new(&model.tokenizer)?;
-        Ok(sampler.with_constraint(factory.compile(&spec, &ConstraintLimits::default())?))
+        let constraint = factory.compile(&spec, &ConstraintLimits::default())?;
+        Ok(sampler.with_constraint(constraint.after(self.form_after.as_deref().unwrap_or_default())))
     }
 }
 

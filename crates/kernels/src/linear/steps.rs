@@ -72,7 +72,8 @@ struct Room {
     query: Vec<f32>,
     key: Vec<f32>,
     decay: Vec<f32>,
-    /// `[tokens, whole vectors]`
+    /// Values and outputs, `[tokens, whole vectors]`.
+    value: Vec<f32>,
     out: Vec<f32>,
     /// Sums of keys, where outputs are normalised.
     sums: Vec<f32>,
@@ -84,6 +85,11 @@ struct Place {
     batch: usize,
     head: usize,
     tokens: Range<usize>,
+}
+
+/// Elements of a row of values, in whole vectors.
+fn stride(dims: &Dims) -> usize {
+    dims.value_dim.next_multiple_of(LANES)
 }
 
 /// One head of one sequence.
@@ -131,12 +137,16 @@ impl Stream<'_> {
         let (batch, head, width) = (place.batch, place.head, dims.key_dim);
         let count = place.tokens.len() * width;
         [&mut room.query, &mut room.key, &mut room.decay].into_iter().for_each(|values| values.resize(count, 0.0));
-        room.out.clear();
-        room.out.resize(place.tokens.len() * dims.value_dim.next_multiple_of(LANES), 0.0);
+        for rows in [&mut room.value, &mut room.out] {
+            rows.clear();
+            rows.resize(place.tokens.len() * stride(dims), 0.0);
+        }
         for (row, token) in place.tokens.clone().enumerate() {
             let [query, key, decay] =
                 [&mut room.query, &mut room.key, &mut room.decay].map(|values| &mut values[row * width..][..width]);
             key.copy_from_slice(inputs.key.row(batch, head, token, width));
+            let value = inputs.value.row(batch, head, token, dims.value_dim);
+            room.value[row * stride(dims)..][..dims.value_dim].copy_from_slice(value);
             let of_query = inputs.query.row(batch, head, token, width);
             let channels = match &inputs.decay {
                 Decay::Channel(view) => view.row(batch, head, token, width),
@@ -195,9 +205,8 @@ impl Stream<'_> {
     /// `S ← a S + k vᵀ` and `o += q S` in `V` vectors of columns from `at` on.
     #[inline(always)]
     fn advance_vectors<S: Simd, const C: usize, const V: usize>(&mut self, s: S, channel: usize, at: usize) {
-        let Self { spec, dims, inputs, place, state, room, .. } = self;
-        let (columns, width) = (dims.columns(spec), dims.key_dim);
-        let stride = dims.value_dim.next_multiple_of(LANES);
+        let Self { spec, dims, state, room, .. } = self;
+        let (columns, width, stride) = (dims.columns(spec), dims.key_dim, stride(dims));
         let mut held = [[s.zero(); V]; C];
         for (c, held) in held.iter_mut().enumerate() {
             let row = &state[(channel + c) * columns..][..dims.value_dim];
@@ -205,30 +214,23 @@ impl Stream<'_> {
                 *held = s.read(row, at + v * LANES, 0.0);
             }
         }
-        let factors = |values: &[f32], row: usize| -> [f32; C] {
-            values[row * width + channel..][..C].try_into().expect("as many channels")
-        };
-        for (row, token) in place.tokens.clone().enumerate() {
-            let from = inputs.value.row(place.batch, place.head, token, dims.value_dim);
-            let out = &mut room.out[row * stride..][..stride];
-            let [query, key, decay] = [&room.query, &room.key, &room.decay].map(|values| factors(values, row));
-            let (mut value, mut total) = ([s.zero(); V], [s.zero(); V]);
+        let Room { query, key, decay, value, out, .. } = &mut **room;
+        let factors = query.chunks_exact(width).zip(key.chunks_exact(width)).zip(decay.chunks_exact(width));
+        let rows = value.chunks_exact(stride).zip(out.chunks_exact_mut(stride));
+        for (((query, key), decay), (value, out)) in factors.zip(rows) {
+            // Slices of a length that is known here, so that nothing below is checked for every vector.
+            let [query, key, decay]: [&[f32; C]; 3] = [query, key, decay].map(
+                #[inline(always)]
+                |factors| factors[channel..channel + C].try_into().expect("as many channels"),
+            );
+            let (value, out) = (&value[at..at + V * LANES], &mut out[at..at + V * LANES]);
             for v in 0..V {
-                value[v] = s.read(from, at + v * LANES, 0.0);
-                total[v] = s.read(out, at + v * LANES, 0.0);
-            }
-            for c in 0..C {
-                let [query, key, decay] = [query[c], key[c], decay[c]].map(
-                    #[inline(always)]
-                    |factor| s.splat(factor),
-                );
-                for v in 0..V {
-                    held[c][v] = s.fma(key, value[v], s.mul(held[c][v], decay));
-                    total[v] = s.fma(query, held[c][v], total[v]);
+                let (value, mut total) = (s.read(value, v * LANES, 0.0), s.read(out, v * LANES, 0.0));
+                for c in 0..C {
+                    held[c][v] = s.fma(s.splat(key[c]), value, s.mul(held[c][v], s.splat(decay[c])));
+                    total = s.fma(s.splat(query[c]), held[c][v], total);
                 }
-            }
-            for (v, total) in total.into_iter().enumerate() {
-                s.write(out, at + v * LANES, total);
+                s.write(out, v * LANES, total);
             }
         }
         for (c, held) in held.into_iter().enumerate() {
@@ -243,7 +245,7 @@ impl Stream<'_> {
     #[inline(always)]
     fn write<S: Simd>(&self, s: S) {
         let Self { spec, dims, place, out, room, .. } = self;
-        let stride = dims.value_dim.next_multiple_of(LANES);
+        let stride = stride(dims);
         for (row, token) in place.tokens.clone().enumerate() {
             let start = ((place.batch * dims.tokens + token) * dims.heads + place.head) * dims.value_dim;
             // SAFETY: a row of a head belongs to its stream; `steps` has checked that it exists.

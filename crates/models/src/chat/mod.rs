@@ -16,3 +16,18 @@ pub use error::ChatTemplateError;
 pub use message::{Message, Tool, ToolCall};
 pub use template::ChatTemplate;
 pub use tool_calls::{Piece, ToolCallReader, tool_calls};
+
+/// The text that ends the reasoning which the rendered conversation `prompt` has begun, if it has.
+pub fn reasoning_end(prompt: &str) -> Option<&'static str> {
+    prompt.trim_end().ends_with("<think>").then_some("</think>")
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn reasoning_that_has_begun_has_an_end() {
+        assert_eq!(super::reasoning_end("<|im_start|>assistant\n<think>\n"), Some("</think>"));
+        assert_eq!(super::reasoning_end("<|im_start|>assistant\n<think>\n\n</think>\n\n"), None);
+        assert_eq!(super::reasoning_end("assistant:"), None);
+    }
+}

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use headwise_models::chat::Message;
+use headwise_models::chat::{Message, reasoning_end};
 use headwise_models::tokenizer::Encode;
 
 use super::chat_answer::Form;
@@ -62,6 +62,7 @@ fn job(app: &App, request: &GenerationRequest, tools: &Tools) -> Result<Job, Api
         let first = hold(app, spec, "tool_choice", job.samplers[0].clone())?;
         job.samplers = (0..job.samplers.len() as u64).map(|answer| first.number(answer)).collect();
     }
+    job.begin_forms_after(request.form_after.as_deref().or_else(|| reasoning_end(&prompt)));
     Ok(job)
 }
 

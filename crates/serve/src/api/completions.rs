@@ -52,7 +52,9 @@ pub async fn completions(State(app): State<Arc<App>>, Body(bytes): Body) -> Resu
 fn job(app: &App, request: &GenerationRequest) -> Result<Job, ApiError> {
     let prompt = request.prompt.as_ref().ok_or_else(|| ApiError::parameter("prompt", "prompt is missing"))?;
     let prompts = prompt.tokens(app, "prompt")?;
-    request.job(app, prompts)
+    let mut job = request.job(app, prompts)?;
+    job.begin_forms_after(request.form_after.as_deref());
+    Ok(job)
 }
 
 /// How the answer names itself, and whether it repeats the prompt.

@@ -73,6 +73,8 @@ pub struct GenerationRequest {
     pub top_logprobs: Option<usize>,
     /// The form of the answer.
     pub response_format: Option<ResponseFormat>,
+    /// The text after which the form begins, for models that reason first; `</think>` if the model's template has begun to reason.
+    pub form_after: Option<String>,
     /// Functions that the model may call (chat).
     pub tools: Option<Vec<Value>>,
     /// Which of them it may or must call (chat).

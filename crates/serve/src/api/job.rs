@@ -113,6 +113,12 @@ impl Listener for Ear {
 }
 
 impl Job {
+    /// Lets the forms of the answers, if they have one, begin after the text `tag`.
+    pub fn begin_forms_after(&mut self, tag: Option<&str>) {
+        let Some(tag) = tag else { return };
+        self.samplers = self.samplers.drain(..).map(|sampler| sampler.with_form_after(tag)).collect();
+    }
+
     /// Begins the job.
     pub fn start(self, app: &App) -> Result<Running<'_>, ApiError> {
         let (sender, events) = unbounded_channel();

@@ -57,6 +57,18 @@ async fn answers_follow_their_form() {
 }
 
 #[tokio::test]
+async fn a_form_may_begin_after_free_text() {
+    let server = Server::new(Options::default());
+    let form = json!({ "type": "choice", "choices": ["harbour!"] });
+    let asked = json!({ "response_format": form, "form_after": " ", "max_tokens": 200, "temperature": 1, "seed": 3 });
+    let answer = server.post(CHAT, question("The boats lay still.", asked)).await;
+    let text = text(&answer);
+    let before = text.strip_suffix("harbour!").unwrap_or_else(|| panic!("no form at the end of {text:?}"));
+    assert!(before.contains(' '), "{text:?}");
+    assert_eq!(answer["choices"][0]["finish_reason"], "stop");
+}
+
+#[tokio::test]
 async fn forms_that_explode_are_refused_while_others_are_answered() {
     let server = Server::new(Options::default());
     let patterns: Vec<Value> = (0..22).map(|index| json!({ "pattern": format!("a{index}.*b") })).collect();
