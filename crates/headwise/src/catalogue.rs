@@ -1,21 +1,24 @@
 //! What there is: the families of methods, and the published systems they belong to.
 
-use headwise_engine::Decoding;
+use headwise_engine::{Decoding, ExitRule};
 use headwise_engine::cache::CacheMethod;
 use headwise_engine::pine::SegmentPositions;
 use headwise_engine::retrieve::Retriever;
 use headwise_lab::components::Op;
 use headwise_lab::experiments::{self, Status};
+use headwise_lab::softmax_form::SoftmaxForm;
 use headwise_models::compress::{Pruning, Quantisation};
 use headwise_nn::channel::ChannelSpec;
 use headwise_nn::mixer::MixerSpec;
 use headwise_nn::position::{InputPositionSpec, PositionSpec, RopeScaling};
 use headwise_spec::{Family, Signature};
 use headwise_train::data::{SourceSpec, TokenizerSpec};
+use headwise_train::distil::Imitation;
 use headwise_train::fuse::Fusion;
 use headwise_train::loss::Loss;
 use headwise_train::objective::ObjectiveSpec;
 use headwise_train::optimiser::OptimiserSpec;
+use headwise_train::restraint::Restraint;
 use headwise_train::schedule::Schedule;
 use headwise_train::start::StartSpec;
 use serde::Deserialize;
@@ -34,6 +37,7 @@ pub fn families() -> Vec<FamilyEntry> {
         entry::<CacheMethod>(),
         entry::<Retriever>(),
         entry::<Decoding>(),
+        entry::<ExitRule>(),
         entry::<SegmentPositions>(),
         entry::<MixerSpec>(),
         entry::<PositionSpec>(),
@@ -44,12 +48,15 @@ pub fn families() -> Vec<FamilyEntry> {
         entry::<Pruning>(),
         entry::<Fusion>(),
         entry::<ObjectiveSpec>(),
+        entry::<Imitation>(),
+        entry::<Restraint>(),
         entry::<Loss>(),
         entry::<OptimiserSpec>(),
         entry::<Schedule>(),
         entry::<TokenizerSpec>(),
         entry::<SourceSpec>(),
         entry::<StartSpec>(),
+        entry::<SoftmaxForm>(),
         entry::<Op>(),
     ]
 }

@@ -7,6 +7,7 @@
 pub mod average;
 pub mod checkpoint;
 pub mod data;
+pub mod distil;
 pub mod draws;
 pub mod events;
 pub mod fuse;
@@ -15,6 +16,7 @@ pub mod loss;
 pub mod model;
 pub mod objective;
 pub mod optimiser;
+pub mod restraint;
 pub mod schedule;
 pub mod scores;
 pub mod spec;

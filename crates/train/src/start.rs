@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::convert::Infallible;
 
-use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{Device, Tensor};
 use headwise_models::decoder::{Decoder, DecoderSpec};
 use headwise_nn::Embedding;
@@ -13,11 +12,14 @@ use headwise_nn::norm::NormSpec;
 use headwise_nn::position::{Nope, PositionSpec};
 use headwise_ops::host;
 
+use crate::model::{open, tracked};
+
 headwise_spec::family! {
     /// The weights that training starts from.
     pub enum StartSpec: "start" {
         drawn => Drawn,
         induction_heads => InductionHeads,
+        from_model => FromModel,
     }
 }
 
@@ -39,6 +41,14 @@ headwise_spec::method! {
     }
 }
 
+headwise_spec::method! {
+    /// The weights of a model, which learns on.
+    pub struct FromModel {
+        /// The model, a folder or GGUF file, whose description is that of the run.
+        pub path: String = String::new(),
+    }
+}
+
 impl Default for StartSpec {
     fn default() -> Self {
         Drawn {}.into()
@@ -51,6 +61,15 @@ impl StartSpec {
         match self {
             Self::Drawn(_) => Ok(model),
             Self::InductionHeads(start) => start.apply(model, device),
+            Self::FromModel(start) => start.apply(model, device),
+        }
+    }
+
+    /// The path of the files that it reads.
+    pub fn path(&mut self) -> Option<&mut String> {
+        match self {
+            Self::FromModel(start) => Some(&mut start.path),
+            Self::Drawn(_) | Self::InductionHeads(_) => None,
         }
     }
 }
@@ -63,8 +82,9 @@ const LAST_NORM: f32 = 0.25;
 const COPY: f32 = 4.0;
 
 /// What a model must be.
-const NEEDED: &str = "needs a decoder with tied token vectors and RMSNorm before each part, whose first layers are twice \
-                      softmax(window=2, position=nope) and once softmax(position=nope), with heads of one width";
+const NEEDED: &str = "needs a decoder with tied token vectors of `dim` channels and RMSNorm before each part, whose layers have weights \
+                      of their own and are first twice softmax(window=2, position=nope) and once softmax(position=nope), with heads of \
+                      one width";
 
 impl InductionHeads {
     /// Channels of a head; an error if the circuit does not fit the model.
@@ -78,8 +98,9 @@ impl InductionHeads {
         };
         let [first, second, third] = [(0, Some(2)), (1, Some(2)), (2, None)].map(heads);
         let normed = |block: &BlockSpec| block.norms == Norms::Pre && block.norm == NormSpec::Rms;
+        let own = spec.shared_by == 1 && spec.embedding_dim.is_none();
         let fits =
-            spec.tied && spec.embedding_scale.is_none() && spec.position.is_none() && spec.layers.iter().all(normed);
+            own && spec.tied && spec.embedding_scale.is_none() && spec.position.is_none() && spec.layers.iter().all(normed);
         let (Some(first), Some(second), Some(third), true) = (first, second, third, fits) else {
             return Err(format!("induction_heads {NEEDED}"));
         };
@@ -100,7 +121,7 @@ impl InductionHeads {
         self.write(&mut weights, &spec, code);
         let mut source = Filled { weights, device };
         let filled = named::fill(model, &mut source).unwrap_or_else(|never: Infallible| match never {});
-        Ok(filled.map(&mut Leaves))
+        Ok(tracked(filled))
     }
 
     /// The residual stream is `[token vector | last two tokens | last three tokens]`. A token's code is the first channels of its
@@ -178,14 +199,35 @@ impl Weights {
     }
 }
 
-/// Makes every weight one that gradients end at, whatever it was made from.
-struct Leaves;
+impl FromModel {
+    fn apply(&self, model: Decoder, device: &Device) -> Result<Decoder, String> {
+        let weights = named::read(&open(&self.path)?).into_iter().map(|weight| (weight.name.clone(), weight));
+        let mut source = Taken { weights: weights.collect(), path: &self.path, device };
+        let filled = named::fill(model, &mut source)?;
+        match source.weights.keys().min() {
+            Some(name) => Err(format!("{} has `{name}`, the model of the run has not: describe the same one", self.path)),
+            None => Ok(tracked(filled)),
+        }
+    }
+}
 
-impl ModuleMapper for Leaves {
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let weight = param.val();
-        let (device, data) = (weight.device(), weight.into_data());
-        Param::initialized(param.id, Tensor::from_data(data, &device).require_grad())
+/// The weights of a model that are not taken yet.
+struct Taken<'a> {
+    weights: HashMap<String, Named>,
+    path: &'a str,
+    device: &'a Device,
+}
+
+impl named::Source for Taken<'_> {
+    type Error = String;
+
+    fn weight<const D: usize>(&mut self, name: &str, shape: [usize; D]) -> Result<Tensor<D>, String> {
+        let (path, found) = (self.path, self.weights.remove(name));
+        let weight = found.ok_or_else(|| format!("{path} has no `{name}`: describe the same model"))?;
+        match weight.shape == shape {
+            true => Ok(host::tensor(weight.values, shape, self.device)),
+            false => Err(format!("`{name}` is {:?} in {path} and {shape:?} in the model of the run", weight.shape)),
+        }
     }
 }
 
@@ -248,6 +290,22 @@ mod tests {
         let right = (3..48).filter(|&at| next(&model, &[&text[..], &text[at..at + 2]].concat()) == text[at + 2]);
         let right = right.count();
         assert!(right >= 40, "{right} of 45");
+    }
+
+    #[test]
+    fn a_model_goes_on_from_its_own_weights() {
+        let device = Device::flex().autodiff();
+        let spec = |text: &str| toml::from_str::<DecoderSpec>(text).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let written = draw(spec(LAYERS), 1, &device).unwrap();
+        written.export(folder.path(), headwise_models::decoder::Precision::F32).unwrap();
+        let start = StartSpec::from(FromModel { path: folder.path().display().to_string() });
+        let from = |text: &str| start.apply(draw(spec(text), 2, &device).unwrap(), &device);
+        assert_eq!(named::read(&from(LAYERS).unwrap()), named::read(&written));
+        let wider = from(&LAYERS.replacen("hidden=32", "hidden=48", 1)).unwrap_err();
+        assert!(wider.contains("blocks.0.channel.gate.weight") && wider.contains("[48, 192]"), "{wider}");
+        let less = from(&LAYERS.replace(", norm = \"rms\", channel = \"gated(hidden=32)\"", ", norm = \"rms\"")).unwrap_err();
+        assert!(less.contains("the model of the run has not"), "{less}");
     }
 
     #[test]

@@ -46,7 +46,7 @@ impl Pruning {
         progress: &mut dyn FnMut(Step),
     ) -> Result<String, CompressError> {
         self.check()?;
-        check_mixers(model)?;
+        check_layers(model)?;
         let text = || calibration.ok_or_else(|| CompressError::NoCalibration { method: self.to_string() });
         match self {
             Self::Magnitude(method) => Ok(magnitude::run(method, model, progress)),
@@ -57,11 +57,20 @@ impl Pruning {
     }
 }
 
-/// An error if a layer of `model` mixes with something that no method here can change.
-pub fn check_mixers(model: &Decoder) -> Result<(), CompressError> {
+/// An error if `model` has a layer that no method here can change: one that mixes with something else, or shares its weights.
+pub fn check_layers(model: &Decoder) -> Result<(), CompressError> {
+    check_own_weights(model)?;
     let mut layers = model.spec().layers.iter().map(|layer| &layer.mixer).enumerate();
     let other = layers.find(|(_, mixer)| mixer.softmax().is_none_or(|mixer| mixer.convolution.is_some()));
     other.map_or(Ok(()), |(layer, mixer)| Err(CompressError::Mixer { layer, mixer: mixer.to_string() }))
+}
+
+/// An error if layers of `model` have the same weights.
+pub(super) fn check_own_weights(model: &Decoder) -> Result<(), CompressError> {
+    match model.spec().shared_by {
+        1 => Ok(()),
+        shared_by => Err(CompressError::Shared { shared_by }),
+    }
 }
 
 #[cfg(test)]

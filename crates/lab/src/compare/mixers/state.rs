@@ -15,7 +15,7 @@ pub(super) fn state_bytes(model: &Decoder, length: usize) -> u64 {
         Mixer::Retention(mixer) => mixer.state(1).bytes(),
         Mixer::Gla(mixer) => mixer.state(1).bytes(),
     };
-    model.blocks.iter().map(|block| of(&block.mixer) as u64).sum()
+    (0..model.spec().layers.len()).map(|layer| of(&model.block(layer).mixer) as u64).sum()
 }
 
 fn cache_bytes(mixer: &Softmax, dim: usize, length: usize) -> usize {
