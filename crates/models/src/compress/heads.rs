@@ -27,6 +27,14 @@ headwise_spec::method! {
     }
 }
 
+impl Heads {
+    /// The gradient of the mean loss of the text `ids` with respect to a gate on every query head, `[layer][head]`, for a model with
+    /// trainable weights.
+    pub fn gate_gradients(model: &Decoder, ids: &[u32]) -> Vec<Vec<f64>> {
+        gate_gradients(&tracked(model), ids)
+    }
+}
+
 /// Leaves heads out.
 pub(super) fn run(
     method: &Heads,

@@ -13,6 +13,7 @@ mod teacher;
 
 use serde::{Deserialize, Serialize};
 
+pub use hidden::Projection;
 pub(crate) use teacher::Distillation;
 
 headwise_spec::family! {

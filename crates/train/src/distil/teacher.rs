@@ -69,18 +69,18 @@ impl Distillation {
         let wanted = self.teacher.states(&view.ids, &view.positions, &view.segments, &device.clone().inner());
         let mut sum = Tensor::zeros([1], device);
         for imitation in &self.spec.imitate {
-            sum = sum
-                + match (imitation, &self.projection) {
-                    (Imitation::HiddenStates(method), Some(projection)) => {
-                        projection.distance(&states, &wanted, target) * method.weight
-                    }
-                    (Imitation::SoftTargets(method), _) => {
-                        let last = wanted.last().expect("a model has layers").clone().unsqueeze::<3>();
-                        let scores = |rows: &[usize]| self.teacher.head(last.clone(), rows);
-                        divergence(method, &out, target, scores) * method.weight
-                    }
-                    (Imitation::HiddenStates(_), None) => continue,
-                };
+            let more = match (imitation, &self.projection) {
+                (Imitation::HiddenStates(method), Some(projection)) => {
+                    projection.distance(&states, &wanted, target) * method.weight
+                }
+                (Imitation::SoftTargets(method), _) => {
+                    let last = wanted.last().expect("a model has layers").clone().unsqueeze::<3>();
+                    let scores = |rows: &[usize]| self.teacher.head(last.clone(), rows);
+                    divergence(method, &out, target, scores) * method.weight
+                }
+                (Imitation::HiddenStates(_), None) => continue,
+            };
+            sum = sum + more;
         }
         let LossReport { sum: own, count } = objective.loss(out, target);
         LossReport { sum: sum + own * self.spec.targets, count }

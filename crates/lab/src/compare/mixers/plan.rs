@@ -215,6 +215,8 @@ impl Plan {
             schedule: Cosine { warmup: (WARMUP * steps as f64) as u64, floor: FLOOR }.into(),
             clip: Some(CLIP),
             average: None,
+            restraint: None,
+            distil: None,
             model: contest.frame.model(&subject.mixer, subject.hidden),
             data: DataSpec { tokenizer: headwise_train::data::Bytes {}.into(), sources: vec![contest.task.clone()] },
             stages: vec![Stage { steps, sequences: SEQUENCES, length, parts: 1, sources: None }],
