@@ -162,14 +162,7 @@ impl Engine {
     }
 
     /// Gives layer `index` keys and values of the stream `x` `[1, 1, dim]`, and nothing else.
-    fn remember(
-        &self,
-        chunk: &mut Chunk<'_>,
-        index: usize,
-        place: Place,
-        x: &Tensor<3>,
-        positions: [i32; 1],
-    ) {
+    fn remember(&self, chunk: &mut Chunk<'_>, index: usize, place: Place, x: &Tensor<3>, positions: [i32; 1]) {
         let block = self.model.block(index);
         let Some(mixer) = block.mixer.softmax() else { return };
         let input = match &block.mixer_norms.before {
@@ -183,8 +176,7 @@ impl Engine {
             let (heads, head_dim) = (sizes.kv_heads, sizes.head_dim);
             rope.rotate(&mut key, HeadLayout { row_stride: heads * head_dim, heads, head_dim }, &positions);
         }
-        let pairs =
-            NewPairs { raw_key: raw_key.as_slice(), key: &key, value: value.as_slice(), positions: &positions };
+        let pairs = NewPairs { raw_key: raw_key.as_slice(), key: &key, value: value.as_slice(), positions: &positions };
         chunk.sequence.layers[index].append(pairs);
         chunk.hold(index, place);
     }

@@ -1,9 +1,9 @@
 //! What there is: the families of methods, and the published systems they belong to.
 
-use headwise_engine::{Decoding, ExitRule};
 use headwise_engine::cache::CacheMethod;
 use headwise_engine::pine::SegmentPositions;
 use headwise_engine::retrieve::Retriever;
+use headwise_engine::{Decoding, ExitRule};
 use headwise_lab::components::Op;
 use headwise_lab::experiments::{self, Status};
 use headwise_lab::softmax_form::SoftmaxForm;
@@ -21,6 +21,7 @@ use headwise_train::optimiser::OptimiserSpec;
 use headwise_train::restraint::Restraint;
 use headwise_train::schedule::Schedule;
 use headwise_train::start::StartSpec;
+use headwise_train::supernet::Supernet;
 use serde::Deserialize;
 
 /// A family of interchangeable methods.
@@ -50,6 +51,7 @@ pub fn families() -> Vec<FamilyEntry> {
         entry::<ObjectiveSpec>(),
         entry::<Imitation>(),
         entry::<Restraint>(),
+        entry::<Supernet>(),
         entry::<Loss>(),
         entry::<OptimiserSpec>(),
         entry::<Schedule>(),

@@ -40,7 +40,8 @@ mod tests {
         integer::gelu(&[0.5, -1.0, 3.0, 8.0, 0.1, -0.2], 3, 8, &mut expected);
         let values = Host::new(found.clone().inner()).as_slice().to_vec();
         assert!(values.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-6), "{values:?}, not {expected:?}");
-        let [found, exact] = [found, exact].map(|y| Host::new(x.grad(&y.sum().backward()).unwrap()).as_slice().to_vec());
+        let [found, exact] =
+            [found, exact].map(|y| Host::new(x.grad(&y.sum().backward()).unwrap()).as_slice().to_vec());
         assert_eq!(found, exact);
     }
 }

@@ -21,5 +21,6 @@ pub mod schedule;
 pub mod scores;
 pub mod spec;
 pub mod start;
+pub mod supernet;
 pub mod trainer;
 pub mod world;

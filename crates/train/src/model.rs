@@ -49,11 +49,7 @@ pub fn draw(spec: DecoderSpec, seed: u64, device: &Device) -> Result<Decoder, Sp
 }
 
 /// The module that `make` makes, whose weights depend on nothing but that and `seed`.
-pub(crate) fn draw_with<M: Module, E>(
-    seed: u64,
-    device: &Device,
-    make: impl FnOnce() -> Result<M, E>,
-) -> Result<M, E> {
+pub(crate) fn draw_with<M: Module, E>(seed: u64, device: &Device, make: impl FnOnce() -> Result<M, E>) -> Result<M, E> {
     // All threads draw from one generator.
     static DRAWING: Mutex<()> = Mutex::new(());
     let _drawing = DRAWING.lock().unwrap_or_else(PoisonError::into_inner);

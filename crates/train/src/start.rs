@@ -1,5 +1,7 @@
 //! The weights that training starts from.
 
+mod from_model;
+
 use std::collections::HashMap;
 use std::convert::Infallible;
 
@@ -12,7 +14,9 @@ use headwise_nn::norm::NormSpec;
 use headwise_nn::position::{Nope, PositionSpec};
 use headwise_ops::host;
 
-use crate::model::{open, tracked};
+use crate::model::tracked;
+
+pub use from_model::FromModel;
 
 headwise_spec::family! {
     /// The weights that training starts from.
@@ -38,14 +42,6 @@ headwise_spec::method! {
     pub struct InductionHeads {
         /// Score of one token that is alike.
         pub gain: f32 = 12.0,
-    }
-}
-
-headwise_spec::method! {
-    /// The weights of a model, which learns on.
-    pub struct FromModel {
-        /// The model, a folder or GGUF file, whose description is that of the run.
-        pub path: String = String::new(),
     }
 }
 
@@ -99,8 +95,11 @@ impl InductionHeads {
         let [first, second, third] = [(0, Some(2)), (1, Some(2)), (2, None)].map(heads);
         let normed = |block: &BlockSpec| block.norms == Norms::Pre && block.norm == NormSpec::Rms;
         let own = spec.shared_by == 1 && spec.embedding_dim.is_none();
-        let fits =
-            own && spec.tied && spec.embedding_scale.is_none() && spec.position.is_none() && spec.layers.iter().all(normed);
+        let fits = own
+            && spec.tied
+            && spec.embedding_scale.is_none()
+            && spec.position.is_none()
+            && spec.layers.iter().all(normed);
         let (Some(first), Some(second), Some(third), true) = (first, second, third, fits) else {
             return Err(format!("induction_heads {NEEDED}"));
         };
@@ -199,38 +198,6 @@ impl Weights {
     }
 }
 
-impl FromModel {
-    fn apply(&self, model: Decoder, device: &Device) -> Result<Decoder, String> {
-        let weights = named::read(&open(&self.path)?).into_iter().map(|weight| (weight.name.clone(), weight));
-        let mut source = Taken { weights: weights.collect(), path: &self.path, device };
-        let filled = named::fill(model, &mut source)?;
-        match source.weights.keys().min() {
-            Some(name) => Err(format!("{} has `{name}`, the model of the run has not: describe the same one", self.path)),
-            None => Ok(tracked(filled)),
-        }
-    }
-}
-
-/// The weights of a model that are not taken yet.
-struct Taken<'a> {
-    weights: HashMap<String, Named>,
-    path: &'a str,
-    device: &'a Device,
-}
-
-impl named::Source for Taken<'_> {
-    type Error = String;
-
-    fn weight<const D: usize>(&mut self, name: &str, shape: [usize; D]) -> Result<Tensor<D>, String> {
-        let (path, found) = (self.path, self.weights.remove(name));
-        let weight = found.ok_or_else(|| format!("{path} has no `{name}`: describe the same model"))?;
-        match weight.shape == shape {
-            true => Ok(host::tensor(weight.values, shape, self.device)),
-            false => Err(format!("`{name}` is {:?} in {path} and {shape:?} in the model of the run", weight.shape)),
-        }
-    }
-}
-
 struct Filled<'a> {
     weights: Weights,
     device: &'a Device,
@@ -290,22 +257,6 @@ mod tests {
         let right = (3..48).filter(|&at| next(&model, &[&text[..], &text[at..at + 2]].concat()) == text[at + 2]);
         let right = right.count();
         assert!(right >= 40, "{right} of 45");
-    }
-
-    #[test]
-    fn a_model_goes_on_from_its_own_weights() {
-        let device = Device::flex().autodiff();
-        let spec = |text: &str| toml::from_str::<DecoderSpec>(text).unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        let written = draw(spec(LAYERS), 1, &device).unwrap();
-        written.export(folder.path(), headwise_models::decoder::Precision::F32).unwrap();
-        let start = StartSpec::from(FromModel { path: folder.path().display().to_string() });
-        let from = |text: &str| start.apply(draw(spec(text), 2, &device).unwrap(), &device);
-        assert_eq!(named::read(&from(LAYERS).unwrap()), named::read(&written));
-        let wider = from(&LAYERS.replacen("hidden=32", "hidden=48", 1)).unwrap_err();
-        assert!(wider.contains("blocks.0.channel.gate.weight") && wider.contains("[48, 192]"), "{wider}");
-        let less = from(&LAYERS.replace(", norm = \"rms\", channel = \"gated(hidden=32)\"", ", norm = \"rms\"")).unwrap_err();
-        assert!(less.contains("the model of the run has not"), "{less}");
     }
 
     #[test]

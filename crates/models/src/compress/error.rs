@@ -42,7 +42,9 @@ pub enum CompressError {
         mixer: String,
     },
     /// Layers with the same weights, which a method would have to change apart.
-    #[error("layers of this model share their weights (shared_by = {shared_by}): types, `rtn` and `bct` take it as it is, no other method does")]
+    #[error(
+        "layers of this model share their weights (shared_by = {shared_by}): types, `rtn` and `bct` take it as it is, no other method does"
+    )]
     Shared {
         /// How many share theirs.
         shared_by: usize,

@@ -1,6 +1,8 @@
 //! The family of methods that leave weights, heads or layers out.
 
-use super::{Calibration, CompressError, Heads, Layers, Magnitude, Step, Wanda, heads, layers, magnitude, wanda};
+use super::{
+    Calibration, CompressError, Evolve, Heads, Layers, Magnitude, Step, Wanda, evolve, heads, layers, magnitude, wanda,
+};
 use crate::decoder::Decoder;
 
 headwise_spec::family! {
@@ -10,6 +12,7 @@ headwise_spec::family! {
         wanda => Wanda,
         heads => Heads,
         layers => Layers,
+        evolve => Evolve,
     }
 }
 
@@ -26,6 +29,10 @@ impl Pruning {
             Self::Wanda(method) => (method.share, method.keep_of),
             Self::Heads(method) => (method.share, None),
             Self::Layers(method) => (method.share, None),
+            Self::Evolve(method) => {
+                method.check()?;
+                (method.share, None)
+            }
         };
         if !(0.0..1.0).contains(&share) {
             return Err(CompressError::Method(format!("share={share}: the share left out is at least 0 and below 1")));
@@ -53,6 +60,7 @@ impl Pruning {
             Self::Wanda(method) => Ok(wanda::run(method, model, text()?, progress)),
             Self::Heads(method) => heads::run(method, model, text()?, progress),
             Self::Layers(method) => Ok(layers::run(method, model, text()?, progress)),
+            Self::Evolve(method) => evolve::run(method, model, text()?, progress),
         }
     }
 }

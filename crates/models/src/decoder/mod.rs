@@ -16,6 +16,7 @@ mod to_gguf;
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use headwise_nn::block::{Block, share_rotations};
+use headwise_nn::channel::{Channel, ChannelSpec};
 use headwise_nn::mixer::{MixContext, Mixer, Segment, Softmax};
 use headwise_nn::norm::Norm;
 use headwise_nn::position::InputPosition;
@@ -90,6 +91,12 @@ impl Decoder {
         self.spec.layers[layer].mixer = mixer.spec().clone().into();
         self.blocks[layer].mixer = Mixer::Softmax(mixer);
         share_rotations(&mut self.blocks);
+    }
+
+    /// Puts another channel mixer into layer `layer`.
+    pub(crate) fn replace_channel(&mut self, layer: usize, spec: ChannelSpec, channel: Channel) {
+        self.spec.layers[layer].channel = Some(spec);
+        self.blocks[layer].channel = Some(channel);
     }
 
     /// The vectors of `ids` at `positions` of their texts: `[1, ids, dim]`. Every id must be below the vocabulary size.

@@ -53,7 +53,8 @@ mod tests {
 
     #[test]
     fn layers_are_held_against_those_at_even_distances() {
-        let of = |student: usize, teacher| (0..student).map(|layer| partner(layer, student, teacher)).collect::<Vec<_>>();
+        let of =
+            |student: usize, teacher| (0..student).map(|layer| partner(layer, student, teacher)).collect::<Vec<_>>();
         assert_eq!(of(2, 4), [1, 3]);
         assert_eq!(of(4, 4), [0, 1, 2, 3]);
         assert_eq!(of(3, 4), [1, 2, 3]);

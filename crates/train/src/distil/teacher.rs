@@ -42,7 +42,10 @@ impl Distillation {
             ));
         }
         if family != student.family {
-            return Err(format!("{} and the student are not of one family: {family:?}, {:?}", spec.teacher, student.family));
+            return Err(format!(
+                "{} and the student are not of one family: {family:?}, {:?}",
+                spec.teacher, student.family
+            ));
         }
         if context < student.context {
             let wanted = student.context;

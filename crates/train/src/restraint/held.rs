@@ -140,7 +140,9 @@ mod tests {
             let zeros: Vec<usize> = (0..after.len()).filter(|&at| after[at] == 0.0).collect();
             assert_eq!(zeros.len(), after.len() * 3 / 4);
             let most = zeros.iter().fold(0.0f32, |most, &at| most.max(before[at].abs()));
-            assert!((0..after.len()).all(|at| after[at] == 0.0 || (after[at] == before[at] && after[at].abs() >= most)));
+            assert!(
+                (0..after.len()).all(|at| after[at] == 0.0 || (after[at] == before[at] && after[at].abs() >= most))
+            );
         }
         let used = held.hold(&model, 10, 10);
         let gradients = of_gradients(&model, &held.free(&model, gradients(&used), 10, 10));

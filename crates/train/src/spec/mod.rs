@@ -20,6 +20,7 @@ use crate::optimiser::OptimiserSpec;
 use crate::restraint::Restraint;
 use crate::schedule::Schedule;
 use crate::start::StartSpec;
+use crate::supernet::Supernet;
 
 pub use error::SpecError;
 use error::with_nearest;
@@ -52,6 +53,9 @@ pub struct TrainSpec {
     /// What the matrices of the layers are held to while they learn; none leaves them free.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restraint: Option<Restraint>,
+    /// Which parts of the model every step trains besides the whole; none trains the whole alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub supernet: Option<Supernet>,
     /// The teacher of the model, and what of it the model learns; none has no teacher.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub distil: Option<DistilSpec>,
@@ -361,7 +365,10 @@ impl TrainSpec {
             return value("evaluation", reason.into());
         }
         self.distil.iter().try_for_each(|distil| distil.check()).or_else(|reason| value("distil", reason))?;
-        self.restraint.iter().try_for_each(|restraint| restraint.check()).or_else(|reason| value("restraint", reason))?;
+        self.restraint
+            .iter()
+            .try_for_each(|restraint| restraint.check())
+            .or_else(|reason| value("restraint", reason))?;
         self.optimiser.check().or_else(|reason| value("optimiser", reason))?;
         self.schedule.check().or_else(|reason| value("schedule", reason))
     }
@@ -442,7 +449,18 @@ mod tests {
     #[test]
     fn keys_left_alone_do_not_change_the_hash() {
         let text = toml::to_string(&TrainSpec::parse(SMALL).unwrap()).unwrap();
-        let mut absent = ["objective", "loss", "family", "[model.position]", "convolution"].into_iter();
+        let mut absent = [
+            "objective",
+            "loss",
+            "family",
+            "[model.position]",
+            "convolution",
+            "restraint",
+            "distil",
+            "supernet",
+            "shared",
+        ]
+        .into_iter();
         assert!(absent.all(|key| !text.contains(key)), "{text}");
     }
 }

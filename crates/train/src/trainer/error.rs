@@ -48,6 +48,9 @@ pub enum TrainError {
     /// There is no such teacher, or it cannot teach the model.
     #[error("`distil`: {0}")]
     Teacher(String),
+    /// The model has no parts that could be trained.
+    #[error("`supernet`: {0}")]
+    Supernet(String),
     /// The model's layers cannot be held like that.
     #[error("`restraint`: {0}")]
     Restraint(String),

@@ -1,6 +1,7 @@
 //! The loop: data, forward, backward, step; now and then an evaluation and a checkpoint.
 
 mod error;
+mod loss;
 mod report;
 mod saving;
 
@@ -18,10 +19,11 @@ use crate::data::{Codec, Mixture, Slot, SourceSpec};
 use crate::distil::Distillation;
 use crate::draws::{Purpose, draws};
 use crate::gradients;
-use crate::model::{Trainable, draw};
+use crate::model::draw;
 use crate::objective::{Objective, ObjectiveSpec, TokenObjective, TokenTarget, TokenView};
 use crate::restraint::Held;
 use crate::spec::{Stage, TrainSpec};
+use crate::supernet::{Parts, Supernet};
 use crate::world::World;
 
 pub use error::TrainError;
@@ -41,6 +43,7 @@ pub struct Trainer {
     average: Option<Decoder>,
     held: Option<Held>,
     distillation: Option<Distillation>,
+    supernet: Option<Parts>,
     optimiser: ModuleOptimizer,
     objective: TokenObjective,
     state: State,
@@ -75,6 +78,8 @@ impl Trainer {
             restraint.check_model(model.spec()).map_err(TrainError::Restraint)?;
         }
         let teacher = spec.distil.as_ref().map(|distil| Distillation::open(distil, model.spec(), spec.seed, &device));
+        let parts = |supernet: &Supernet| Parts::new(supernet.clone(), model.spec(), spec.seed);
+        let supernet = spec.supernet.as_ref().map(parts).transpose().map_err(TrainError::Supernet)?;
         let optimiser = spec.optimiser.build(&model);
         let hash = checkpoint::hash(toml::to_string(&spec).expect("a spec is plain data").as_bytes());
         Ok(Self {
@@ -85,6 +90,7 @@ impl Trainer {
             held_out: held_out.transpose()?,
             average: spec.average.map(|_| model.clone().no_grad()),
             distillation: teacher.transpose().map_err(TrainError::Teacher)?,
+            supernet,
             held: spec.restraint.clone().map(|restraint| Held::new(restraint, &model)),
             model: Some(model),
             optimiser,
@@ -105,14 +111,6 @@ impl Trainer {
     /// The weights to be used after the run: their average if one is kept, held to what the run holds them to.
     pub fn result(&self) -> Decoder {
         self.held(self.average.as_ref().unwrap_or_else(|| self.model()))
-    }
-
-    /// `model` as the run holds it now.
-    fn held(&self, model: &Decoder) -> Decoder {
-        match &self.held {
-            Some(held) => held.hold(model, self.state.step, self.spec.steps()),
-            None => model.clone(),
-        }
     }
 
     /// Where the run is.
@@ -174,11 +172,7 @@ impl Trainer {
         let (mut loss, mut tokens, mut sum) = (0.0, 0.0, None);
         let held = self.held(self.model());
         for (view, target) in &parts {
-            let report = match &self.distillation {
-                Some(teacher) => teacher.loss(&held, &self.objective, view, target, &self.device),
-                None => self.objective.loss(held.look(view, &self.device), target),
-            };
-            let share = report.sum / count;
+            let share = self.loss(&held, view, target) / count;
             loss += f64::from(share.clone().into_scalar::<f32>());
             tokens += view.ids.len() as f64;
             let mut gradients = share.backward();
@@ -187,16 +181,17 @@ impl Trainer {
             sum = Some(gradients::accumulate(self.model(), sum, more));
         }
         let mut found = gradients::sum_over(self.world, self.model(), sum.expect("a step has a part"));
-        if let Some(mut held) = self.held.take() {
-            found = held.free(self.model(), found, step, self.spec.steps());
-            self.held = Some(held);
-        }
         let [loss, tokens] = self.world.total([loss, tokens]);
         let tokens = tokens as u64;
-        let norm = gradients::global_norm(self.model(), &found);
+        let mut norm = gradients::global_norm(self.model(), &found);
         if !(loss.is_finite() && norm.is_finite()) {
             let parameter = gradients::first_not_finite(self.model(), &found).unwrap_or_else(|| "none".into());
             return Err(TrainError::NotFinite { step: step + 1, loss, norm, parameter });
+        }
+        if let Some(mut held) = self.held.take() {
+            found = held.free(self.model(), found, step, self.spec.steps());
+            norm = gradients::global_norm(self.model(), &found);
+            self.held = Some(held);
         }
         if let Some(most) = self.spec.clip {
             found = gradients::clip(self.model(), found, norm, most);

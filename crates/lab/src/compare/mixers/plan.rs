@@ -216,6 +216,7 @@ impl Plan {
             clip: Some(CLIP),
             average: None,
             restraint: None,
+            supernet: None,
             distil: None,
             model: contest.frame.model(&subject.mixer, subject.hidden),
             data: DataSpec { tokenizer: headwise_train::data::Bytes {}.into(), sources: vec![contest.task.clone()] },

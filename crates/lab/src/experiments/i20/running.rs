@@ -55,11 +55,7 @@ fn refilled(model: &Decoder, spec: &ModelSpec) -> Decoder {
     struct Taken(Vec<named::Named>);
     impl named::Source for Taken {
         type Error = String;
-        fn weight<const D: usize>(
-            &mut self,
-            name: &str,
-            shape: [usize; D],
-        ) -> Result<burn::tensor::Tensor<D>, String> {
+        fn weight<const D: usize>(&mut self, name: &str, shape: [usize; D]) -> Result<burn::tensor::Tensor<D>, String> {
             let weight = self.0.iter().find(|weight| weight.name == name).ok_or_else(|| name.to_owned())?;
             Ok(headwise_ops::host::tensor(weight.values.clone(), shape, &Device::flex()))
         }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use burn::module::Param;
 use burn::tensor::{Device, Tensor};
+use headwise_models::compress::{Evolve, Space};
 use headwise_models::decoder::Decoder;
 use headwise_nn::Linear;
 use headwise_nn::named::{self, Named};
@@ -11,6 +12,8 @@ use headwise_ops::host::{Host, contiguous, tensor};
 use headwise_train::distil::Projection;
 use headwise_train::objective::TokenTarget;
 use headwise_train::spec::ModelSpec;
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
 
 use super::super::Measured;
 use super::tiny::{FROM_NOTHING, Tiny, apart, more};
@@ -80,6 +83,27 @@ pub fn factorised(tiny: &Tiny) -> [Measured; 2] {
     let found = Host::new(contiguous(narrow.embed(&ids, &vec![0; ids.len()], &Device::flex())));
     let identity = apart(found.as_slice(), Host::new(contiguous(expected)).as_slice());
     [Measured::alone(identity), Measured::alone(beyond(tiny, &narrow))]
+}
+
+pub fn supernet(tiny: &Tiny) -> [Measured; 2] {
+    const STEPS: usize = 4;
+    let whole = tiny.learned(FROM_NOTHING, tiny.student(), &format!("supernet = \"sandwich(steps={STEPS})\""));
+    let space = Space::of(whole.spec(), STEPS).expect("layers of softmax");
+    let mut random = ChaCha8Rng::seed_from_u64(tiny.seed);
+    let mut identity = 0.0;
+    for _ in 0..8 {
+        let subnet = space.random(&mut random);
+        let [cut, alone] = [space.cut(&subnet, &whole), space.extracted(&subnet, &whole)];
+        identity = f64::max(identity, apart(&scores(tiny, &alone), &scores(tiny, &cut)));
+    }
+    let perplexity = |method: &Evolve| {
+        let (found, ..) = method.search(&whole, &tiny.calibration, &mut || {}).expect("parts that are small enough");
+        tiny.perplexity(&space.extracted(&found, &whole))
+    };
+    let found = perplexity(&Evolve { seed: tiny.seed, ..Evolve::default() });
+    let drawn = |seed| perplexity(&Evolve { population: 1, generations: 0, seed, ..Evolve::default() });
+    let drawn = (0..8).map(|index| drawn(8 * tiny.seed + index)).sum::<f64>() / 8.0;
+    [Measured::alone(identity), Measured::against(found / drawn, 1.0)]
 }
 
 /// How many percent more perplexity a model has than a student with all weights of its own.
