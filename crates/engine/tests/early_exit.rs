@@ -72,5 +72,5 @@ fn what_cannot_be_is_named() {
     assert!(error("full", EarlyExit { confidence: 1.5, ..EarlyExit::default() }).contains("confidence=1.5"));
     assert!(error("full", EarlyExit { every: 0, ..EarlyExit::default() }).contains("every"));
     assert!(error("h2o(budget=16)", EarlyExit::default()).contains("only stores"));
-    assert!(error("quest(budget=48)", EarlyExit::default()).contains("only stores"));
+    assert!(error("quest(budget=128)", EarlyExit::default()).contains("only stores"));
 }

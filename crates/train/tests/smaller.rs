@@ -11,6 +11,9 @@ use headwise_train::spec::TrainSpec;
 use headwise_train::trainer::End;
 use runs::{Watch, spec, start, weights};
 
+/// Learns fast enough for 20 steps to show it.
+const FAST: &str = "optimiser = \"adamw(learning_rate=0.01)\"\nschedule = \"constant\"";
+
 /// The matrices of the layers.
 fn matrices(model: &Decoder) -> Vec<Named> {
     let inner = |weight: &Named| weight.name.starts_with("blocks.") && weight.shape.len() == 2;
@@ -95,8 +98,9 @@ fn rounding_a_result_trained_for_it_changes_nothing() {
 #[test]
 fn a_teacher_changes_what_is_learned_and_must_fit() {
     let folder = teacher();
-    let with = |lines: &str| spec(&format!("[distil]\nteacher = {:?}\n{lines}", folder.path().display().to_string()));
-    let plain = weights(&result(&spec("")));
+    let with =
+        |lines: &str| spec(&format!("{FAST}\n[distil]\nteacher = {:?}\n{lines}", folder.path().display().to_string()));
+    let plain = weights(&result(&spec(FAST)));
     // Imitations without weight leave the run as it is.
     let none = "imitate = [\"soft_targets(weight=0)\", \"hidden_states(weight=0)\"]";
     assert!(weights(&result(&with(none))) == plain);
@@ -118,7 +122,7 @@ fn a_teacher_changes_what_is_learned_and_must_fit() {
 
 #[test]
 fn shared_and_factorised_weights_are_learned() {
-    let mut spec = spec("");
+    let mut spec = spec(FAST);
     let mut run = |shared_by, embedding_dim| {
         (spec.model.shared_by, spec.model.embedding_dim) = (shared_by, embedding_dim);
         let (folder, mut watch) = (tempfile::tempdir().unwrap(), Watch::default());

@@ -39,8 +39,9 @@ headwise_spec::method! {
     /// Zeros for the weights that training moves towards zero, more and more of them.
     ///
     /// A weight's score is the sum over all steps of `-w ∂L/∂w'`, `w'` being the weight as it is held; those that score least are zero, by
-    /// the schedule of `gradual_magnitude`. They keep their score, and come back when it rises. For fine-tuning, where a weight's size
-    /// says more about what was learned before than about the new texts. Sanh et al. 2020, arXiv:2005.07683.
+    /// the schedule of `gradual_magnitude`. They keep their score, and come back when it rises. For long fine-tuning, where a weight's size
+    /// says more about what was learned before than about the new texts; in a few steps scores are noise, and large weights go. Sanh et al.
+    /// 2020, arXiv:2005.07683.
     pub struct Movement {
         /// Share of the weights that are zero in the end.
         pub share: f64 = 0.5,
