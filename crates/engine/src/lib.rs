@@ -13,6 +13,7 @@ mod cosine;
 mod decode;
 mod embed;
 mod engine;
+mod exit;
 mod forward;
 mod generate;
 mod generate_all;
@@ -38,6 +39,7 @@ pub use decode::{
 };
 pub use embed::Pooling;
 pub use engine::{Engine, EngineError};
+pub use exit::{EarlyExit, ExitRule, ExitedText};
 pub use forward::{Chunk, Logits, Wanted};
 pub use generate::{Generated, Generation, NewToken, generate, generate_with};
 pub use generate_all::{Writing, generate_all, generate_several};

@@ -1,23 +1,27 @@
 //! What there is: the families of methods, and the published systems they belong to.
 
-use headwise_engine::Decoding;
 use headwise_engine::cache::CacheMethod;
 use headwise_engine::pine::SegmentPositions;
 use headwise_engine::retrieve::Retriever;
+use headwise_engine::{Decoding, ExitRule};
 use headwise_lab::components::Op;
 use headwise_lab::experiments::{self, Status};
+use headwise_lab::softmax_form::SoftmaxForm;
 use headwise_models::compress::{Pruning, Quantisation};
 use headwise_nn::channel::ChannelSpec;
 use headwise_nn::mixer::MixerSpec;
 use headwise_nn::position::{InputPositionSpec, PositionSpec, RopeScaling};
 use headwise_spec::{Family, Signature};
 use headwise_train::data::{SourceSpec, TokenizerSpec};
+use headwise_train::distil::Imitation;
 use headwise_train::fuse::Fusion;
 use headwise_train::loss::Loss;
 use headwise_train::objective::ObjectiveSpec;
 use headwise_train::optimiser::OptimiserSpec;
+use headwise_train::restraint::Restraint;
 use headwise_train::schedule::Schedule;
 use headwise_train::start::StartSpec;
+use headwise_train::supernet::Supernet;
 use serde::Deserialize;
 
 /// A family of interchangeable methods.
@@ -34,6 +38,7 @@ pub fn families() -> Vec<FamilyEntry> {
         entry::<CacheMethod>(),
         entry::<Retriever>(),
         entry::<Decoding>(),
+        entry::<ExitRule>(),
         entry::<SegmentPositions>(),
         entry::<MixerSpec>(),
         entry::<PositionSpec>(),
@@ -44,12 +49,16 @@ pub fn families() -> Vec<FamilyEntry> {
         entry::<Pruning>(),
         entry::<Fusion>(),
         entry::<ObjectiveSpec>(),
+        entry::<Imitation>(),
+        entry::<Restraint>(),
+        entry::<Supernet>(),
         entry::<Loss>(),
         entry::<OptimiserSpec>(),
         entry::<Schedule>(),
         entry::<TokenizerSpec>(),
         entry::<SourceSpec>(),
         entry::<StartSpec>(),
+        entry::<SoftmaxForm>(),
         entry::<Op>(),
     ]
 }
@@ -148,9 +157,15 @@ mod tests {
     #[test]
     fn catalogue_and_code_name_the_same_methods() {
         let mut listed: Vec<String> = systems().into_iter().flat_map(|system| system.methods).collect();
+        // A system may have methods of other families than its own.
+        let covered = |family: &FamilyEntry| {
+            let of_family = |name: &String| family.methods.iter().any(|method| method.name == *name);
+            let named = systems().iter().any(|system| system.family == family.name);
+            named || family.name != Op::FAMILY && systems().iter().any(|system| system.methods.iter().any(of_family))
+        };
         let mut coded: Vec<String> = families()
             .into_iter()
-            .filter(|family| systems().iter().any(|system| system.family == family.name))
+            .filter(covered)
             .flat_map(|family| family.methods)
             .map(|method| method.name.to_string())
             .filter(|name| !BASELINES.contains(&name.as_str()))

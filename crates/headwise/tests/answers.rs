@@ -71,6 +71,20 @@ fn drafts_from_the_prompt_change_no_answer() {
 }
 
 #[test]
+fn tokens_that_leave_after_the_last_layer_say_the_same() {
+    let model = Model::new();
+    let late = generated(&model, &["--exit", "early_exit(layer=2)"]);
+    assert_eq!(late, generated(&model, &[]));
+    let output = Command::new(env!("CARGO_BIN_EXE_headwise"))
+        .args(["generate", model.path(), "-p", "once upon a time", "-n", "5", "--stats"])
+        .args(["--exit", "early_exit(layer=1, confidence=0)"])
+        .output()
+        .unwrap();
+    let statistics = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(statistics.contains("written 5, through 1.0 of 2 layers each"), "{statistics}");
+}
+
+#[test]
 fn the_confidence_of_an_answer_that_is_there() {
     let model = Model::new();
     let text = generated(&model, &[]);

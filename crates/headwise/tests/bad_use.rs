@@ -73,6 +73,7 @@ fn models_that_cannot_be_made_smaller() {
     says(&quantize(&["--to", "q9_0"]), &["q9_0", "rtn", "q4_k"]);
     says(&quantize(&["--to", "gptq(bit=4)"]), &["bit", "bits"]);
     says(&quantize(&["--to", "gptq(bits=9)"]), &["bits=9", "2 to 8"]);
+    says(&quantize(&["--to", "smoothquant(alpha=2)"]), &["alpha=2", "at most 1"]);
     says(&quantize(&["--to", "rtn(bits=8, symmetric=false)"]), &["no type stores", "minimum"]);
     says(&quantize(&["--to", "q8_0", "--embedding", "q7"]), &["q7", "q8_0"]);
     let short = model.file("short.txt", b"abc");
@@ -83,6 +84,7 @@ fn models_that_cannot_be_made_smaller() {
     says(&prune("wandaa"), &["wandaa", "wanda"]);
     says(&prune("layers(share=1)"), &["share=1", "below 1"]);
     says(&prune("magnitude(keep_of=[3, 2])"), &["[3, 2]"]);
+    says(&prune("evolve(mutation=2)"), &["mutation=2", "at most 1"]);
     says(&prune("fusee"), &["fusee", "layers", "`fuse`"]);
     says(&prune("fuse(group=1)"), &["group=1", "at least 2"]);
     says(&prune("fuse(epoch=1)"), &["epoch", "epochs"]);
@@ -99,7 +101,14 @@ fn a_smaller_model_is_a_model() {
     let small = model.folder().join("small.gguf");
     let program = || Command::new(env!("CARGO_BIN_EXE_headwise"));
     const FUSE: [&str; 3] = ["prune", "--method", "fuse(share=0.5, group=2, epochs=1, rank=4)"];
-    for command in [["quantize", "--to", "gptq"], ["prune", "--method", "layers(share=0.5)"], FUSE] {
+    const EVOLVE: [&str; 3] = ["prune", "--method", "evolve(population=4, generations=1)"];
+    for command in [
+        ["quantize", "--to", "gptq"],
+        ["quantize", "--to", "smoothquant"],
+        ["prune", "--method", "layers(share=0.5)"],
+        FUSE,
+        EVOLVE,
+    ] {
         let more = ["--out", small.to_str().unwrap(), "--evaluate", "--tokens", "100", "--calibration-tokens", "128"];
         let texts = ["--text", text.to_str().unwrap(), "--calibration", text.to_str().unwrap()];
         let output = program().args(command).arg(model.path()).args(more).args(texts).output().unwrap();
@@ -128,6 +137,10 @@ fn texts_that_cannot_be_read() {
         };
         says(&refused(&arguments), &["broken.txt", "not UTF-8", "byte 12"]);
     }
+    let words = model.file("words.txt", b"once upon a time there was a king");
+    let softmax = |form: &str| refused(&["perplexity", model.path(), words.to_str().unwrap(), "--softmax", form]);
+    says(&softmax("log2_softmax(bits=9)"), &["bits=9", "1 to 8"]);
+    says(&softmax("log3_softmax"), &["log3_softmax", "log2_softmax"]);
     let missing = model.folder().join("missing.txt");
     says(&refused(&["perplexity", model.path(), missing.to_str().unwrap()]), &["missing.txt", "No such file"]);
     let short = model.file("short.txt", b"a");
@@ -243,6 +256,10 @@ fn ways_of_writing_that_cannot_be() {
     says(&generate(&["--opera", "opera(beams=0)"]), &["`opera`: beams must be at least 1"]);
     says(&generate(&["--opera", "--cache", "h2o(budget=9)"]), &["h2o(budget=9)", "take tokens back"]);
     says(&generate(&["--logprobs", "few"]), &["--logprobs"]);
+    says(&generate(&["--exit", "early_exit(layer=9)"]), &["layer=9", "the layers of the model"]);
+    says(&generate(&["--exit", "early_exit(confidense=1)"]), &["confidense", "confidence"]);
+    says(&generate(&["--exit", "--cache", "tova(keep=0.5)"]), &["tova(keep=0.5)", "only stores"]);
+    says(&generate(&["--exit", "--prompt-lookup", "4"]), &["--exit", "--prompt-lookup"]);
 }
 
 #[test]

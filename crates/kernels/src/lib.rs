@@ -14,8 +14,10 @@ pub mod dropout;
 #[cfg(test)]
 mod finite_differences;
 pub mod gemm;
+pub mod integer;
 pub mod kv;
 pub mod linear;
+pub mod log2_softmax;
 pub mod loss;
 pub mod matrix;
 pub mod norm;

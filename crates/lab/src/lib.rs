@@ -11,4 +11,5 @@ pub mod profile;
 pub mod recall;
 pub mod report;
 pub mod rows;
+pub mod softmax_form;
 pub mod table;

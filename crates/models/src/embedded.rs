@@ -36,6 +36,11 @@ pub fn tokenizer() -> Result<Tokenizer, TokenizerError> {
     Tokenizer::from_json(TOKENIZER, TOKENIZER_CONFIG)
 }
 
+/// The files of its tokenizer, by name.
+pub fn tokenizer_files() -> [(&'static str, &'static str); 2] {
+    [("tokenizer.json", TOKENIZER), ("tokenizer_config.json", TOKENIZER_CONFIG)]
+}
+
 /// What a GGUF file says of its tokenizer.
 pub fn tokenizer_metadata() -> Metadata {
     Tokenizer::metadata_of_json(TOKENIZER, TOKENIZER_CONFIG)

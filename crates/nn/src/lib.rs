@@ -3,6 +3,7 @@
 pub mod block;
 pub mod channel;
 mod embedding;
+mod factor;
 mod linear;
 pub mod mixer;
 pub mod named;
@@ -10,4 +11,5 @@ pub mod norm;
 pub mod position;
 
 pub use embedding::{Embedding, Table};
+pub use factor::Factor;
 pub use linear::{Linear, Packed, Watched};

@@ -20,6 +20,8 @@ pub enum Purpose {
     Evaluation = 4,
     /// Where the weights begin that learn from a layer that goes.
     Fusion = 5,
+    /// Parts of a supernet.
+    Subnet = 6,
 }
 
 /// The numbers for `purpose` at `step`, of sequence `index` of that step.

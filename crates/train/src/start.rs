@@ -1,9 +1,10 @@
 //! The weights that training starts from.
 
+mod from_model;
+
 use std::collections::HashMap;
 use std::convert::Infallible;
 
-use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{Device, Tensor};
 use headwise_models::decoder::{Decoder, DecoderSpec};
 use headwise_nn::Embedding;
@@ -13,11 +14,16 @@ use headwise_nn::norm::NormSpec;
 use headwise_nn::position::{Nope, PositionSpec};
 use headwise_ops::host;
 
+use crate::model::tracked;
+
+pub use from_model::FromModel;
+
 headwise_spec::family! {
     /// The weights that training starts from.
     pub enum StartSpec: "start" {
         drawn => Drawn,
         induction_heads => InductionHeads,
+        from_model => FromModel,
     }
 }
 
@@ -51,6 +57,15 @@ impl StartSpec {
         match self {
             Self::Drawn(_) => Ok(model),
             Self::InductionHeads(start) => start.apply(model, device),
+            Self::FromModel(start) => start.apply(model, device),
+        }
+    }
+
+    /// The path of the files that it reads.
+    pub fn path(&mut self) -> Option<&mut String> {
+        match self {
+            Self::FromModel(start) => Some(&mut start.path),
+            Self::Drawn(_) | Self::InductionHeads(_) => None,
         }
     }
 }
@@ -63,8 +78,9 @@ const LAST_NORM: f32 = 0.25;
 const COPY: f32 = 4.0;
 
 /// What a model must be.
-const NEEDED: &str = "needs a decoder with tied token vectors and RMSNorm before each part, whose first layers are twice \
-                      softmax(window=2, position=nope) and once softmax(position=nope), with heads of one width";
+const NEEDED: &str = "needs a decoder with tied token vectors of `dim` channels and RMSNorm before each part, whose layers have weights \
+                      of their own and are first twice softmax(window=2, position=nope) and once softmax(position=nope), with heads of \
+                      one width";
 
 impl InductionHeads {
     /// Channels of a head; an error if the circuit does not fit the model.
@@ -78,8 +94,12 @@ impl InductionHeads {
         };
         let [first, second, third] = [(0, Some(2)), (1, Some(2)), (2, None)].map(heads);
         let normed = |block: &BlockSpec| block.norms == Norms::Pre && block.norm == NormSpec::Rms;
-        let fits =
-            spec.tied && spec.embedding_scale.is_none() && spec.position.is_none() && spec.layers.iter().all(normed);
+        let own = spec.shared_by == 1 && spec.embedding_dim.is_none();
+        let fits = own
+            && spec.tied
+            && spec.embedding_scale.is_none()
+            && spec.position.is_none()
+            && spec.layers.iter().all(normed);
         let (Some(first), Some(second), Some(third), true) = (first, second, third, fits) else {
             return Err(format!("induction_heads {NEEDED}"));
         };
@@ -100,7 +120,7 @@ impl InductionHeads {
         self.write(&mut weights, &spec, code);
         let mut source = Filled { weights, device };
         let filled = named::fill(model, &mut source).unwrap_or_else(|never: Infallible| match never {});
-        Ok(filled.map(&mut Leaves))
+        Ok(tracked(filled))
     }
 
     /// The residual stream is `[token vector | last two tokens | last three tokens]`. A token's code is the first channels of its
@@ -175,17 +195,6 @@ impl Weights {
         for index in 0..size {
             weight.values[(row + index) * inputs + column + index] += value;
         }
-    }
-}
-
-/// Makes every weight one that gradients end at, whatever it was made from.
-struct Leaves;
-
-impl ModuleMapper for Leaves {
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let weight = param.val();
-        let (device, data) = (weight.device(), weight.into_data());
-        Param::initialized(param.id, Tensor::from_data(data, &device).require_grad())
     }
 }
 

@@ -40,7 +40,7 @@ fn patience_ends_at_the_best_evaluation() {
     let mut silent = Watch::default();
     assert_eq!(again.run(&mut silent).unwrap(), End::Patience);
     assert!(silent.steps.is_empty());
-    assert_eq!(weights(again.result()), weights(run.result()));
+    assert_eq!(weights(&again.result()), weights(&run.result()));
     assert_eq!(list(&folder.path().join("checkpoints"), Kind::Best).unwrap().len(), 1);
 
     // The count of evaluations that were no better outlives a stop between them.
@@ -54,7 +54,7 @@ fn patience_ends_at_the_best_evaluation() {
     let mut rest = Watch::default();
     assert_eq!(second.run(&mut rest).unwrap(), End::Patience);
     assert_eq!(rest.evaluations, watch.evaluations[last..]);
-    assert_eq!(weights(second.result()), weights(run.result()));
+    assert_eq!(weights(&second.result()), weights(&run.result()));
 }
 
 #[test]

@@ -232,6 +232,11 @@ impl CachePolicy {
         !self.steps.is_empty()
     }
 
+    /// Whether nothing but storing is done to pairs once a prompt has been read.
+    pub(crate) fn only_stores(&self) -> bool {
+        !self.evicts() && self.selector.is_none() && self.calibration.is_none()
+    }
+
     /// How many tokens of a prompt each layer reads, if not all.
     pub(crate) fn stages(&self) -> Option<&UncompStages> {
         self.stages.as_ref()

@@ -92,6 +92,8 @@ pub fn decoder(windows: [Option<usize>; LAYERS]) -> Decoder {
         position: None,
         tied: false,
         final_norm: true,
+        embedding_dim: None,
+        shared_by: 1,
         final_softcap: None,
         layers: windows.map(layer).to_vec(),
     };

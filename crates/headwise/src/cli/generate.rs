@@ -3,6 +3,7 @@
 mod answer;
 mod beams;
 mod confidence;
+mod exit;
 mod one;
 mod several;
 
@@ -72,6 +73,16 @@ pub struct Generate {
         conflicts_with_all = ["prompts", "ids", "profile", "n", "beams", "logprobs", "SamplingOptions", "Ending", "Form", "prompt_lookup"],
     )]
     opera: Option<String>,
+    /// Let a token leave the model after a layer that is sure of the next one; takes parameters, for example
+    /// `early_exit(layer=10, confidence=0.9)`
+    #[arg(
+        long,
+        value_name = "SPEC",
+        num_args = 0..=1,
+        default_missing_value = "early_exit",
+        conflicts_with_all = ["prompts", "profile", "n", "beams", "opera", "logprobs", "prompt_lookup", "confidence", "session", "save_session", "files"],
+    )]
+    exit: Option<String>,
     /// Read so many tokens ahead, copied from what followed the same words before: the same answer, sooner where a text copies
     #[arg(long, value_name = "TOKENS", conflicts_with_all = ["prompts", "n"])]
     prompt_lookup: Option<usize>,
@@ -122,6 +133,9 @@ impl Generate {
         }
         if let Some(spec) = &self.opera {
             return self.run_opera(&policy, &prompt, spec);
+        }
+        if let Some(spec) = &self.exit {
+            return self.run_exit(&policy, &prompt, spec);
         }
         match (self.beams, self.n) {
             (Some(beams), _) => self.run_beams(&policy, &prompt, beams),

@@ -16,8 +16,8 @@ use super::smaller::Smaller;
 /// reads a text of `--calibration-tokens` in sequences of `--calibration-window`; measure with `--evaluate` on another one.
 #[derive(Debug, Args)]
 pub struct Prune {
-    /// A method, such as `wanda(share=0.5)`, `magnitude(keep_of=[2, 4])`, `heads(share=0.25)`, `layers(share=0.25)` or
-    /// `fuse(share=0.25, order=macro, group=8, rank=128, epochs=20)`; `headwise explain fuse` has all parameters
+    /// A method, such as `wanda(share=0.5)`, `magnitude(keep_of=[2, 4])`, `heads(share=0.25)`, `layers(share=0.25)`,
+    /// `evolve(share=0.5)` (of a model trained with `supernet`) or `fuse(share=0.25, order=macro, group=8, rank=128, epochs=20)`; `headwise explain fuse` has all parameters
     #[arg(long)]
     method: String,
     /// The type of the matrices that are left, or a method of `quantize`

@@ -26,7 +26,8 @@ pub struct Size {
 /// The weight matrices that a token passes through.
 pub fn weights(model: &Decoder) -> Size {
     let mut size = Size::default();
-    for block in &model.blocks {
+    // Weights that layers share are read by each of them.
+    for block in (0..model.spec().layers.len()).map(|layer| model.block(layer)) {
         let mixer = block.mixer.softmax().map(|mixer| [&mixer.query, &mixer.key, &mixer.value, &mixer.output]);
         let channel = block.channel.iter().flat_map(|channel| channel.linears());
         for linear in mixer.into_iter().flatten().chain(channel) {

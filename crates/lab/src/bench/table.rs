@@ -2,7 +2,7 @@
 
 use comfy_table::{Cell, CellAlignment, ContentArrangement, LineStyle, Table, TableStyle};
 
-use super::{BenchReport, BenchRow, Params};
+use super::{BenchReport, BenchRow, Params, roofline};
 use crate::profile;
 use crate::rows::quantity::{ABSENT, or_absent, rate};
 
@@ -52,11 +52,12 @@ pub fn table(report: &BenchReport) -> String {
     )
 }
 
-/// Where the time of each row went, of rows that were profiled.
+/// Where the time of each row went, of rows that were profiled, and what the machine would need at least.
 pub fn profiles(report: &BenchReport) -> String {
     let table = |row: &BenchRow| {
         let title = format!("\n{} {}, all timed calls", row.name, describe(&row.params));
-        row.profile.as_ref().map(|rows| profile::table(&title, rows))
+        let roofline = |rows| roofline::table(&report.peaks.roofline(rows));
+        row.profile.as_ref().map(|rows| format!("{}\n{}", profile::table(&title, rows), roofline(rows)))
     };
     report.envelope.rows.iter().filter_map(table).collect()
 }

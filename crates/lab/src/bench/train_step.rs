@@ -92,6 +92,8 @@ pub(super) fn decoder_step(run: &Run<'_>) -> Vec<BenchRow> {
         position: None,
         tied: false,
         final_norm: true,
+        embedding_dim: None,
+        shared_by: 1,
         final_softcap: None,
         layers: vec![block(dim, true, Norms::Pre); layers],
     };

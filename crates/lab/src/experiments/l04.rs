@@ -208,6 +208,8 @@ fn cache_growth(seed: u64) -> [f64; 2] {
         position: None,
         tied: true,
         final_norm: true,
+        embedding_dim: None,
+        shared_by: 1,
         final_softcap: None,
         layers: vec![block],
     };

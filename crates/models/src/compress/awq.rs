@@ -1,23 +1,12 @@
 //! AWQ: inputs that are large get finer weights.
 //!
-//! Column `i` of a matrix is multiplied by `s_i` before it is rounded and its input divided by it, which changes nothing but the
-//! rounding: `W x = (W diag(s)) (x / s)`. The division goes into what makes the input: the scale of the norm before, or the rows of the
-//! projection before. `s_i = mean|x_i|^α`, and `α` is the one of `0, 1/steps, …` whose outputs are nearest, by the second moments of the
-//! inputs. Lin et al. 2024, arXiv:2306.00978.
-//!
-//! Values go through attention to the output projection; where several query heads share a value, no scale of its own is left for
-//! each input, and that projection is only rounded.
+//! Column `i` of a matrix is multiplied by `s_i` before it is rounded and its input divided by it (see `scaling`). `s_i = mean|x_i|^α`,
+//! and `α` is the one of `0, 1/steps, …` whose outputs are nearest, by the second moments of the inputs. Lin et al. 2024,
+//! arXiv:2306.00978.
 
-use std::collections::HashMap;
-
-use burn::module::Param;
 use burn::tensor::{Device, Tensor};
 use headwise_nn::Linear;
-use headwise_nn::block::Block;
-use headwise_nn::channel::Channel;
-use headwise_nn::mixer::Mixer;
-use headwise_nn::norm::Norm;
-use headwise_ops::host::{self, Host};
+use headwise_ops::host;
 
 use super::calibration::Inputs;
 use super::matrix::Matrix;
@@ -44,48 +33,8 @@ headwise_spec::method! {
 /// No scale is below this.
 const LEAST: f32 = 1e-4;
 
-/// Scales the inputs of the projections of `block`, which read `inputs`; the function that it computes stays the same.
-pub(super) fn scale(block: &mut Block, inputs: &HashMap<&'static str, Inputs>, grids: Grids, steps: usize) {
-    let search = |name: &str, linears: &[&Linear]| match inputs.get(name) {
-        Some(inputs) => best_scales(inputs, linears, grids, steps),
-        None => None,
-    };
-    if let (Some(norm), Mixer::Softmax(mixer)) = (&mut block.mixer_norms.before, &mut block.mixer)
-        && let Some(scales) = search("mixer.query", &[&mixer.query, &mixer.key, &mixer.value])
-    {
-        divide_norm(norm, &scales);
-        [&mut mixer.query, &mut mixer.key, &mut mixer.value].into_iter().for_each(|linear| multiply(linear, &scales));
-    }
-    if let Mixer::Softmax(mixer) = &mut block.mixer
-        && mixer.spec().kv_heads.is_none_or(|heads| heads == mixer.spec().heads)
-        && let Some(scales) = search("mixer.output", &[&mixer.output])
-    {
-        divide(&mut mixer.value, &scales);
-        multiply(&mut mixer.output, &scales);
-    }
-    let Some(channel) = &mut block.channel else { return };
-    if let Some(norm) = &mut block.channel_norms.before {
-        let readers: Vec<&mut Linear> = match channel {
-            Channel::Gated(gated) => vec![&mut gated.gate, &mut gated.up],
-            Channel::Mlp(mlp) => vec![&mut mlp.up],
-        };
-        let shared: Vec<&Linear> = readers.iter().map(|linear| &**linear).collect();
-        if let Some(scales) = search("channel.up", &shared) {
-            divide_norm(norm, &scales);
-            readers.into_iter().for_each(|linear| multiply(linear, &scales));
-        }
-    }
-    // What a gate multiplies scales like the product; an activation in between would not let a scale through.
-    if let Channel::Gated(gated) = channel
-        && let Some(scales) = search("channel.down", &[&gated.down])
-    {
-        divide(&mut gated.up, &scales);
-        multiply(&mut gated.down, &scales);
-    }
-}
-
 /// The scales with which rounding `linears`, which read `inputs`, loses least; none if no scale is better than none.
-fn best_scales(inputs: &Inputs, linears: &[&Linear], grids: Grids, steps: usize) -> Option<Vec<f32>> {
+pub(super) fn best_scales(inputs: &Inputs, linears: &[&Linear], grids: Grids, steps: usize) -> Option<Vec<f32>> {
     let matrices = linears.iter().map(|linear| Matrix::of(linear)).collect::<Option<Vec<_>>>()?;
     let (gram, magnitudes) = (inputs.gram(), inputs.magnitudes());
     let error = |scales: &[f32]| matrices.iter().map(|matrix| lost(matrix, scales, grids, &gram)).sum::<f32>();
@@ -120,41 +69,13 @@ fn lost(matrix: &Matrix, scales: &[f32], grids: Grids, gram: &Tensor<2>) -> f32 
     (lost.clone().matmul(gram.clone()) * lost).sum().into_scalar::<f32>()
 }
 
-/// Columns times `scales`.
-fn multiply(linear: &mut Linear, scales: &[f32]) {
-    if let Some(matrix) = Matrix::of(linear) {
-        matrix.columns_times(scales).put(linear);
-    }
-}
-
-/// Rows, and the bias, over `scales`.
-fn divide(linear: &mut Linear, scales: &[f32]) {
-    if let Some(matrix) = Matrix::of(linear) {
-        matrix.rows_over(scales).put(linear);
-    }
-    if let Linear::Float(float) = linear {
-        float.bias = float.bias.take().map(|bias| over(bias, scales));
-    }
-}
-
-fn divide_norm(norm: &mut Norm, scales: &[f32]) {
-    match norm {
-        Norm::Rms(norm) => norm.weight = over(norm.weight.clone(), scales),
-        Norm::Layer(norm) => {
-            norm.weight = over(norm.weight.clone(), scales);
-            norm.bias = over(norm.bias.clone(), scales);
-        }
-    }
-}
-
-fn over(values: Param<Tensor<1>>, scales: &[f32]) -> Param<Tensor<1>> {
-    let (id, device) = (values.id, values.val().device());
-    let divided: Vec<f32> = Host::new(values.val()).as_slice().iter().zip(scales).map(|(value, s)| value / s).collect();
-    Param::initialized(id, host::tensor(divided, [scales.len()], &device))
-}
-
 #[cfg(test)]
 mod tests {
+    use headwise_nn::block::Block;
+    use headwise_nn::mixer::Mixer;
+    use headwise_ops::host::Host;
+
+    use super::super::scaling::scale;
     use super::*;
     use crate::compress::{Calibration, Quantisation};
     use crate::decoder::Decoder;
@@ -186,7 +107,7 @@ mod tests {
                 _ => None,
             };
             let old = weights(&model.blocks[layer]);
-            scale(&mut model.blocks[layer], &inputs, grids, 8);
+            scale(&mut model.blocks[layer], &inputs, |_, inputs, linears| best_scales(inputs, linears, grids, 8));
             changed += usize::from(weights(&model.blocks[layer]) != old);
             reading.advance(&model, layer);
         }

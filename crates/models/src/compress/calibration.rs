@@ -136,6 +136,11 @@ impl Inputs {
         Host::new(self.rows.clone().abs().mean_dim(0)).as_slice().to_vec()
     }
 
+    /// The largest magnitude of each input.
+    pub fn largest(&self) -> Vec<f32> {
+        Host::new(self.rows.clone().abs().max_dim(0)).as_slice().to_vec()
+    }
+
     /// The norm of each input over all rows.
     pub fn norms(&self) -> Vec<f32> {
         let squares = Host::new(self.rows.clone().square().sum_dim(0));

@@ -41,6 +41,14 @@ pub enum CompressError {
         /// Its mixer.
         mixer: String,
     },
+    /// Layers with the same weights, which a method would have to change apart.
+    #[error(
+        "layers of this model share their weights (shared_by = {shared_by}): types, `rtn` and `bct` take it as it is, no other method does"
+    )]
+    Shared {
+        /// How many share theirs.
+        shared_by: usize,
+    },
     /// A method that needs a text, without one.
     #[error("`{method}` looks at what the layers read: it needs a calibration text")]
     NoCalibration {

@@ -27,6 +27,14 @@ headwise_spec::method! {
     }
 }
 
+impl Heads {
+    /// The gradient of the mean loss of the text `ids` with respect to a gate on every query head, `[layer][head]`, for a model with
+    /// trainable weights.
+    pub fn gate_gradients(model: &Decoder, ids: &[u32]) -> Vec<Vec<f64>> {
+        gate_gradients(&tracked(model), ids)
+    }
+}
+
 /// Leaves heads out.
 pub(super) fn run(
     method: &Heads,
@@ -123,7 +131,7 @@ fn gate_gradients(model: &Decoder, ids: &[u32]) -> Vec<Vec<f64>> {
 }
 
 /// Leaves the key-value heads `kept` of a layer, each with its query heads.
-fn keep(model: &mut Decoder, layer: usize, kept: &[usize]) {
+pub(super) fn keep(model: &mut Decoder, layer: usize, kept: &[usize]) {
     let dim = model.spec().dim;
     let Mixer::Softmax(mixer) = &model.blocks[layer].mixer else { return };
     let Sizes { heads, kv_heads, head_dim } = mixer.spec().sizes(dim);
@@ -154,7 +162,7 @@ fn keep(model: &mut Decoder, layer: usize, kept: &[usize]) {
 }
 
 /// The projection with the outputs `kept` only.
-fn outputs(linear: &Linear, kept: &[usize]) -> Linear {
+pub(super) fn outputs(linear: &Linear, kept: &[usize]) -> Linear {
     let (Some(matrix), Linear::Float(float)) = (Matrix::of(linear), linear) else { return linear.clone() };
     let rows = kept.iter().flat_map(|&row| matrix.values[row * matrix.inputs..][..matrix.inputs].iter().copied());
     let bias = float.bias.as_ref().map(|bias| {
@@ -165,11 +173,12 @@ fn outputs(linear: &Linear, kept: &[usize]) -> Linear {
 }
 
 /// The projection with the inputs `kept` only.
-fn inputs(linear: &Linear, kept: &[usize]) -> Linear {
-    let Some(matrix) = Matrix::of(linear) else { return linear.clone() };
+pub(super) fn inputs(linear: &Linear, kept: &[usize]) -> Linear {
+    let (Some(matrix), Linear::Float(float)) = (Matrix::of(linear), linear) else { return linear.clone() };
     let rows = matrix.values.chunks_exact(matrix.inputs);
     let values = rows.flat_map(|row| kept.iter().map(|&at| row[at])).collect();
-    Matrix { values, inputs: kept.len() }.into_linear(None)
+    let bias = float.bias.as_ref().map(|bias| Host::new(bias.val()).as_slice().to_vec());
+    Matrix { values, inputs: kept.len() }.into_linear(bias)
 }
 
 #[cfg(test)]

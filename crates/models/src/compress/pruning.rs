@@ -1,6 +1,8 @@
 //! The family of methods that leave weights, heads or layers out.
 
-use super::{Calibration, CompressError, Heads, Layers, Magnitude, Step, Wanda, heads, layers, magnitude, wanda};
+use super::{
+    Calibration, CompressError, Evolve, Heads, Layers, Magnitude, Step, Wanda, evolve, heads, layers, magnitude, wanda,
+};
 use crate::decoder::Decoder;
 
 headwise_spec::family! {
@@ -10,6 +12,7 @@ headwise_spec::family! {
         wanda => Wanda,
         heads => Heads,
         layers => Layers,
+        evolve => Evolve,
     }
 }
 
@@ -26,6 +29,10 @@ impl Pruning {
             Self::Wanda(method) => (method.share, method.keep_of),
             Self::Heads(method) => (method.share, None),
             Self::Layers(method) => (method.share, None),
+            Self::Evolve(method) => {
+                method.check()?;
+                (method.share, None)
+            }
         };
         if !(0.0..1.0).contains(&share) {
             return Err(CompressError::Method(format!("share={share}: the share left out is at least 0 and below 1")));
@@ -46,22 +53,32 @@ impl Pruning {
         progress: &mut dyn FnMut(Step),
     ) -> Result<String, CompressError> {
         self.check()?;
-        check_mixers(model)?;
+        check_layers(model)?;
         let text = || calibration.ok_or_else(|| CompressError::NoCalibration { method: self.to_string() });
         match self {
             Self::Magnitude(method) => Ok(magnitude::run(method, model, progress)),
             Self::Wanda(method) => Ok(wanda::run(method, model, text()?, progress)),
             Self::Heads(method) => heads::run(method, model, text()?, progress),
             Self::Layers(method) => Ok(layers::run(method, model, text()?, progress)),
+            Self::Evolve(method) => evolve::run(method, model, text()?, progress),
         }
     }
 }
 
-/// An error if a layer of `model` mixes with something that no method here can change.
-pub fn check_mixers(model: &Decoder) -> Result<(), CompressError> {
+/// An error if `model` has a layer that no method here can change: one that mixes with something else, or shares its weights.
+pub fn check_layers(model: &Decoder) -> Result<(), CompressError> {
+    check_own_weights(model)?;
     let mut layers = model.spec().layers.iter().map(|layer| &layer.mixer).enumerate();
     let other = layers.find(|(_, mixer)| mixer.softmax().is_none_or(|mixer| mixer.convolution.is_some()));
     other.map_or(Ok(()), |(layer, mixer)| Err(CompressError::Mixer { layer, mixer: mixer.to_string() }))
+}
+
+/// An error if layers of `model` have the same weights.
+pub(super) fn check_own_weights(model: &Decoder) -> Result<(), CompressError> {
+    match model.spec().shared_by {
+        1 => Ok(()),
+        shared_by => Err(CompressError::Shared { shared_by }),
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The family of methods that choose the codes of weights.
 
-use super::{Awq, Bct, CompressError, Gptq, Rtn};
+use super::{Awq, Bct, CompressError, Gptq, Rtn, SmoothQuant};
 use crate::gguf::TensorType;
 use crate::gguf::quantise::{BLOCK, GridForm, GridKind};
 
@@ -10,6 +10,7 @@ headwise_spec::family! {
         rtn => Rtn,
         gptq => Gptq,
         awq => Awq,
+        smoothquant => SmoothQuant,
         bct => Bct,
     }
 }
@@ -34,7 +35,7 @@ impl Grids {
 impl Quantisation {
     /// Whether the method looks at what the layers read.
     pub fn needs_calibration(&self) -> bool {
-        matches!(self, Self::Gptq(_) | Self::Awq(_))
+        matches!(self, Self::Gptq(_) | Self::Awq(_) | Self::SmoothQuant(_))
     }
 
     /// An error if the parameters make no method.
@@ -45,6 +46,9 @@ impl Quantisation {
                 Err(CompressError::Method(format!("damp={damp}: it must be above 0")))
             }
             Self::Awq(Awq { steps: 0, .. }) => Err(CompressError::Method("steps=0: it must be at least 1".into())),
+            Self::SmoothQuant(SmoothQuant { alpha, .. }) if !(0.0..=1.0).contains(alpha) => {
+                Err(CompressError::Method(format!("alpha={alpha}: it must be at least 0 and at most 1")))
+            }
             _ => grids,
         }
     }
@@ -56,6 +60,7 @@ impl Quantisation {
             Self::Rtn(Rtn { bits, group, symmetric }) => (*bits, *group, kind(*symmetric)),
             Self::Gptq(Gptq { bits, group, symmetric, .. }) => (*bits, *group, kind(*symmetric)),
             Self::Awq(Awq { bits, group, symmetric, .. }) => (*bits, *group, kind(*symmetric)),
+            Self::SmoothQuant(SmoothQuant { bits, group, .. }) => (*bits, *group, GridKind::Symmetric),
             Self::Bct(Bct { bits, block }) => (*bits, *block, GridKind::PowerOfTwo),
         };
         if !(2..=8).contains(&bits) {
@@ -93,5 +98,6 @@ mod tests {
         assert!(error("awq(bits=8, symmetric=false)").contains("no type"));
         assert!(error("gptq(damp=0)").contains("damp=0"));
         assert!(error("awq(steps=0)").contains("steps=0"));
+        assert!(error("smoothquant(alpha=1.5)").contains("alpha=1.5"));
     }
 }

@@ -4,7 +4,8 @@ use headwise_kernels::parallel;
 
 use super::matrix::Matrix;
 use super::quantisation::Grids;
-use crate::decoder::Encoded;
+use super::{CompressError, Quantisation};
+use crate::decoder::{Decoder, Encoded, linears};
 use crate::gguf::quantise::{BLOCK, Grid};
 
 headwise_spec::method! {
@@ -18,6 +19,25 @@ headwise_spec::method! {
         pub group: usize = 32,
         /// Grids lie around zero; else each has a minimum too (up to 5 bits).
         pub symmetric: bool = true,
+    }
+}
+
+impl Rtn {
+    /// An error if the parameters make no method.
+    pub fn check(&self) -> Result<(), CompressError> {
+        Quantisation::from(self.clone()).check()
+    }
+
+    /// Rounds the matrices of the layers of `model`, whose weights are trainable: they become those that a file would hold. Rows that are
+    /// no whole blocks of 32 stay as they are, and so do matrices of mixers other than `softmax`; parameters that do not make a method
+    /// round nothing.
+    pub fn round(&self, model: &mut Decoder) {
+        let Ok(grids) = Quantisation::from(self.clone()).grids() else { return };
+        for (_, linear) in model.blocks.iter_mut().flat_map(linears) {
+            if let Some(matrix) = Matrix::of(linear).filter(|matrix| matrix.inputs.is_multiple_of(BLOCK)) {
+                Matrix { values: nearest(&matrix, grids), inputs: matrix.inputs }.put(linear);
+            }
+        }
     }
 }
 
@@ -67,7 +87,6 @@ pub(super) fn nearest(matrix: &Matrix, grids: Grids) -> Vec<f32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::compress::Quantisation;
     use crate::gguf::{TensorType, dequantise, quantise};
 
     fn matrix(inputs: usize) -> Matrix {

@@ -8,6 +8,8 @@ use headwise_nn::named::Named;
 
 use super::calibration::{Inputs, Reading};
 use super::matrix::Matrix;
+use super::pruning::check_own_weights;
+use super::scaling::scale;
 use super::{Awq, Calibration, CompressError, Gptq, Quantisation, awq, gptq, rtn};
 use crate::decoder::{Decoder, Encoded, linears};
 use crate::gguf::quantise::{BLOCK, WRITTEN};
@@ -164,6 +166,9 @@ fn encode_layers(
             return Err(CompressError::Mixer { layer, mixer: block.mixer.to_string() });
         }
     }
+    if method.needs_calibration() {
+        check_own_weights(model)?;
+    }
     let mut reading = match (method.needs_calibration(), calibration) {
         (true, None) => return Err(CompressError::NoCalibration { method: method.to_string() }),
         (true, Some(calibration)) => Some(calibration.start(model)),
@@ -191,10 +196,15 @@ fn encode_layer(
 ) -> Result<(), CompressError> {
     let grids = method.grids()?;
     let inputs: HashMap<_, Inputs> = reading.map(|reading| reading.inputs(model, layer)).unwrap_or_default();
-    if let Quantisation::Awq(Awq { steps, .. }) = method {
-        awq::scale(&mut model.blocks[layer], &inputs, grids, *steps);
+    let block = &mut model.blocks[layer];
+    match method {
+        Quantisation::Awq(Awq { steps, .. }) => {
+            scale(block, &inputs, |_, inputs, linears| awq::best_scales(inputs, linears, grids, *steps));
+        }
+        Quantisation::SmoothQuant(method) => method.smooth_block(block, &inputs),
+        Quantisation::Rtn(_) | Quantisation::Gptq(_) | Quantisation::Bct(_) => {}
     }
-    for (name, linear) in linears(&mut model.blocks[layer]) {
+    for (name, linear) in linears(block) {
         let Some(mut matrix) = Matrix::of(linear) else { continue };
         // Rows that are no whole blocks stay as near as half precision has them.
         if !matrix.inputs.is_multiple_of(BLOCK) {

@@ -53,6 +53,10 @@ impl Decoder {
             linears(block).into_iter().for_each(|(_, linear)| pack(linear, precision));
         }
         self.head.iter_mut().for_each(|head| pack(head, precision));
+        self.factor.iter_mut().for_each(|factor| {
+            pack(&mut factor.up, precision);
+            pack(&mut factor.down, precision);
+        });
         if let Embedding::Float(table) = &self.embedding {
             self.embedding = Embedding::packed(matrix(table.weight.val(), precision));
         }

@@ -50,6 +50,8 @@ const KEYS: [&str; 21] = [
 
 pub(super) const NAMES: Names = Names {
     embedding: "token_embd",
+    factor_up: "token_embd_up",
+    factor_down: "token_embd_down",
     norm: "output_norm",
     head: "output",
     query: "blk.{}.attn_q",
@@ -98,6 +100,8 @@ impl DecoderSpec {
             position: None,
             tied: gguf.tensor("output.weight").is_none(),
             final_norm: true,
+            embedding_dim: None,
+            shared_by: 1,
             final_softcap: reader.number("final_logit_softcapping")?.filter(|&cap| cap != 0.0).map(|cap| cap as f32),
             layers: (0..layers).map(|layer| reader.layer(gguf, layer, dim)).collect::<Result<_, _>>()?,
         };

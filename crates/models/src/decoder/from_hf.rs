@@ -18,6 +18,8 @@ use crate::safetensors::{Checkpoint, Dtype};
 /// Names of the tensors, but for the norms around a layer's parts.
 pub(super) const NAMES: Names = Names {
     embedding: "model.embed_tokens",
+    factor_up: "model.embed_tokens_up",
+    factor_down: "model.embed_tokens_down",
     norm: "model.norm",
     head: "lm_head",
     query: "model.layers.{}.self_attn.q_proj",

@@ -46,6 +46,8 @@ const KV_HEADS: usize = 2;
 
 const NAMES: Names = Names {
     embedding: "embedding",
+    factor_up: "factor_up",
+    factor_down: "factor_down",
     norm: "norm",
     head: "head",
     query: "{}.query",
@@ -120,6 +122,8 @@ impl Induction {
             position: None,
             tied: false,
             final_norm: false,
+            embedding_dim: None,
+            shared_by: 1,
             final_softcap: None,
             layers: vec![layer(RopeSpec::new(THETA).into()), layer(Nope {}.into())],
         };

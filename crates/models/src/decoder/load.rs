@@ -7,7 +7,7 @@ use headwise_nn::block::{Around, Block, BlockSpec, Norms, share_rotations};
 use headwise_nn::channel::{Channel, ChannelSpec, Gated, Mlp};
 use headwise_nn::mixer::{HeadNorms, Heads, Mixer, Softmax, SoftmaxSpec};
 use headwise_nn::norm::{LayerNorm, Norm, NormSpec, RmsNorm};
-use headwise_nn::{Embedding, Linear, Table};
+use headwise_nn::{Embedding, Factor, Linear, Table};
 use headwise_ops::host;
 
 use super::{Decoder, DecoderSpec, LoadError};
@@ -37,6 +37,8 @@ pub(super) trait Source {
 /// What the tensors of a format are called; `{}` stands for the layer.
 pub(super) struct Names {
     pub embedding: &'static str,
+    pub factor_up: &'static str,
+    pub factor_down: &'static str,
     pub norm: &'static str,
     pub head: &'static str,
     pub query: &'static str,
@@ -61,6 +63,8 @@ impl Names {
         let (layer, path) = path.strip_prefix("blocks.").and_then(|path| path.split_once('.')).unwrap_or(("", path));
         let template = match path {
             "embedding" => self.embedding,
+            "factor.up" => self.factor_up,
+            "factor.down" => self.factor_down,
             "norm" => self.norm,
             "head" => self.head,
             "mixer.query" => self.query,
@@ -98,20 +102,30 @@ impl<S: Source> Loader<'_, S> {
     /// Builds the model `spec` from the tensors.
     pub fn decoder(&self, spec: DecoderSpec) -> Result<Decoder, LoadError> {
         spec.check()?;
-        let (names, dim) = (self.names, spec.dim);
-        let embedding = self.embedding(names.embedding, [spec.vocabulary, dim])?;
-        let mut blocks =
-            (0..spec.layers.len()).map(|layer| self.block(&spec, layer)).collect::<Result<Vec<_>, LoadError>>()?;
+        let (names, dim, width) = (self.names, spec.dim, spec.head_width());
+        let embedding = self.embedding(names.embedding, [spec.vocabulary, width])?;
+        let factor = match spec.embedding_dim {
+            Some(_) => Some(Factor {
+                up: self.linear(names.factor_up, [dim, width], false, None)?,
+                down: self.linear(names.factor_down, [width, dim], false, None)?,
+            }),
+            None => None,
+        };
+        let mut blocks = (0..spec.layers.len() / spec.shared_by)
+            .map(|index| self.block(&spec, index))
+            .collect::<Result<Vec<_>, LoadError>>()?;
         share_rotations(&mut blocks);
         let norm = spec.final_norm.then(|| self.norm(spec.norm(), names.norm, dim, spec.epsilon)).transpose()?;
-        let head = (!spec.tied).then(|| self.linear(names.head, [spec.vocabulary, dim], false, None)).transpose()?;
+        let head = (!spec.tied).then(|| self.linear(names.head, [spec.vocabulary, width], false, None)).transpose()?;
         // No format that is read has vectors of positions.
-        Ok(Decoder { embedding, position: None, blocks, norm, head, spec })
+        Ok(Decoder { embedding, factor, position: None, blocks, norm, head, spec })
     }
 
-    fn block(&self, spec: &DecoderSpec, layer: usize) -> Result<Block, LoadError> {
+    /// The weights with number `index`, those of the layers from `index * shared_by` on.
+    fn block(&self, spec: &DecoderSpec, index: usize) -> Result<Block, LoadError> {
+        let layer = index * spec.shared_by;
         let (block, dim) = (&spec.layers[layer], spec.dim);
-        let name = |template: &str| template.replace("{}", &layer.to_string());
+        let name = |template: &str| template.replace("{}", &index.to_string());
         let around = |before: &str, after: &str| {
             let norm = |present, template: &str| match present {
                 true => self.norm(block.norm, &name(template), dim, spec.epsilon).map(Some),

@@ -16,10 +16,11 @@ mod to_gguf;
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use headwise_nn::block::{Block, share_rotations};
+use headwise_nn::channel::{Channel, ChannelSpec};
 use headwise_nn::mixer::{MixContext, Mixer, Segment, Softmax};
 use headwise_nn::norm::Norm;
 use headwise_nn::position::InputPosition;
-use headwise_nn::{Embedding, Linear};
+use headwise_nn::{Embedding, Factor, Linear};
 
 pub use error::LoadError;
 pub use export::{ExportError, Precision};
@@ -34,9 +35,11 @@ pub use to_gguf::Encoded;
 pub struct Decoder {
     /// Token vectors; also the output head when `head` is none.
     pub embedding: Embedding,
+    /// Between token vectors and the residual stream, where the former have fewer channels.
+    pub factor: Option<Factor>,
     /// Vectors that say where tokens stand, where they are added to those of the tokens.
     pub position: Option<InputPosition>,
-    /// The layers.
+    /// The layers; where several have the same weights, one of them: see [`block`](Self::block).
     pub blocks: Vec<Block>,
     /// The norm before the output head.
     pub norm: Option<Norm>,
@@ -50,17 +53,18 @@ impl Decoder {
     /// A model with trainable weights drawn at random.
     pub fn random(spec: DecoderSpec, device: &Device) -> Result<Self, SpecError> {
         spec.check()?;
-        let (dim, epsilon) = (spec.dim, spec.epsilon);
-        let mut blocks: Vec<Block> =
-            spec.layers.iter().map(|layer| Block::random(layer, dim, epsilon, device)).collect();
+        let (dim, epsilon, width) = (spec.dim, spec.epsilon, spec.head_width());
+        let layers = spec.layers.iter().step_by(spec.shared_by);
+        let mut blocks: Vec<Block> = layers.map(|layer| Block::random(layer, dim, epsilon, device)).collect();
         share_rotations(&mut blocks);
         let position = |position| InputPosition::random(position, spec.context, dim, device);
         Ok(Self {
-            embedding: Embedding::random(spec.vocabulary, dim, device),
+            embedding: Embedding::random(spec.vocabulary, width, device),
+            factor: spec.embedding_dim.map(|width| Factor::random(width, dim, device)),
             position: spec.position.as_ref().map(position),
             blocks,
             norm: spec.final_norm.then(|| Norm::new(spec.norm(), dim, epsilon, device)),
-            head: (!spec.tied).then(|| Linear::random(dim, spec.vocabulary, false, device)),
+            head: (!spec.tied).then(|| Linear::random(width, spec.vocabulary, false, device)),
             spec,
         })
     }
@@ -70,7 +74,12 @@ impl Decoder {
         &self.spec
     }
 
-    /// Leaves the layers `kept`, ascending, and no others.
+    /// Layer `layer`.
+    pub fn block(&self, layer: usize) -> &Block {
+        &self.blocks[layer / self.spec.shared_by]
+    }
+
+    /// Leaves the layers `kept`, ascending, and no others. Every layer must have weights of its own.
     pub fn keep_layers(&mut self, kept: &[usize]) {
         let mut blocks: Vec<Option<Block>> = self.blocks.drain(..).map(Some).collect();
         self.blocks = kept.iter().filter_map(|&layer| blocks.get_mut(layer)?.take()).collect();
@@ -84,12 +93,22 @@ impl Decoder {
         share_rotations(&mut self.blocks);
     }
 
+    /// Puts another channel mixer into layer `layer`.
+    pub(crate) fn replace_channel(&mut self, layer: usize, spec: ChannelSpec, channel: Channel) {
+        self.spec.layers[layer].channel = Some(spec);
+        self.blocks[layer].channel = Some(channel);
+    }
+
     /// The vectors of `ids` at `positions` of their texts: `[1, ids, dim]`. Every id must be below the vocabulary size.
     ///
     /// # Panics
     /// If a position is not below [`DecoderSpec::positions`].
     pub fn embed(&self, ids: &[u32], positions: &[i32], device: &Device) -> Tensor<3> {
         let x = self.embedding.lookup(ids, device);
+        let x = match &self.factor {
+            Some(factor) => factor.up.forward(x),
+            None => x,
+        };
         let x = match self.spec.embedding_scale {
             Some(scale) => x * scale,
             None => x,
@@ -103,7 +122,7 @@ impl Decoder {
     /// Runs layer `index` on `x` `[1, rows, dim]`.
     pub fn layer(&self, index: usize, x: Tensor<3>, ctx: &mut MixContext<'_>) -> Tensor<3> {
         ctx.layer = index;
-        self.blocks[index].forward(x, ctx)
+        self.block(index).forward(x, ctx)
     }
 
     /// Scores of the next token after each of `rows` of `x` `[1, rows, dim]`: `[rows, vocabulary]`.
@@ -111,10 +130,18 @@ impl Decoder {
         let device = x.device();
         let indices: Vec<i64> = rows.iter().map(|&row| row as i64).collect();
         let indices = Tensor::<1, Int>::from_data(TensorData::new(indices, [rows.len()]), &device);
-        self.logits(self.normed(x.squeeze_dim::<2>(0).select(0, indices)))
+        self.logits(self.read_out(x.squeeze_dim::<2>(0).select(0, indices)))
     }
 
-    /// What the output head reads: `x` `[rows, dim]` through the last norm.
+    /// What the output head reads, `[rows, head_width]`: `x` `[rows, dim]` through the last norm, and narrowed where token vectors are.
+    pub fn read_out(&self, x: Tensor<2>) -> Tensor<2> {
+        match &self.factor {
+            Some(factor) => factor.down.forward(self.normed(x)),
+            None => self.normed(x),
+        }
+    }
+
+    /// `x` `[rows, dim]` through the last norm.
     pub fn normed(&self, x: Tensor<2>) -> Tensor<2> {
         match &self.norm {
             Some(norm) => norm.forward(x),
@@ -134,13 +161,24 @@ impl Decoder {
         }
     }
 
-    /// What the output head reads after every token: `[ids, dim]`. The texts of `segments` are read alone, without a
+    /// What the output head reads after every token: `[ids, head_width]`. The texts of `segments` are read alone, without a
     /// cache; `positions` is the place of every token in its text.
     pub fn hidden(&self, ids: &[u32], positions: &[i32], segments: &[Segment], device: &Device) -> Tensor<2> {
         let mut ctx = MixContext { positions, segments, layer: 0, cache: None };
         let x = self.embed(ids, positions, device);
-        let x = (0..self.blocks.len()).fold(x, |x, index| self.layer(index, x, &mut ctx));
-        self.normed(x.squeeze_dim(0))
+        let x = (0..self.spec.layers.len()).fold(x, |x, index| self.layer(index, x, &mut ctx));
+        self.read_out(x.squeeze_dim(0))
+    }
+
+    /// The residual stream after each layer, `[ids, dim]`, of what [`hidden`](Self::hidden) reads.
+    pub fn states(&self, ids: &[u32], positions: &[i32], segments: &[Segment], device: &Device) -> Vec<Tensor<2>> {
+        let mut ctx = MixContext { positions, segments, layer: 0, cache: None };
+        let mut x = self.embed(ids, positions, device);
+        let after = |index: usize| {
+            x = self.layer(index, x.clone(), &mut ctx);
+            x.clone().squeeze_dim(0)
+        };
+        (0..self.spec.layers.len()).map(after).collect()
     }
 
     /// Scores after every token of one text, without a cache: `[ids, vocabulary]`.
@@ -150,7 +188,7 @@ impl Decoder {
         self.logits(self.hidden(ids, &positions, &segments, device))
     }
 
-    /// The trainable weights of the output head as `[vocabulary, dim]`, which may be a view.
+    /// The trainable weights of the output head as `[vocabulary, head_width]`, which may be a view.
     ///
     /// # Panics
     /// If the weights are packed: load the model with trainable weights.

@@ -54,6 +54,10 @@ pub struct DecoderSpec {
     pub context: usize,
     /// Added to the mean square in every norm.
     pub epsilon: f64,
+    /// Channels of the token vectors where they are fewer than `dim`: a matrix widens them, and another narrows what the output head reads
+    /// (ALBERT, arXiv:1909.11942).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub embedding_dim: Option<usize>,
     /// Token vectors are multiplied by this.
     #[serde(default)]
     pub embedding_scale: Option<f32>,
@@ -69,8 +73,19 @@ pub struct DecoderSpec {
     /// Output scores become `cap · tanh(score / cap)`.
     #[serde(default)]
     pub final_softcap: Option<f32>,
+    /// So many layers in a row have the same weights, each with keys and values of its own (ALBERT, arXiv:1909.11942).
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub shared_by: usize,
     /// The layers, first to last.
     pub layers: Vec<BlockSpec>,
+}
+
+fn one() -> usize {
+    1
+}
+
+fn is_one(value: &usize) -> bool {
+    *value == 1
 }
 
 fn yes() -> bool {
@@ -115,6 +130,18 @@ pub enum SpecError {
         mixer: &'static str,
         /// What is wrong.
         reason: String,
+    },
+    /// Layers that cannot have the same weights.
+    #[error(
+        "shared_by is {shared_by}, but layer {layer} {reason}: layers that have the same weights stand in rows of {shared_by} alike"
+    )]
+    Shared {
+        /// How many layers share their weights.
+        shared_by: usize,
+        /// Index of the layer.
+        layer: usize,
+        /// What is wrong.
+        reason: &'static str,
     },
     /// Channels that do not divide into heads.
     #[error("layer {layer}: {dim} channels do not divide into {heads} heads: change `heads` or give `head_dim`")]
@@ -189,6 +216,7 @@ impl DecoderSpec {
     /// Whether the numbers describe a model that can be built.
     pub fn check(&self) -> Result<(), SpecError> {
         sizes(&[("vocabulary", self.vocabulary), ("dim", self.dim), ("context", self.context)])?;
+        sizes(&[("embedding_dim", self.head_width()), ("shared_by", self.shared_by)])?;
         Self::check_layers(self.layers.len())?;
         number("epsilon", Some(self.epsilon))?;
         number("embedding_scale", self.embedding_scale.map(f64::from))?;
@@ -196,10 +224,32 @@ impl DecoderSpec {
         if let Some(position) = &self.position {
             position.check().map_err(|reason| SpecError::Position { position: position.to_string(), reason })?;
         }
+        self.check_shared()?;
         self.layers.iter().enumerate().try_for_each(|(layer, block)| {
             check_block(layer, block, self.dim)?;
             self.family.check(layer, &block.mixer)
         })
+    }
+
+    /// Whether layers with the same weights are alike.
+    fn check_shared(&self) -> Result<(), SpecError> {
+        for (group, layers) in self.layers.chunks(self.shared_by).enumerate() {
+            let wrong = |layer: usize, reason| {
+                Err(SpecError::Shared { shared_by: self.shared_by, layer: group * self.shared_by + layer, reason })
+            };
+            if let Some(layer) = layers.iter().position(|layer| *layer != layers[0]) {
+                return wrong(layer, "is unlike the one before");
+            }
+            if layers.len() < self.shared_by {
+                return wrong(layers.len() - 1, "is the last");
+            }
+        }
+        Ok(())
+    }
+
+    /// Channels that the output head reads.
+    pub fn head_width(&self) -> usize {
+        self.embedding_dim.unwrap_or(self.dim)
     }
 
     /// The norm before the output head: that of the last layer.

@@ -73,7 +73,7 @@ impl Decoder {
 /// Whether `name` is a norm around a channel mixer that a layer does not have.
 fn is_idle(spec: &DecoderSpec, name: &str) -> bool {
     let Some((layer, path)) = name.strip_prefix("blocks.").and_then(|path| path.split_once('.')) else { return false };
-    let layer = layer.parse().ok().and_then(|layer: usize| spec.layers.get(layer));
+    let layer = layer.parse().ok().and_then(|index: usize| spec.layers.get(index * spec.shared_by));
     path.starts_with("channel_norms.") && layer.is_some_and(|layer| layer.channel.is_none())
 }
 

@@ -17,6 +17,9 @@ pub enum Activation {
     GeluTanh,
     /// `x · sigmoid(x)`
     Silu,
+    /// GELU in integers, of inputs in 8 bits with a scale for each token: what a processor without floating point gives. I-BERT,
+    /// arXiv:2101.01321.
+    IntegerGelu,
 }
 
 impl Activation {
@@ -25,6 +28,7 @@ impl Activation {
             Self::Gelu => headwise_ops::gelu(x),
             Self::GeluTanh => headwise_ops::gelu_tanh(x),
             Self::Silu => headwise_ops::silu(x),
+            Self::IntegerGelu => headwise_ops::integer_gelu(x, 8),
         }
     }
 
@@ -34,6 +38,7 @@ impl Activation {
             Self::Gelu => headwise_ops::bias_gelu(x, bias),
             Self::GeluTanh => headwise_ops::bias_gelu_tanh(x, bias),
             Self::Silu => headwise_ops::bias_silu(x, bias),
+            Self::IntegerGelu => self.apply(x + bias.unsqueeze()),
         }
     }
 }

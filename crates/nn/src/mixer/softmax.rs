@@ -204,6 +204,18 @@ impl Softmax {
         &self.spec
     }
 
+    /// The rotation of queries and keys, if they are rotated.
+    pub fn rope(&self) -> Option<&Rope> {
+        self.rope.as_ref()
+    }
+
+    /// The keys, not rotated, and values of `x` `[batch, tokens, dim]` in a mixer without a convolution: `[batch, tokens, kv_heads ·
+    /// head_dim]` each.
+    pub fn keys_and_values(&self, x: Tensor<3>) -> [Tensor<3>; 2] {
+        let [key, value] = Linear::forward_each([&self.key, &self.value], x);
+        [self.heads_normed(key, self.heads.kv_heads, |norms| &norms.key), value]
+    }
+
     /// Whether `other` rotates alike; then both compute their sines once.
     pub fn share_rotation(&mut self, other: &Self) -> bool {
         match (&mut self.rope, &other.rope) {

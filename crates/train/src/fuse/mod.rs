@@ -19,7 +19,7 @@ mod weights;
 use std::fmt;
 use std::ops::Range;
 
-use headwise_models::compress::{Calibration, Step, check_mixers};
+use headwise_models::compress::{Calibration, Step, check_layers};
 use headwise_models::decoder::Decoder;
 use serde::{Deserialize, Serialize};
 
@@ -145,7 +145,7 @@ impl Fuse {
         progress: &mut dyn FnMut(Step),
     ) -> Result<Fused, FuseError> {
         self.check()?;
-        check_mixers(model)?;
+        check_layers(model)?;
         let layers = model.blocks.len();
         let rounds = self.rounds(layers)?;
         let judged = calibration.first(self.judged);

@@ -13,11 +13,14 @@ use headwise_nn::position::InputPositionSpec;
 use serde::{Deserialize, Serialize};
 
 use crate::data::{Bytes, SourceSpec, TokenizerSpec};
+use crate::distil::DistilSpec;
 use crate::loss::Loss;
 use crate::objective::ObjectiveSpec;
 use crate::optimiser::OptimiserSpec;
+use crate::restraint::Restraint;
 use crate::schedule::Schedule;
 use crate::start::StartSpec;
+use crate::supernet::Supernet;
 
 pub use error::SpecError;
 use error::with_nearest;
@@ -47,6 +50,15 @@ pub struct TrainSpec {
     /// The share of an average of the weights that stays at every step; none keeps no average.
     #[serde(default)]
     pub average: Option<f64>,
+    /// What the matrices of the layers are held to while they learn; none leaves them free.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restraint: Option<Restraint>,
+    /// Which parts of the model every step trains besides the whole; none trains the whole alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub supernet: Option<Supernet>,
+    /// The teacher of the model, and what of it the model learns; none has no teacher.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub distil: Option<DistilSpec>,
     /// The model.
     pub model: ModelSpec,
     /// What it learns from.
@@ -97,6 +109,12 @@ pub struct ModelSpec {
     /// The output head is the embedding.
     #[serde(default)]
     pub tied: bool,
+    /// Channels of the token vectors where they are fewer than `dim`: a matrix widens them, and another narrows what the output head reads.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub embedding_dim: Option<usize>,
+    /// So many layers in a row have the same weights, each with keys and values of its own; as many as there are layers is ALBERT.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub shared_by: usize,
     /// Token vectors are multiplied by this: at the start they have a standard deviation of 0.02, far less than what layers add.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub embedding_scale: Option<f32>,
@@ -135,6 +153,10 @@ fn one() -> usize {
     1
 }
 
+fn is_one(value: &usize) -> bool {
+    *value == 1
+}
+
 impl ModelSpec {
     /// The decoder that this describes, with so many tokens if none are given.
     pub fn decoder(&self, vocabulary: usize) -> DecoderSpec {
@@ -155,6 +177,8 @@ impl ModelSpec {
             tied: self.tied,
             final_norm: true,
             final_softcap: None,
+            embedding_dim: self.embedding_dim,
+            shared_by: self.shared_by,
             layers: self.layers.iter().flat_map(|layer| std::iter::repeat_n(block(layer), layer.repeat)).collect(),
         }
     }
@@ -248,6 +272,10 @@ impl TrainSpec {
         })?;
         let folder = path.parent().unwrap_or(Path::new(""));
         let place = |path: &mut String| *path = folder.join(&*path).to_string_lossy().into_owned();
+        spec.model.start.path().into_iter().for_each(place);
+        if let Some(distil) = &mut spec.distil {
+            place(&mut distil.teacher);
+        }
         if let TokenizerSpec::TokenizerFile(file) = &mut spec.data.tokenizer {
             place(&mut file.path);
         }
@@ -330,6 +358,17 @@ impl TrainSpec {
         }
         self.objective.check().or_else(|reason| value("objective", reason))?;
         self.loss.check().or_else(|error| value("loss", error.to_string()))?;
+        if self.evaluation.as_ref().is_some_and(|evaluation| evaluation.patience.is_some())
+            && self.restraint.as_ref().is_some_and(|restraint| restraint.zeros(0, 1).is_some())
+        {
+            let reason = "`patience` goes back to a step with fewer zeros than the `restraint` has in the end: leave one of them out";
+            return value("evaluation", reason.into());
+        }
+        self.distil.iter().try_for_each(|distil| distil.check()).or_else(|reason| value("distil", reason))?;
+        self.restraint
+            .iter()
+            .try_for_each(|restraint| restraint.check())
+            .or_else(|reason| value("restraint", reason))?;
         self.optimiser.check().or_else(|reason| value("optimiser", reason))?;
         self.schedule.check().or_else(|reason| value("schedule", reason))
     }
@@ -410,7 +449,18 @@ mod tests {
     #[test]
     fn keys_left_alone_do_not_change_the_hash() {
         let text = toml::to_string(&TrainSpec::parse(SMALL).unwrap()).unwrap();
-        let mut absent = ["objective", "loss", "family", "[model.position]", "convolution"].into_iter();
+        let mut absent = [
+            "objective",
+            "loss",
+            "family",
+            "[model.position]",
+            "convolution",
+            "restraint",
+            "distil",
+            "supernet",
+            "shared",
+        ]
+        .into_iter();
         assert!(absent.all(|key| !text.contains(key)), "{text}");
     }
 }

@@ -45,6 +45,15 @@ pub enum TrainError {
     /// The model cannot start from such weights.
     #[error("`model.start`: {0}")]
     Start(String),
+    /// There is no such teacher, or it cannot teach the model.
+    #[error("`distil`: {0}")]
+    Teacher(String),
+    /// The model has no parts that could be trained.
+    #[error("`supernet`: {0}")]
+    Supernet(String),
+    /// The model's layers cannot be held like that.
+    #[error("`restraint`: {0}")]
+    Restraint(String),
     /// The texts held out have nothing to predict.
     #[error("`evaluation` has nothing to predict: its sequences are too short, or no token has a weight")]
     NothingHeldOut,

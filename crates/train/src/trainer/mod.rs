@@ -1,6 +1,7 @@
 //! The loop: data, forward, backward, step; now and then an evaluation and a checkpoint.
 
 mod error;
+mod loss;
 mod report;
 mod saving;
 
@@ -15,11 +16,14 @@ use headwise_models::decoder::Decoder;
 use crate::average::average;
 use crate::checkpoint::{self, State};
 use crate::data::{Codec, Mixture, Slot, SourceSpec};
+use crate::distil::Distillation;
 use crate::draws::{Purpose, draws};
 use crate::gradients;
-use crate::model::{Trainable, draw};
+use crate::model::draw;
 use crate::objective::{Objective, ObjectiveSpec, TokenObjective, TokenTarget, TokenView};
+use crate::restraint::Held;
 use crate::spec::{Stage, TrainSpec};
+use crate::supernet::{Parts, Supernet};
 use crate::world::World;
 
 pub use error::TrainError;
@@ -37,6 +41,9 @@ pub struct Trainer {
     device: Device,
     model: Option<Decoder>,
     average: Option<Decoder>,
+    held: Option<Held>,
+    distillation: Option<Distillation>,
+    supernet: Option<Parts>,
     optimiser: ModuleOptimizer,
     objective: TokenObjective,
     state: State,
@@ -67,6 +74,12 @@ impl Trainer {
         objective.check_vocabulary(described.vocabulary).map_err(TrainError::Objective)?;
         let model = draw(described, spec.seed, &device)?;
         let model = spec.model.start.apply(model, &device).map_err(TrainError::Start)?;
+        if let Some(restraint) = &spec.restraint {
+            restraint.check_model(model.spec()).map_err(TrainError::Restraint)?;
+        }
+        let teacher = spec.distil.as_ref().map(|distil| Distillation::open(distil, model.spec(), spec.seed, &device));
+        let parts = |supernet: &Supernet| Parts::new(supernet.clone(), model.spec(), spec.seed);
+        let supernet = spec.supernet.as_ref().map(parts).transpose().map_err(TrainError::Supernet)?;
         let optimiser = spec.optimiser.build(&model);
         let hash = checkpoint::hash(toml::to_string(&spec).expect("a spec is plain data").as_bytes());
         Ok(Self {
@@ -76,6 +89,9 @@ impl Trainer {
             staged,
             held_out: held_out.transpose()?,
             average: spec.average.map(|_| model.clone().no_grad()),
+            distillation: teacher.transpose().map_err(TrainError::Teacher)?,
+            supernet,
+            held: spec.restraint.clone().map(|restraint| Held::new(restraint, &model)),
             model: Some(model),
             optimiser,
             objective: objective.build(spec.loss.clone()),
@@ -92,9 +108,9 @@ impl Trainer {
         self.model.as_ref().expect("the model is away only within a step")
     }
 
-    /// The weights to be used after the run: their average if one is kept.
-    pub fn result(&self) -> &Decoder {
-        self.average.as_ref().unwrap_or_else(|| self.model())
+    /// The weights to be used after the run: their average if one is kept, held to what the run holds them to.
+    pub fn result(&self) -> Decoder {
+        self.held(self.average.as_ref().unwrap_or_else(|| self.model()))
     }
 
     /// Where the run is.
@@ -154,27 +170,34 @@ impl Trainer {
             return Err(TrainError::NothingToPredict { step: step + 1 });
         }
         let (mut loss, mut tokens, mut sum) = (0.0, 0.0, None);
+        let held = self.held(self.model());
         for (view, target) in &parts {
-            let out = self.model().look(view, &self.device);
-            let report = self.objective.loss(out, target);
-            let share = report.sum / count;
+            let share = self.loss(&held, view, target) / count;
             loss += f64::from(share.clone().into_scalar::<f32>());
             tokens += view.ids.len() as f64;
-            let more = GradientsParams::from_grads(share.backward(), self.model());
+            let mut gradients = share.backward();
+            self.distillation.iter_mut().for_each(|teacher| teacher.gather(&mut gradients));
+            let more = GradientsParams::from_grads(gradients, &held);
             sum = Some(gradients::accumulate(self.model(), sum, more));
         }
         let mut found = gradients::sum_over(self.world, self.model(), sum.expect("a step has a part"));
         let [loss, tokens] = self.world.total([loss, tokens]);
         let tokens = tokens as u64;
-        let norm = gradients::global_norm(self.model(), &found);
+        let mut norm = gradients::global_norm(self.model(), &found);
         if !(loss.is_finite() && norm.is_finite()) {
             let parameter = gradients::first_not_finite(self.model(), &found).unwrap_or_else(|| "none".into());
             return Err(TrainError::NotFinite { step: step + 1, loss, norm, parameter });
+        }
+        if let Some(mut held) = self.held.take() {
+            found = held.free(self.model(), found, step, self.spec.steps());
+            norm = gradients::global_norm(self.model(), &found);
+            self.held = Some(held);
         }
         if let Some(most) = self.spec.clip {
             found = gradients::clip(self.model(), found, norm, most);
         }
         let learning_rate = self.spec.optimiser.learning_rate() * self.spec.schedule.factor(step, self.spec.steps());
+        self.distillation.iter_mut().for_each(|teacher| teacher.step(self.world, learning_rate));
         let model = self.model.take().expect("the model is away only within a step");
         self.model = Some(self.optimiser.step(learning_rate, model, found));
         if let (Some(decay), Some(last)) = (self.spec.average, self.average.take()) {
@@ -221,7 +244,7 @@ impl Trainer {
         let (Some(data), Some(spec)) = (&self.held_out, &self.spec.evaluation) else { return Ok(None) };
         let longest = self.spec.stages.iter().map(|stage| stage.length).max().unwrap_or(1);
         let length = spec.length.unwrap_or(longest);
-        let model = self.result().clone().valid();
+        let model = self.result().valid();
         let device = self.device.clone().inner();
         let (mut nats, mut count, mut right, mut bytes) = (0.0, 0.0, 0.0, 0.0);
         for index in (self.world.rank() as u64..spec.sequences).step_by(self.world.size()) {

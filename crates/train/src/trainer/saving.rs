@@ -15,6 +15,8 @@ use crate::gradients;
 const MODEL: &str = "model.bpk";
 const AVERAGE: &str = "average.bpk";
 const OPTIMISER: &str = "optimiser.bpk";
+const SCORES: &str = "scores.f32";
+const DISTILLATION: [&str; 2] = ["projection.bpk", "projection-optimiser.bpk"];
 
 impl Trainer {
     /// The checkpoints in the run's folder, oldest first.
@@ -53,6 +55,18 @@ impl Trainer {
         let bytes = Bytes::from_bytes_vec(take(OPTIMISER)?);
         let optimiser = self.spec.optimiser.build(&model).from_bytes(bytes);
         self.optimiser = optimiser.map_err(|error| damaged(OPTIMISER, error.to_string()))?;
+        if let Some(teacher) = &mut self.distillation
+            && teacher.parts().is_ok_and(|parts| parts.is_some())
+        {
+            let [weights, state] = DISTILLATION;
+            let restored = teacher.restore([take(weights)?, take(state)?]);
+            restored.map_err(|reason| damaged(weights, reason))?;
+        }
+        if let Some(held) = &mut self.held
+            && held.to_bytes(&model).is_some()
+        {
+            held.restore(&model, &take(SCORES)?).map_err(|error| damaged(SCORES, error.to_string()))?;
+        }
         (self.model, self.average, self.state) = (Some(model), average, state);
         Ok(())
     }
@@ -106,6 +120,12 @@ impl Trainer {
             reason: error.to_string(),
         })?;
         let mut parts = vec![(MODEL, record("save the weights", self.model())?), (OPTIMISER, optimiser.to_vec())];
+        if let Some(teacher) = &self.distillation {
+            let failed = |reason| TrainError::Record { what: "save what is learned beside the model", reason };
+            let learned = teacher.parts().map_err(failed)?;
+            parts.extend(learned.into_iter().flat_map(|parts| DISTILLATION.into_iter().zip(parts)));
+        }
+        parts.extend(self.held.as_ref().and_then(|held| held.to_bytes(self.model())).map(|bytes| (SCORES, bytes)));
         if let Some(average) = &self.average {
             parts.push((AVERAGE, record("save the average of the weights", average)?));
         }

@@ -39,6 +39,8 @@ impl Frame {
             epsilon: 1e-6,
             position: None,
             tied: false,
+            embedding_dim: None,
+            shared_by: 1,
             embedding_scale: None,
             start: StartSpec::default(),
             layers: vec![LayerSpec {

@@ -119,7 +119,7 @@ impl Plan {
     /// Sequences of `length` tokens that the decoder was not trained on, the same for all mixers.
     fn test(&self, contest: &Contest, trainer: &Trainer, seed: u64, length: usize) -> Result<Test, TrainError> {
         let data = Mixture::open(std::slice::from_ref(&contest.task), &Codec::Bytes)?;
-        let model = trainer.result().clone().valid();
+        let model = trainer.result().valid();
         let device = Device::flex();
         let objective = ObjectiveSpec::default().build(Loss::default());
         let at_once = (TOKENS / length).max(1) as u64;

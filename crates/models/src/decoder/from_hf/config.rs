@@ -60,6 +60,8 @@ fn decoder(keys: &mut Keys, architecture: &Architecture) -> Result<DecoderSpec, 
         position: None,
         tied: keys.take("tie_word_embeddings")?.unwrap_or(gemma),
         final_norm: true,
+        embedding_dim: None,
+        shared_by: 1,
         final_softcap: if gemma { softcap(keys, "final_logit_softcapping")? } else { None },
         layers: windows.into_iter().map(layer).collect(),
     })
