@@ -93,6 +93,7 @@ pub fn decoder(windows: [Option<usize>; LAYERS]) -> Decoder {
         tied: false,
         final_norm: true,
         final_softcap: None,
+        sentinels: None,
         layers: windows.map(layer).to_vec(),
     };
     let mut decoder = Decoder::random(spec, &Device::flex()).unwrap();

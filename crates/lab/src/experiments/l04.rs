@@ -200,6 +200,7 @@ fn cache_growth(seed: u64) -> [f64; 2] {
         tied: true,
         final_norm: true,
         final_softcap: None,
+        sentinels: None,
         layers: vec![block],
     };
     let device = Device::flex();

@@ -21,6 +21,7 @@ mod i15;
 mod i16;
 mod i18;
 mod i19;
+mod i22;
 mod i23;
 mod l04;
 mod l14;
@@ -127,6 +128,7 @@ pub const EXPERIMENTS: &[Experiment] = &[
     i16::EXPERIMENT,
     i18::EXPERIMENT,
     i19::EXPERIMENT,
+    i22::EXPERIMENT,
     i23::EXPERIMENT,
     l04::EXPERIMENT,
     l14::EXPERIMENT,

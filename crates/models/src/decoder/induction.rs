@@ -121,6 +121,7 @@ impl Induction {
             tied: false,
             final_norm: false,
             final_softcap: None,
+            sentinels: None,
             layers: vec![layer(RopeSpec::new(THETA).into()), layer(Nope {}.into())],
         };
         Self { spec, tensors }

@@ -7,6 +7,8 @@ use headwise_nn::position::{Divisors, InputPositionSpec, Linear, Llama3, RopeSca
 use headwise_spec::Family;
 use serde::{Deserialize, Serialize};
 
+use super::Sentinels;
+
 /// Which tokens the layers of a model see.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -69,6 +71,9 @@ pub struct DecoderSpec {
     /// Output scores become `cap · tanh(score / cap)`.
     #[serde(default)]
     pub final_softcap: Option<f32>,
+    /// The tokens with which it fills gaps; none if it has not learned to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sentinels: Option<Sentinels>,
     /// The layers, first to last.
     pub layers: Vec<BlockSpec>,
 }
@@ -103,6 +108,12 @@ pub enum SpecError {
     Position {
         /// The spec.
         position: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Tokens that cannot stand for gaps.
+    #[error("sentinels: {reason}")]
+    Sentinels {
         /// What is wrong.
         reason: String,
     },
@@ -196,6 +207,7 @@ impl DecoderSpec {
         if let Some(position) = &self.position {
             position.check().map_err(|reason| SpecError::Position { position: position.to_string(), reason })?;
         }
+        self.sentinels.map_or(Ok(()), |sentinels| sentinels.check(self.vocabulary))?;
         self.layers.iter().enumerate().try_for_each(|(layer, block)| {
             check_block(layer, block, self.dim)?;
             self.family.check(layer, &block.mixer)

@@ -1,6 +1,8 @@
 //! Sequences of token ids in which some tokens follow from earlier ones: the token tasks, as sources.
 
-use headwise_tasks::{Copying, Induction, KeyValueRecall, MultiQueryRecall, PhoneBook, SelectiveCopying, TaskError};
+use headwise_tasks::{
+    Copying, Induction, KeyValueRecall, MultiQueryRecall, PhoneBook, SelectiveCopying, TaskError, Transliteration,
+};
 
 use super::task::TokenTaskSpec;
 
@@ -77,6 +79,22 @@ headwise_spec::method! {
         pub entries: Option<usize> = None,
         /// Names asked for.
         pub queries: usize = 1,
+        /// Share of the sequences, compared with the other sources.
+        pub weight: f64 = 1.0,
+    }
+}
+
+headwise_spec::method! {
+    /// Lines of words, each with the same words in another script under it; as many as fit the length, the last one cut.
+    pub struct TransliterationSpec {
+        /// Tokens that there are: ends of lines, two labels, then the words of every script.
+        pub vocabulary: u32 = 131,
+        /// 2, or 1 if words are spelled the same under them.
+        pub scripts: usize = 2,
+        /// Fewest words of a line.
+        pub least: usize = 2,
+        /// Most words of a line.
+        pub most: usize = 12,
         /// Share of the sequences, compared with the other sources.
         pub weight: f64 = 1.0,
     }
@@ -164,6 +182,19 @@ impl TokenTaskSpec for PhoneBookSpec {
     }
 }
 
+impl TokenTaskSpec for TransliterationSpec {
+    type Task = Transliteration;
+
+    fn vocabulary(&self) -> u32 {
+        self.vocabulary
+    }
+
+    fn task(&self, length: usize) -> Result<Transliteration, TaskError> {
+        let Self { vocabulary, scripts, least, most, .. } = *self;
+        Ok(Transliteration { vocabulary: 0..vocabulary, scripts, words: least..=most, length })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::task::tests::asks_what_is_solved;
@@ -177,6 +208,7 @@ mod tests {
         asks_what_is_solved(&CopyingSpec::default(), 64);
         asks_what_is_solved(&SelectiveCopyingSpec::default(), 64);
         asks_what_is_solved(&PhoneBookSpec { queries: 2, ..PhoneBookSpec::default() }, 200);
+        asks_what_is_solved(&TransliterationSpec::default(), 64);
         asks_what_is_solved(&PhoneBookSpec { entries: Some(3), ..PhoneBookSpec::default() }, 200);
     }
 

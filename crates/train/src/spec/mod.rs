@@ -155,6 +155,7 @@ impl ModelSpec {
             tied: self.tied,
             final_norm: true,
             final_softcap: None,
+            sentinels: None,
             layers: self.layers.iter().flat_map(|layer| std::iter::repeat_n(block(layer), layer.repeat)).collect(),
         }
     }

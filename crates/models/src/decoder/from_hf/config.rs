@@ -61,6 +61,7 @@ fn decoder(keys: &mut Keys, architecture: &Architecture) -> Result<DecoderSpec, 
         tied: keys.take("tie_word_embeddings")?.unwrap_or(gemma),
         final_norm: true,
         final_softcap: if gemma { softcap(keys, "final_logit_softcapping")? } else { None },
+        sentinels: None,
         layers: windows.into_iter().map(layer).collect(),
     })
 }
