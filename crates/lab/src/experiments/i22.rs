@@ -68,27 +68,29 @@ fn language() -> Transliteration {
     Transliteration { scripts: 1, ..Transliteration::default() }
 }
 
-/// The run: the decoder starts from a circuit that copies what followed the last two tokens, which it would learn late or never, and
-/// learns to fill gaps in whole lines.
+/// The run: the decoder starts from a circuit that fills gaps with what followed the words before them, which it would learn late or never,
+/// and learns how long fillings are, where lines begin and end, and what to do with words that are hidden twice.
 const TRAINING: &str = r#"
     objective = "span_corruption(share=0.25)"
     optimiser = "adamw(learning_rate=0.003)"
     schedule = "wsd(warmup=30, decay=0.3)"
     clip = 1.0
     [model]
-    dim = 128
+    dim = 192
     context = 256
     tied = true
-    start = "induction_heads"
+    start = "gap_heads"
     layers = [
-        { repeat = 2, mixer = "softmax(heads=4, kv_heads=2, window=2, position=nope)", channel = "gated(hidden=256)" },
-        { mixer = "softmax(heads=4, kv_heads=2, position=nope)", channel = "gated(hidden=256)" },
-        { repeat = 3, mixer = "softmax(heads=4, kv_heads=2)", channel = "gated(hidden=256)" },
+        { repeat = 2, mixer = "softmax(heads=4, kv_heads=2, head_dim=32, window=2, position=nope)", channel = "gated(hidden=192)" },
+        { mixer = "softmax(heads=4, kv_heads=2, head_dim=32, position=nope)", channel = "gated(hidden=192)" },
+        { mixer = "softmax(heads=4, kv_heads=2, head_dim=32, window=16)", channel = "gated(hidden=192)" },
+        { repeat = 2, mixer = "softmax(heads=4, kv_heads=2, head_dim=32, position=nope)", channel = "gated(hidden=192)" },
+        { mixer = "softmax(heads=4, kv_heads=2, head_dim=32)", channel = "gated(hidden=192)" },
     ]
     [data]
-    sources = ["transliteration(scripts=1)"]
+    sources = ["transliteration(scripts=1, least=6, shortest=20)"]
     [[stages]]
-    steps = 600
+    steps = 400
     sequences = 32
     length = 96
 "#;

@@ -95,6 +95,8 @@ headwise_spec::method! {
         pub least: usize = 2,
         /// Most words of a line.
         pub most: usize = 12,
+        /// Fewest tokens of a text: texts have random lengths from this on, as many as fit; none makes one that is as long as may be.
+        pub shortest: Option<usize> = None,
         /// Share of the sequences, compared with the other sources.
         pub weight: f64 = 1.0,
     }
@@ -193,11 +195,16 @@ impl TokenTaskSpec for TransliterationSpec {
         let Self { vocabulary, scripts, least, most, .. } = *self;
         Ok(Transliteration { vocabulary: 0..vocabulary, scripts, words: least..=most, length })
     }
+
+    fn shortest(&self) -> Option<usize> {
+        self.shortest
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::task::tests::asks_what_is_solved;
+    use super::super::task::tests::{asked, asks_what_is_solved};
+    use super::super::{Codec, Slot, Source, SourceMethod};
     use super::*;
 
     #[test]
@@ -210,6 +217,28 @@ mod tests {
         asks_what_is_solved(&PhoneBookSpec { queries: 2, ..PhoneBookSpec::default() }, 200);
         asks_what_is_solved(&TransliterationSpec::default(), 64);
         asks_what_is_solved(&PhoneBookSpec { entries: Some(3), ..PhoneBookSpec::default() }, 200);
+    }
+
+    #[test]
+    fn texts_of_random_lengths_fill_a_sequence() {
+        let spec = TransliterationSpec { shortest: Some(16), ..TransliterationSpec::default() };
+        let source = spec.open(&Codec::Bytes).unwrap();
+        let mut lengths = std::collections::HashSet::new();
+        for index in 0..20 {
+            let slot = Slot { seed: 4, stage: 0, step: 9, index, length: 96 };
+            let documents = source.documents(&slot, index, &Codec::Bytes).unwrap();
+            assert_eq!(documents, source.documents(&slot, index, &Codec::Bytes).unwrap());
+            let tokens: usize = documents.iter().map(|document| document.ids.len()).sum();
+            assert!((81..=96).contains(&tokens), "{tokens}");
+            for document in documents {
+                let task = spec.task(document.ids.len()).unwrap();
+                assert_eq!(asked(&document), task.solve(&document.ids));
+                lengths.insert(document.ids.len());
+            }
+        }
+        assert!(lengths.len() > 20 && lengths.iter().all(|length| (16..=96).contains(length)), "{lengths:?}");
+        let error = source.documents(&Slot { seed: 4, stage: 0, step: 9, index: 0, length: 9 }, 0, &Codec::Bytes);
+        assert!(error.unwrap_err().to_string().contains("at 9 tokens"));
     }
 
     #[test]
