@@ -95,7 +95,7 @@ impl GapHeads {
 #[cfg(test)]
 mod tests {
     use super::super::StartSpec;
-    use super::super::tests::{next, started};
+    use super::super::tests::{likeliest_two, next, started};
     use super::*;
 
     const LAYERS: &str = r#"
@@ -128,15 +128,13 @@ mod tests {
         let (mut first, mut then) = (0, 0);
         for at in places.clone() {
             let gap = [&text[..], &text[..at], &[201, 200, 201]].concat();
-            first += usize::from(next(&model, &gap) == text[at]);
+            // What follows the gap, its end, is copied too: training has to find out which counts.
+            first += usize::from(likeliest_two(&model, &gap).contains(&text[at]));
             let begun = [&gap[..], &text[at..at + 2]].concat();
             then += usize::from(next(&model, &begun) == text[at + 2]);
         }
-        assert!(
-            10 * first >= 8 * places.len() && 10 * then >= 8 * places.len(),
-            "{first} and {then} of {}",
-            places.len()
-        );
+        let share = |right: usize| right as f64 / places.len() as f64;
+        assert!(share(first) >= 0.7 && share(then) >= 0.9, "{first} and {then} of {}", places.len());
     }
 
     #[test]

@@ -58,12 +58,19 @@ mod tests {
 
     /// The token that the model finds most likely after `ids`.
     pub fn next(model: &Decoder, ids: &[u32]) -> u32 {
+        likeliest_two(model, ids)[0]
+    }
+
+    /// The two tokens that the model finds most likely after `ids`, the likelier first.
+    pub fn likeliest_two(model: &Decoder, ids: &[u32]) -> [u32; 2] {
         let positions: Vec<i32> = (0..ids.len() as i32).collect();
         let segments = [Segment { sequence: 0, rows: 0..ids.len() }];
         let hidden = model.hidden(ids, &positions, &segments, &Device::flex().autodiff());
         let scores = Host::new(contiguous(hidden.matmul(model.classifier().transpose()).inner())).as_slice().to_vec();
         let last = &scores[scores.len() - model.spec().vocabulary..];
-        (0..last.len()).max_by(|&a, &b| last[a].total_cmp(&last[b])).unwrap() as u32
+        let mut order: Vec<u32> = (0..last.len() as u32).collect();
+        order.sort_by(|&a, &b| last[b as usize].total_cmp(&last[a as usize]));
+        [order[0], order[1]]
     }
 
     #[test]
