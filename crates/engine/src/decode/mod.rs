@@ -23,3 +23,13 @@ headwise_spec::family! {
 }
 
 pub(crate) use log_probabilities::{likeliest, log_sum_exp};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_family_keeps_its_promises() {
+        headwise_spec::check_family::<Decoding>();
+    }
+}

@@ -203,8 +203,10 @@ impl TokenTaskSpec for TransliterationSpec {
 
 #[cfg(test)]
 mod tests {
+    use headwise_tasks::TokenTask;
+
     use super::super::task::tests::{asked, asks_what_is_solved};
-    use super::super::{Codec, Slot, Source, SourceMethod};
+    use super::super::{Codec, Slot, SourceMethod};
     use super::*;
 
     #[test]
