@@ -115,6 +115,8 @@ fn writing_ends_where_the_context_does() {
     let answer = sap.write(&mut filler, "once upon a t", 100, |_| {}).unwrap();
     assert_ne!(answer.end, SapEnd::Length);
     assert!(13 + answer.text.chars().count() <= 21, "{answer:?}");
+    let unreadable = filler.judge("once upon a t", "ime there was").unwrap();
+    assert_eq!((unreadable.log_probability, unreadable.tokens), (f64::NEG_INFINITY, 13));
     let full = "once upon a time there was";
     assert_eq!(sap.write(&mut filler, full, 100, |_| {}).unwrap().end, SapEnd::Full);
 }

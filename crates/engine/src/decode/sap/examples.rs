@@ -98,8 +98,11 @@ impl Sap {
             let answer = self.write(filler, &prompt, self.most(question), &mut *said)?;
             cost.add(answer.cost);
             let answer = answer.text.trim();
-            if !answer.is_empty() {
-                let score = self.score(filler, shown, question, answer)?;
+            if answer.is_empty() {
+                continue;
+            }
+            let score = self.score(filler, shown, question, answer)?;
+            if score.is_finite() {
                 made.push((Example { question: question.clone(), answer: answer.into() }, score));
             }
         }

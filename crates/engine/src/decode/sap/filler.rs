@@ -30,6 +30,7 @@ impl<'a> GapFiller<'a> {
     /// Fills gaps with `model`, which keeps what it reads as `policy` says, with at most `span` tokens each, the likeliest at every place.
     pub fn new(model: &'a TextModel, policy: &CachePolicy, span: usize) -> Result<Self, EngineError> {
         let sentinels = model.engine.spec().sentinels.ok_or(EngineError::NoSentinels)?;
+        // A policy that does not fit the model is refused before anything is read.
         model.engine.sequence(policy)?;
         Ok(Self {
             model,
@@ -115,9 +116,12 @@ impl FillsGaps for GapFiller<'_> {
         let shared = before.iter().zip(&whole).take_while(|(a, b)| a == b).count();
         let (shown, said) = whole.split_at(shared);
         let Some((_, asked)) = said.split_last() else { return Ok(Likelihood::default()) };
+        if self.room(shown.len()) < said.len() {
+            // What the model cannot read it would never say.
+            return Ok(Likelihood { log_probability: f64::NEG_INFINITY, tokens: said.len() });
+        }
         let (mut sequence, _) = self.read(shown)?;
         let ids = [&self.gap()[..], asked].concat();
-        self.model.engine.check_text(shown.len(), &ids)?;
         let chunk = Chunk { sequence: &mut sequence, ids: &ids, prompt_ends: true, wanted: Wanted::All };
         let logits = self.model.engine.forward(&mut [chunk])?.pop().unwrap_or_default();
         let rows = logits.rows().skip(self.gap().len() - 1).zip(said);

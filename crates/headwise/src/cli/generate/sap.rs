@@ -105,11 +105,13 @@ impl Generate {
         bar.finish_and_clear();
         let best = &found.candidates[0];
         if best.answer.words == 0 && best.answer.end == SapEnd::Full {
-            let examples = best.examples;
-            return Err(format!(
-                "the question with {examples} examples fills the context: raise --ctx, or give `demonstrations` below {examples}"
-            )
-            .into());
+            return Err(match best.examples {
+                0 => "the question fills the context: shorten it, or raise --ctx".into(),
+                examples => format!(
+                    "the question with {examples} examples fills the context: raise --ctx, or give `demonstrations` below {examples}"
+                )
+                .into(),
+            });
         }
         let shown = if self.json { &found.candidates[..] } else { &found.candidates[..1] };
         let mut out = std::io::stdout().lock();
