@@ -95,6 +95,12 @@ pub enum EngineError {
     /// A model that attends to whole texts nowhere.
     #[error("no layer attends to the whole text, so there is no such attention to look at")]
     NoWholeLayer,
+    /// A model that has not learned to fill gaps.
+    #[error(
+        "the model has no sentinels, so it cannot say what belongs into a gap: take one that `headwise train` has trained with the objective \
+         `span_corruption`, or write without `sap`"
+    )]
+    NoSentinels,
     /// Parameters of a way to write.
     #[error("{0}")]
     Decoding(String),

@@ -34,7 +34,8 @@ mod stop;
 mod text;
 
 pub use decode::{
-    BeamSearch, Decoding, Hypothesis, LogProbability, Opera, OperaAnswers, PromptLookup, TokenLogProbabilities,
+    BeamSearch, Candidate, Decoding, Example, Filled, FillsGaps, GapFiller, Hypothesis, Likelihood, LogProbability,
+    Opera, OperaAnswers, PromptLookup, Sap, SapAnswer, SapAnswers, SapCost, SapEnd, SapTask, TokenLogProbabilities,
     beam_search,
 };
 pub use embed::Pooling;

@@ -255,6 +255,23 @@ fn ways_of_writing_that_cannot_be() {
     says(&generate(&["--opera", "opera(alfa=2)"]), &["alfa", "alpha"]);
     says(&generate(&["--opera", "opera(beams=0)"]), &["`opera`: beams must be at least 1"]);
     says(&generate(&["--opera", "--cache", "h2o(budget=9)"]), &["h2o(budget=9)", "take tokens back"]);
+    says(&generate(&["--opera", "sap"]), &["--opera takes `opera`, not `sap`", "--sap"]);
+    says(&generate(&["--sap", "sap(comit=2)"]), &["comit", "commit"]);
+    says(&generate(&["--sap", "sap(commit=0)"]), &["`sap`: commit must be at least 1"]);
+    says(&generate(&["--sap", "opera"]), &["--sap takes `sap`, not `opera`", "--opera"]);
+    says(&generate(&["--sap"]), &["no sentinels", "`span_corruption`"]);
+    says(&generate(&["--sap", "--temperature", "1"]), &["--sap", "--temperature"]);
+    says(&generate(&["--examples", "pairs.tsv"]), &["--sap"]);
+    let pairs = model.file("pairs.tsv", b"one\tuno\ntwo dos\n");
+    says(
+        &generate(&["--sap", "--examples", pairs.to_str().unwrap()]),
+        &["line 2 of", "a question, a tab and the answer"],
+    );
+    let questions = model.file("questions.txt", b"one\n\ntwo\n");
+    says(
+        &generate(&["--sap", "--unlabelled", questions.to_str().unwrap()]),
+        &["line 2 of", "every line must be a question"],
+    );
     says(&generate(&["--logprobs", "few"]), &["--logprobs"]);
     says(&generate(&["--exit", "early_exit(layer=9)"]), &["layer=9", "the layers of the model"]);
     says(&generate(&["--exit", "early_exit(confidense=1)"]), &["confidense", "confidence"]);

@@ -255,6 +255,50 @@ fn processes_that_cannot_talk_do_not_start() {
     says(&error(&output), &["2 processes", "built without MPI", "--features mpi"]);
 }
 
+/// A model that learned to fill gaps says with which tokens, and writes with them.
+#[test]
+fn a_model_that_fills_gaps_writes_long_answers() {
+    let spec = SPEC
+        .replace("seed = 5", "seed = 5\nobjective = \"span_corruption(sentinels=4)\"")
+        .replace("[data]", "[data]\ntokenizer = \"bpe(vocabulary=300)\"")
+        .replace("steps = 120", "steps = 20");
+    let run = Run::new(&spec);
+    run.finish("out", &[]);
+    let model = run.path("out/model");
+    let described = fs::read_to_string(model.join("headwise.toml")).unwrap();
+    let described: toml::Table = described.parse().unwrap();
+    let number = |key: &str| described["sentinels"][key].as_integer().unwrap();
+    // They stand behind the tokens of the tokenizer.
+    assert!(number("end") > 256 && number("end") <= 300, "{described}");
+    assert_eq!((number("first"), number("count")), (number("end") + 1, 4));
+    let generate = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_headwise"));
+        let output = command.arg("generate").arg(&model).args(arguments).output().unwrap();
+        assert!(output.status.success(), "{}", error(&output));
+        (String::from_utf8(output.stdout.clone()).unwrap(), error(&output))
+    };
+    let prompt = ["-p", "3 times 4 is", "-n", "3"];
+    let (text, said) = generate(&[&prompt[..], &["--sap", "--stats"]].concat());
+    let (calls, rest) = said.split_once(" calls; ").unwrap();
+    assert!((1..=12).contains(&calls.parse::<usize>().unwrap()), "{said}");
+    assert!(rest.contains(" tokens shown, ") && text.split_whitespace().count() <= 3, "{text}{said}");
+    let (line, _) = generate(&[&prompt[..], &["--sap", "--json"]].concat());
+    let answer: serde_json::Value = serde_json::from_str(&line).unwrap();
+    assert_eq!((answer["prompt"].as_str(), answer["text"].as_str()), (Some("3 times 4 is"), text.strip_suffix('\n')));
+
+    fs::write(run.path("pairs.tsv"), "1 times 1\t1\n2 times 3\t6\n").unwrap();
+    let examples = run.path("pairs.tsv");
+    let spec = "sap(words=2, demonstrations=1, members=2, source=\"Q:\", target=\"A:\")";
+    let (lines, _) = generate(&["-p", "3 times 4", "--sap", spec, "--examples", examples.to_str().unwrap(), "--json"]);
+    let scores: Vec<f64> = lines
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+        .filter_map(|answer| answer["score"].as_f64())
+        .collect();
+    assert_eq!(lines.lines().count(), 2, "{lines}");
+    assert!(scores.is_sorted_by(|a, b| a >= b), "{scores:?}");
+}
+
 /// Several processes, which `mpirun` starts.
 #[cfg(feature = "mpi")]
 mod processes {

@@ -47,6 +47,7 @@ mod score;
 mod sequence;
 mod shapes;
 mod task;
+mod transliteration;
 mod variable_tracking;
 mod words;
 
@@ -72,6 +73,7 @@ pub use score::{median, string_match_all, wilson_interval};
 pub use sequence::{TokenQuery, TokenSample, TokenTask};
 pub use shapes::ShapeImages;
 pub use task::{MAX_LENGTH, Request, Sample, Task, TaskError};
+pub use transliteration::Transliteration;
 pub use variable_tracking::VariableTracking;
 
 /// A long prose text for perplexity and for haystacks: the State of the Union message of 16 January 1981

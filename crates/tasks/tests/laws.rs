@@ -2,7 +2,8 @@
 
 use headwise_tasks::{
     ByteRetrieval, ByteSentiment, ClassifyTask, Copying, DEFAULT_TEXT, Dyck, Induction, KeyValueRecall, ListOps,
-    MultiQueryRecall, Pathfinder, PhoneBook, Request, SelectiveCopying, ShapeImages, TaskError, TokenTask, all, find,
+    MultiQueryRecall, Pathfinder, PhoneBook, Request, SelectiveCopying, ShapeImages, TaskError, TokenTask,
+    Transliteration, all, find,
 };
 use proptest::prelude::*;
 
@@ -132,6 +133,8 @@ fn token_tasks() -> Vec<Box<dyn TokenTask>> {
         Box::new(Dyck { vocabulary: 5..11, max_depth: 1, length: 30 }),
         Box::new(PhoneBook::default()),
         Box::new(PhoneBook { entries: 1, queries: 1 }),
+        Box::new(Transliteration::default()),
+        Box::new(Transliteration { vocabulary: 7..30, scripts: 1, words: 3..=3, length: 61 }),
     ]
 }
 

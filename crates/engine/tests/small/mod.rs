@@ -95,6 +95,7 @@ pub fn decoder(windows: [Option<usize>; LAYERS]) -> Decoder {
         embedding_dim: None,
         shared_by: 1,
         final_softcap: None,
+        sentinels: None,
         layers: windows.map(layer).to_vec(),
     };
     let mut decoder = Decoder::random(spec, &Device::flex()).unwrap();

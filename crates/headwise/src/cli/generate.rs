@@ -5,6 +5,7 @@ mod beams;
 mod confidence;
 mod exit;
 mod one;
+mod sap;
 mod several;
 
 use std::error::Error;
@@ -17,6 +18,7 @@ use headwise::engine::cache::CachePolicy;
 use headwise::engine::{TextError, TextModel};
 use headwise::models::embedded;
 
+use self::sap::SapOptions;
 use super::Outcome;
 use super::model::Run;
 use super::sampling::{Ending, Form, SamplingOptions};
@@ -80,9 +82,11 @@ pub struct Generate {
         value_name = "SPEC",
         num_args = 0..=1,
         default_missing_value = "early_exit",
-        conflicts_with_all = ["prompts", "profile", "n", "beams", "opera", "logprobs", "prompt_lookup", "confidence", "session", "save_session", "files"],
+        conflicts_with_all = ["prompts", "profile", "n", "beams", "opera", "sap", "logprobs", "prompt_lookup", "confidence", "session", "save_session", "files"],
     )]
     exit: Option<String>,
+    #[command(flatten)]
+    sap: SapOptions,
     /// Read so many tokens ahead, copied from what followed the same words before: the same answer, sooner where a text copies
     #[arg(long, value_name = "TOKENS", conflicts_with_all = ["prompts", "n"])]
     prompt_lookup: Option<usize>,
@@ -95,14 +99,14 @@ pub struct Generate {
         value_name = "ANSWER",
         num_args = 0..=1,
         default_missing_value = "",
-        conflicts_with_all = ["prompts", "ids", "profile", "n", "beams", "opera"],
+        conflicts_with_all = ["prompts", "ids", "profile", "n", "beams", "opera", "sap"],
     )]
     confidence: Option<String>,
     /// Go on with the text that --save-session kept, as it is; the prompt may be left out
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["prompts", "n", "beams", "opera", "confidence"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["prompts", "n", "beams", "opera", "sap", "confidence"])]
     session: Option<PathBuf>,
     /// Keep the text with its cache in a file
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["prompts", "n", "beams", "opera"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["prompts", "n", "beams", "opera", "sap"])]
     save_session: Option<String>,
     /// Print answers as lines of JSON
     #[arg(long, conflicts_with = "ids")]
@@ -136,6 +140,9 @@ impl Generate {
         }
         if let Some(spec) = &self.exit {
             return self.run_exit(&policy, &prompt, spec);
+        }
+        if let Some(spec) = &self.sap.sap {
+            return self.run_sap(&policy, &prompt, spec);
         }
         match (self.beams, self.n) {
             (Some(beams), _) => self.run_beams(&policy, &prompt, beams),

@@ -17,7 +17,7 @@ pub struct SegmentOptions {
     #[arg(
         long = "segment",
         value_name = "FILE",
-        conflicts_with_all = ["prompts", "beams", "opera", "confidence", "session", "save_session"],
+        conflicts_with_all = ["prompts", "beams", "opera", "sap", "confidence", "session", "save_session"],
     )]
     pub files: Vec<PathBuf>,
     /// What is said after the segments, for example a question about them

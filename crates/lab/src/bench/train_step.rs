@@ -95,6 +95,7 @@ pub(super) fn decoder_step(run: &Run<'_>) -> Vec<BenchRow> {
         embedding_dim: None,
         shared_by: 1,
         final_softcap: None,
+        sentinels: None,
         layers: vec![block(dim, true, Norms::Pre); layers],
     };
     let ids: Vec<u32> = (0..batch * tokens).map(|index| (index * 7919 % VOCABULARY) as u32).collect();

@@ -211,6 +211,7 @@ fn cache_growth(seed: u64) -> [f64; 2] {
         embedding_dim: None,
         shared_by: 1,
         final_softcap: None,
+        sentinels: None,
         layers: vec![block],
     };
     let device = Device::flex();

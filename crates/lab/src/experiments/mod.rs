@@ -22,6 +22,7 @@ mod i16;
 mod i18;
 mod i19;
 mod i20;
+mod i22;
 mod i23;
 mod l04;
 mod l14;
@@ -129,6 +130,7 @@ pub const EXPERIMENTS: &[Experiment] = &[
     i18::EXPERIMENT,
     i19::EXPERIMENT,
     i20::EXPERIMENT,
+    i22::EXPERIMENT,
     i23::EXPERIMENT,
     l04::EXPERIMENT,
     l14::EXPERIMENT,

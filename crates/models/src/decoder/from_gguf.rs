@@ -103,6 +103,7 @@ impl DecoderSpec {
             embedding_dim: None,
             shared_by: 1,
             final_softcap: reader.number("final_logit_softcapping")?.filter(|&cap| cap != 0.0).map(|cap| cap as f32),
+            sentinels: None,
             layers: (0..layers).map(|layer| reader.layer(gguf, layer, dim)).collect::<Result<_, _>>()?,
         };
         spec.check()?;

@@ -125,6 +125,7 @@ impl Induction {
             embedding_dim: None,
             shared_by: 1,
             final_softcap: None,
+            sentinels: None,
             layers: vec![layer(RopeSpec::new(THETA).into()), layer(Nope {}.into())],
         };
         Self { spec, tensors }

@@ -10,6 +10,7 @@ mod from_hf;
 mod induction;
 mod linears;
 mod load;
+mod sentinels;
 mod spec;
 mod to_gguf;
 
@@ -27,6 +28,7 @@ pub use export::{ExportError, Precision};
 pub use induction::Induction;
 pub(crate) use linears::linears;
 pub use load::Weights;
+pub use sentinels::Sentinels;
 pub use spec::{DecoderSpec, ModelFamily, SpecError};
 pub use to_gguf::Encoded;
 

@@ -7,6 +7,8 @@ use headwise_nn::position::{Divisors, InputPositionSpec, Linear, Llama3, RopeSca
 use headwise_spec::Family;
 use serde::{Deserialize, Serialize};
 
+use super::Sentinels;
+
 /// Which tokens the layers of a model see.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -76,6 +78,9 @@ pub struct DecoderSpec {
     /// So many layers in a row have the same weights, each with keys and values of its own (ALBERT, arXiv:1909.11942).
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub shared_by: usize,
+    /// The tokens with which it fills gaps; none if it has not learned to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sentinels: Option<Sentinels>,
     /// The layers, first to last.
     pub layers: Vec<BlockSpec>,
 }
@@ -118,6 +123,12 @@ pub enum SpecError {
     Position {
         /// The spec.
         position: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Tokens that cannot stand for gaps.
+    #[error("sentinels: {reason}")]
+    Sentinels {
         /// What is wrong.
         reason: String,
     },
@@ -225,6 +236,7 @@ impl DecoderSpec {
             position.check().map_err(|reason| SpecError::Position { position: position.to_string(), reason })?;
         }
         self.check_shared()?;
+        self.sentinels.map_or(Ok(()), |sentinels| sentinels.check(self.vocabulary))?;
         self.layers.iter().enumerate().try_for_each(|(layer, block)| {
             check_block(layer, block, self.dim)?;
             self.family.check(layer, &block.mixer)

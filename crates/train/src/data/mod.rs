@@ -36,6 +36,7 @@ pub use mixture::Mixture;
 pub use needle::Needle;
 pub use recall::{
     CopyingSpec, InductionSpec, KeyValueRecallSpec, MultiQueryRecallSpec, PhoneBookSpec, SelectiveCopyingSpec,
+    TransliterationSpec,
 };
 pub use repeated_text::RepeatedText;
 pub use text::Text;
@@ -56,6 +57,7 @@ headwise_spec::family! {
         copying => CopyingSpec,
         selective_copying => SelectiveCopyingSpec,
         phone_book => PhoneBookSpec,
+        transliteration => TransliterationSpec,
         dyck => DyckSpec,
         markov => MarkovSpec,
         list_ops => ListOpsSpec,
@@ -80,6 +82,7 @@ macro_rules! of_method {
             SourceSpec::CopyingSpec($method) => $value,
             SourceSpec::SelectiveCopyingSpec($method) => $value,
             SourceSpec::PhoneBookSpec($method) => $value,
+            SourceSpec::TransliterationSpec($method) => $value,
             SourceSpec::DyckSpec($method) => $value,
             SourceSpec::MarkovSpec($method) => $value,
             SourceSpec::ListOpsSpec($method) => $value,

@@ -1,6 +1,8 @@
 //! Sequences of token ids in which some tokens follow from earlier ones: the token tasks, as sources.
 
-use headwise_tasks::{Copying, Induction, KeyValueRecall, MultiQueryRecall, PhoneBook, SelectiveCopying, TaskError};
+use headwise_tasks::{
+    Copying, Induction, KeyValueRecall, MultiQueryRecall, PhoneBook, SelectiveCopying, TaskError, Transliteration,
+};
 
 use super::task::TokenTaskSpec;
 
@@ -77,6 +79,24 @@ headwise_spec::method! {
         pub entries: Option<usize> = None,
         /// Names asked for.
         pub queries: usize = 1,
+        /// Share of the sequences, compared with the other sources.
+        pub weight: f64 = 1.0,
+    }
+}
+
+headwise_spec::method! {
+    /// Lines of words, each with the same words in another script under it; as many as fit the length, the last one cut.
+    pub struct TransliterationSpec {
+        /// Tokens that there are: ends of lines, two labels, then the words of every script.
+        pub vocabulary: u32 = 131,
+        /// 2, or 1 if words are spelled the same under them.
+        pub scripts: usize = 2,
+        /// Fewest words of a line.
+        pub least: usize = 2,
+        /// Most words of a line.
+        pub most: usize = 12,
+        /// Fewest tokens of a text: texts have random lengths from this on, as many as fit; none makes one that is as long as may be.
+        pub shortest: Option<usize> = None,
         /// Share of the sequences, compared with the other sources.
         pub weight: f64 = 1.0,
     }
@@ -164,9 +184,29 @@ impl TokenTaskSpec for PhoneBookSpec {
     }
 }
 
+impl TokenTaskSpec for TransliterationSpec {
+    type Task = Transliteration;
+
+    fn vocabulary(&self) -> u32 {
+        self.vocabulary
+    }
+
+    fn task(&self, length: usize) -> Result<Transliteration, TaskError> {
+        let Self { vocabulary, scripts, least, most, .. } = *self;
+        Ok(Transliteration { vocabulary: 0..vocabulary, scripts, words: least..=most, length })
+    }
+
+    fn shortest(&self) -> Option<usize> {
+        self.shortest
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::super::task::tests::asks_what_is_solved;
+    use headwise_tasks::TokenTask;
+
+    use super::super::task::tests::{asked, asks_what_is_solved};
+    use super::super::{Codec, Slot, SourceMethod};
     use super::*;
 
     #[test]
@@ -177,7 +217,30 @@ mod tests {
         asks_what_is_solved(&CopyingSpec::default(), 64);
         asks_what_is_solved(&SelectiveCopyingSpec::default(), 64);
         asks_what_is_solved(&PhoneBookSpec { queries: 2, ..PhoneBookSpec::default() }, 200);
+        asks_what_is_solved(&TransliterationSpec::default(), 64);
         asks_what_is_solved(&PhoneBookSpec { entries: Some(3), ..PhoneBookSpec::default() }, 200);
+    }
+
+    #[test]
+    fn texts_of_random_lengths_fill_a_sequence() {
+        let spec = TransliterationSpec { shortest: Some(16), ..TransliterationSpec::default() };
+        let source = spec.open(&Codec::Bytes).unwrap();
+        let mut lengths = std::collections::HashSet::new();
+        for index in 0..20 {
+            let slot = Slot { seed: 4, stage: 0, step: 9, index, length: 96 };
+            let documents = source.documents(&slot, index, &Codec::Bytes).unwrap();
+            assert_eq!(documents, source.documents(&slot, index, &Codec::Bytes).unwrap());
+            let tokens: usize = documents.iter().map(|document| document.ids.len()).sum();
+            assert!((81..=96).contains(&tokens), "{tokens}");
+            for document in documents {
+                let task = spec.task(document.ids.len()).unwrap();
+                assert_eq!(asked(&document), task.solve(&document.ids));
+                lengths.insert(document.ids.len());
+            }
+        }
+        assert!(lengths.len() > 20 && lengths.iter().all(|length| (16..=96).contains(length)), "{lengths:?}");
+        let error = source.documents(&Slot { seed: 4, stage: 0, step: 9, index: 0, length: 9 }, 0, &Codec::Bytes);
+        assert!(error.unwrap_err().to_string().contains("at 9 tokens"));
     }
 
     #[test]

@@ -73,6 +73,11 @@ pub(super) trait TokenTaskSpec: Clone + Debug + Send + Sync + 'static {
 
     /// The task with sequences of at most `length` tokens.
     fn task(&self, length: usize) -> Result<Self::Task, TaskError>;
+
+    /// Fewest tokens of a sequence, if their lengths are random; none makes all as long as may be.
+    fn shortest(&self) -> Option<usize> {
+        None
+    }
 }
 
 impl<S: TokenTaskSpec> SourceMethod for S {
@@ -81,7 +86,33 @@ impl<S: TokenTaskSpec> SourceMethod for S {
     }
 
     fn open(&self, _: &Codec) -> Result<Box<dyn Source>, DataError> {
-        made(self, |spec, slot| answers(&spec.task(slot.length)?, slot))
+        match self.shortest() {
+            None => made(self, |spec, slot| answers(&spec.task(slot.length)?, seed(slot), slot.length)),
+            Some(shortest) => Ok(Box::new(Varied { spec: self.clone(), shortest })),
+        }
+    }
+}
+
+/// A source of sequences of random lengths: as many as fit into a slot, one after the other.
+#[derive(Debug)]
+struct Varied<S> {
+    spec: S,
+    /// Fewest tokens of a sequence.
+    shortest: usize,
+}
+
+impl<S: TokenTaskSpec> Source for Varied<S> {
+    fn documents(&self, slot: &Slot, _: u64, _: &Codec) -> Result<Vec<Document>, DataError> {
+        let mut draws = draws(slot.seed, Purpose::Document, slot.step, slot.index);
+        let (mut documents, mut left) = (Vec::new(), slot.length);
+        // A slot that is too short for a sequence is the task's to refuse.
+        while documents.is_empty() || left >= self.shortest.max(1) {
+            let length = if left > self.shortest { draws.random_range(self.shortest..=left) } else { left };
+            let document = self.spec.task(length).and_then(|task| answers(&task, draws.random(), length));
+            documents.push(document.map_err(|source| DataError::Length { length, source })?);
+            left -= length;
+        }
+        Ok(documents)
     }
 }
 
@@ -90,10 +121,10 @@ pub(super) fn seed(slot: &Slot) -> u64 {
     draws(slot.seed, Purpose::Document, slot.step, slot.index).random()
 }
 
-/// A sequence of `task`, asked for where the task asks.
-fn answers(task: &impl TokenTask, slot: &Slot) -> Result<Document, TaskError> {
-    let sample = task.sample(seed(slot))?;
-    let mut document = silent(task.name(), sample.tokens, slot)?;
+/// The sequence of a seed, of at most `length` tokens, asked for where `task` asks.
+fn answers(task: &impl TokenTask, seed: u64, length: usize) -> Result<Document, TaskError> {
+    let sample = task.sample(seed)?;
+    let mut document = silent(task.name(), sample.tokens, length)?;
     for query in sample.queries {
         document.answers[query.position] = query.answer;
         document.weights[query.position] = 1.0;
@@ -108,7 +139,7 @@ pub(super) fn class(task: &impl ClassifyTask, slot: &Slot) -> Result<Document, T
 
 /// A sample of `task`, asked for its class after the last token: class `c` is token `c` after those of sequences.
 pub(super) fn labelled(task: &impl ClassifyTask, sample: LabelledSample, slot: &Slot) -> Result<Document, TaskError> {
-    let mut document = silent(task.name(), sample.tokens, slot)?;
+    let mut document = silent(task.name(), sample.tokens, slot.length)?;
     if let (Some(answer), Some(weight)) = (document.answers.last_mut(), document.weights.last_mut()) {
         (*answer, *weight) = ((task.vocabulary() + sample.label) as u32, 1.0);
     }
@@ -121,11 +152,11 @@ pub(super) fn vocabulary(task: &impl ClassifyTask) -> Option<u32> {
 }
 
 /// Tokens about which nothing is asked.
-fn silent(task: &'static str, ids: Vec<u32>, slot: &Slot) -> Result<Document, TaskError> {
+fn silent(task: &'static str, ids: Vec<u32>, length: usize) -> Result<Document, TaskError> {
     let count = ids.len();
-    match count <= slot.length {
+    match count <= length {
         true => Ok(Document { ids, answers: vec![0; count], weights: vec![0.0; count] }),
-        false => Err(TaskError::TooShort { task, length: slot.length, needed: count }),
+        false => Err(TaskError::TooShort { task, length, needed: count }),
     }
 }
 

@@ -3,6 +3,7 @@
 //! `a b [c d] e [f] g` becomes `a b S₀ e S₁ g E S₀ c d S₁ f E`, of which only what follows the first `E` is asked for. Raffel et
 //! al. 2020, arXiv:1910.10683; for a decoder alone as in Tay et al. 2022, arXiv:2205.05131.
 
+use headwise_models::decoder::Sentinels;
 use rand::RngExt;
 
 use super::{Document, TokenTarget, TokenView};
@@ -17,19 +18,35 @@ headwise_spec::method! {
         pub share: f64 = 0.15,
         /// Mean length of a run.
         pub length: f64 = 3.0,
-        /// The first sentinel; the others follow it.
-        pub sentinel: u32 = 257,
+        /// The first sentinel, the others follow it; none is the one after `end` and all tokens of texts.
+        pub sentinel: Option<u32> = None,
         /// Sentinels that there are: no more runs are hidden.
         pub sentinels: u32 = 32,
-        /// The token that ends the shown text, and the answer.
-        pub end: u32 = 256,
+        /// The token that ends the shown text, and the answer; none is one more than texts have.
+        pub end: Option<u32> = None,
     }
 }
 
 impl SpanCorruptionSpec {
+    /// The same with tokens of its own for texts whose ids are below `vocabulary`.
+    pub(super) fn resolved(&self, vocabulary: usize) -> Self {
+        let vocabulary = u32::try_from(vocabulary).unwrap_or(u32::MAX);
+        let end = self.end.unwrap_or(vocabulary);
+        let sentinel = self.sentinel.unwrap_or_else(|| vocabulary.max(end.saturating_add(1)));
+        Self { sentinel: Some(sentinel), end: Some(end), ..self.clone() }
+    }
+
+    /// The tokens that it brings, once [`resolved`](Self::resolved).
+    pub(super) fn brought(&self) -> Option<Sentinels> {
+        Some(Sentinels { first: self.sentinel?, count: self.sentinels, end: self.end? })
+    }
+
     /// What is shown of `ids`, and the answer.
     fn cut(&self, ids: &[u32], draws: &mut Draws) -> (Vec<u32>, Vec<u32>) {
-        let SpanCorruptionSpec { share, length, sentinel, sentinels, end } = *self;
+        let SpanCorruptionSpec { share, length, .. } = *self;
+        let Some(Sentinels { first: sentinel, count: sentinels, end }) = self.brought() else {
+            panic!("an objective is built after `sentinel` and `end` are resolved");
+        };
         // A run begins so often that the wanted share is hidden.
         let begin = (share / (length * (1.0 - share))).clamp(0.0, 1.0);
         let go_on = (1.0 - 1.0 / length.max(1.0)).clamp(0.0, 1.0);
@@ -69,7 +86,7 @@ mod tests {
     #[test]
     fn shown_text_and_answer_make_the_text_again() {
         let ids: Vec<u32> = (0..200).collect();
-        let objective = SpanCorruptionSpec::default();
+        let objective = SpanCorruptionSpec::default().resolved(256);
         let mut hidden = 0;
         for step in 0..200 {
             let (shown, answer) = objective.cut(&ids, &mut draws(3, Purpose::Corruption, step, 0));
@@ -94,7 +111,7 @@ mod tests {
     #[test]
     fn the_answer_is_asked_for_after_the_text() {
         let document = Document::text(&(0..60).collect::<Vec<_>>());
-        let objective = ObjectiveSpec::from(SpanCorruptionSpec::default()).build(Loss::default());
+        let objective = ObjectiveSpec::from(SpanCorruptionSpec::default()).resolved(256, None).build(Loss::default());
         let (view, target) = objective.corrupt(&vec![document], &mut draws(1, Purpose::Corruption, 0, 0));
         assert_eq!(view.ids[target.rows[0]], 256);
         for (&row, &id) in target.rows.iter().zip(&target.ids) {

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::draws::Draws;
 use crate::loss::Loss;
-use headwise_models::decoder::ModelFamily;
+use headwise_models::decoder::{ModelFamily, Sentinels};
 use headwise_spec::Family;
 
 headwise_spec::family! {
@@ -63,6 +63,7 @@ impl ObjectiveSpec {
     pub fn resolved(&self, vocabulary: usize, mask: Option<u32>) -> Self {
         match self {
             Self::MaskedSpec(spec) => spec.resolved(vocabulary, mask).into(),
+            Self::SpanCorruptionSpec(spec) => spec.resolved(vocabulary).into(),
             other => other.clone(),
         }
     }
@@ -125,6 +126,14 @@ impl ObjectiveSpec {
         self.brought().map(|(_, last)| last as usize + 1).max().unwrap_or(0)
     }
 
+    /// The tokens with which a model that has learned it, once [`resolved`](Self::resolved), fills gaps; none if it fills none.
+    pub fn sentinels(&self) -> Option<Sentinels> {
+        match self {
+            Self::SpanCorruptionSpec(spec) => spec.brought(),
+            Self::NextTokenSpec(_) | Self::MaskedSpec(_) => None,
+        }
+    }
+
     /// The greatest tokens that it brings, and what they are.
     fn brought(&self) -> impl Iterator<Item = (&'static str, u64)> {
         let brought = match self {
@@ -134,8 +143,8 @@ impl ObjectiveSpec {
                 [spec.mask.map(|mask| ("mask", mask.into())), random.map(|id| ("the last random token", id))]
             }
             Self::SpanCorruptionSpec(spec) => {
-                let last = (u64::from(spec.sentinel) + u64::from(spec.sentinels)).saturating_sub(1);
-                [Some(("end", spec.end.into())), Some(("the last sentinel", last))]
+                let last = |first: u32| (u64::from(first) + u64::from(spec.sentinels)).saturating_sub(1);
+                [spec.end.map(|end| ("end", end.into())), spec.sentinel.map(|first| ("the last sentinel", last(first)))]
             }
         };
         brought.into_iter().flatten()
@@ -183,12 +192,13 @@ mod tests {
         assert!(masked.check_vocabulary(256).unwrap_err().contains("mask is token 256"));
         assert_eq!((masked.vocabulary(), masked.check_vocabulary(257)), (257, Ok(())));
         assert_eq!(read("masked").resolved(300, Some(7)).vocabulary(), 300);
-        let error = read("span_corruption").check_vocabulary(288).unwrap_err();
+        let spans = read("span_corruption").resolved(256, None);
+        let error = spans.check_vocabulary(288).unwrap_err();
         assert!(error.contains("last sentinel is token 288") && error.contains("at least 289"), "{error}");
-        assert_eq!(
-            (read("span_corruption").vocabulary(), read("span_corruption").check_vocabulary(289)),
-            (289, Ok(()))
-        );
+        assert_eq!((spans.vocabulary(), spans.check_vocabulary(289)), (289, Ok(())));
+        let spans = read("span_corruption(end=7, sentinels=2)").resolved(300, None);
+        assert_eq!(spans.sentinels(), Some(Sentinels { first: 300, count: 2, end: 7 }));
+        assert_eq!(read("masked").resolved(256, None).sentinels(), None);
         for (text, right, wrong) in [
             ("masked", ModelFamily::Encoder, ModelFamily::Decoder),
             ("next_token", ModelFamily::Decoder, ModelFamily::Encoder),
@@ -202,7 +212,7 @@ mod tests {
     #[test]
     fn no_text_is_longer_than_the_longest() {
         // Runs as often as can be.
-        let spec = read("span_corruption(share=0.5, length=1, sentinels=9)");
+        let spec = read("span_corruption(share=0.5, length=1, sentinels=9)").resolved(21, None);
         let objective = spec.build(Loss::default());
         let mut most = 0;
         for step in 0..200 {

@@ -179,6 +179,7 @@ impl ModelSpec {
             final_softcap: None,
             embedding_dim: self.embedding_dim,
             shared_by: self.shared_by,
+            sentinels: None,
             layers: self.layers.iter().flat_map(|layer| std::iter::repeat_n(block(layer), layer.repeat)).collect(),
         }
     }

@@ -11,7 +11,7 @@ use std::time::Instant;
 use burn::module::Module;
 use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::tensor::Device;
-use headwise_models::decoder::Decoder;
+use headwise_models::decoder::{Decoder, DecoderSpec};
 
 use crate::average::average;
 use crate::checkpoint::{self, State};
@@ -72,6 +72,7 @@ impl Trainer {
         objective.check_family(spec.model.family).map_err(TrainError::Objective)?;
         let described = spec.model.decoder(texts.max(objective.vocabulary()));
         objective.check_vocabulary(described.vocabulary).map_err(TrainError::Objective)?;
+        let described = DecoderSpec { sentinels: objective.sentinels(), ..described };
         let model = draw(described, spec.seed, &device)?;
         let model = spec.model.start.apply(model, &device).map_err(TrainError::Start)?;
         if let Some(restraint) = &spec.restraint {

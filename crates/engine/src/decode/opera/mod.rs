@@ -21,13 +21,6 @@ use super::{likeliest, log_sum_exp};
 use crate::cache::{CachePolicy, Needs};
 use crate::{Chunk, Engine, EngineError, Generation, Logits, Sequence, Wanted};
 
-headwise_spec::family! {
-    /// A way to write beside one token after the other.
-    pub enum Decoding: "decoding" {
-        opera => Opera,
-    }
-}
-
 headwise_spec::method! {
     /// Beam search that punishes leaning on a token of the answer itself, and goes back when all beams do.
     ///

@@ -40,7 +40,9 @@ impl Generate {
 
     /// Searches for answers to `prompt` that look at it, as `spec` says.
     pub(super) fn run_opera(&self, policy: &CachePolicy, prompt: &str, spec: &str) -> Outcome {
-        let Decoding::Opera(method) = headwise::spec::from_text(spec)?;
+        let Decoding::Opera(method) = headwise::spec::from_text(spec)? else {
+            return Err(format!("--opera takes `opera`, not `{spec}`: write with `sap` by --sap").into());
+        };
         let model = self.run.open(&self.model)?;
         let ids = self.encode(&model, prompt)?;
         let bar = tokens_bar();

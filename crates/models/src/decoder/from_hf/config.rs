@@ -63,6 +63,7 @@ fn decoder(keys: &mut Keys, architecture: &Architecture) -> Result<DecoderSpec, 
         embedding_dim: None,
         shared_by: 1,
         final_softcap: if gemma { softcap(keys, "final_logit_softcapping")? } else { None },
+        sentinels: None,
         layers: windows.into_iter().map(layer).collect(),
     })
 }
