@@ -104,6 +104,7 @@ const RECORDS: &[(&str, &str)] = &[
     ("I16", include_str!("../../../results/reproduce/I16.json")),
     ("I18", include_str!("../../../results/reproduce/I18.json")),
     ("I19", include_str!("../../../results/reproduce/I19.json")),
+    ("I20", include_str!("../../../results/reproduce/I20.json")),
     ("I23", include_str!("../../../results/reproduce/I23.json")),
     ("L04", include_str!("../../../results/reproduce/L04.json")),
     ("L14", include_str!("../../../results/reproduce/L14.json")),
