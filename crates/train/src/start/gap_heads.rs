@@ -143,7 +143,6 @@ mod tests {
         for (from, to, part) in [
             ("tied = true", "tied = false", "(window=2, position=nope)"),
             ("window=2", "window=4", "(window=2, position=nope)"),
-            ("dim = 192", "dim = 96", "gap_heads"),
             (
                 "kv_heads=2, position=nope)\", norms = \"pre\", norm = \"rms\", channel",
                 "kv_heads=6, position=nope)\", norms = \"pre\", norm = \"rms\", channel",
