@@ -268,6 +268,7 @@ impl Engine {
     /// [`Engine::head_scores`].
     pub fn sequence(&self, policy: &CachePolicy) -> Result<Sequence, EngineError> {
         policy.check(self.context)?;
+        policy.check_pairs(self.spec())?;
         let mut whole = match policy.whole_heads() {
             None => Vec::new(),
             Some(WholeHeads::Detected) => self.head_scores()?.retrieval(),

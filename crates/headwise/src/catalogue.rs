@@ -105,6 +105,7 @@ const RECORDS: &[(&str, &str)] = &[
     ("I18", include_str!("../../../results/reproduce/I18.json")),
     ("I19", include_str!("../../../results/reproduce/I19.json")),
     ("I20", include_str!("../../../results/reproduce/I20.json")),
+    ("I22", include_str!("../../../results/reproduce/I22.json")),
     ("I23", include_str!("../../../results/reproduce/I23.json")),
     ("L04", include_str!("../../../results/reproduce/L04.json")),
     ("L14", include_str!("../../../results/reproduce/L14.json")),

@@ -325,7 +325,6 @@ impl CachePolicy {
 
     /// Checks the policy against `model`, of which it keeps the key-value heads `whole` whole.
     pub(crate) fn check_model(&self, model: &DecoderSpec, whole: &[[usize; 2]]) -> Result<(), PolicyError> {
-        self.check_pairs(model)?;
         WholeShare::check(model, whole)?;
         if let Some(act) = &self.calibration {
             act.check_model(model)?;
@@ -340,7 +339,7 @@ impl CachePolicy {
     }
 
     /// Checks that `model` keeps pairs for the policy to act on, and that tokens are left out of no layer that needs all.
-    fn check_pairs(&self, model: &DecoderSpec) -> Result<(), PolicyError> {
+    pub(crate) fn check_pairs(&self, model: &DecoderSpec) -> Result<(), PolicyError> {
         let acts = self.evicts() || self.selector.is_some() || self.filter.is_some() || self.calibration.is_some();
         if (acts || self.stages.is_some()) && model.layers.iter().all(|layer| layer.mixer.softmax().is_none()) {
             return Err(PolicyError::NoPairs { policy: self.text.clone() });

@@ -1,7 +1,7 @@
 //! Tokens of several sequences one after the other: the recurrence itself, from states that the caller keeps.
 //!
-//! A few channels of a state stay in registers while the tokens of a block pass by, so that reading a text this way costs about as many
-//! instructions as [chunk by chunk](super::forward()), and its bits depend on nothing but the tokens before.
+//! A few channels of a state stay in registers while the tokens of a block pass by. The bits depend on nothing but the tokens before, which
+//! those of [chunks](super::forward()) do not: they depend on where chunks begin.
 
 use std::cell::RefCell;
 use std::ops::Range;

@@ -218,6 +218,6 @@ mod tests {
     fn missing_values_are_dashes() {
         let summaries = summarise(&[CacheRow::new("full", "toy", "speed", 512, 0)]);
         let html = summary(&summaries, &assign(&summaries));
-        assert_eq!(html.matches("<td>–</td>").count(), 8, "{html}");
+        assert_eq!(html.matches("<td>–</td>").count(), 12, "{html}");
     }
 }

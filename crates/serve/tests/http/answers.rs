@@ -127,8 +127,8 @@ async fn answers_show_what_was_read_and_what_was_looked_at() {
     let last: Vec<f64> = rows[2].as_array().unwrap().iter().flat_map(Value::as_f64).collect();
     assert_eq!(json!(last.len()), usage["total_tokens"]);
     assert!((last.iter().sum::<f64>() - 1.0).abs() < 1e-3);
-    let error = server.post(CHAT, question(LONG, json!({ "headwise": { "attention_rows": 65 } }))).await;
-    assert!(error["error"]["message"].as_str().unwrap().contains("attention_rows=65"), "{error}");
+    let refused = server.refused(CHAT, question(LONG, json!({ "headwise": { "attention_rows": 65 } }))).await;
+    assert!(refused.0 == 400 && refused.1["message"].as_str().unwrap().contains("attention_rows=65"), "{refused:?}");
 }
 
 #[tokio::test]

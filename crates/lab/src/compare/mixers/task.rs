@@ -6,13 +6,14 @@ use headwise_train::data::{Codec, Mixture, Slot, SourceSpec};
 use super::MixersError;
 
 /// Names of the tasks.
-pub const TASKS: [&str; 12] = [
+pub const TASKS: [&str; 13] = [
     "multi_query_recall",
     "key_value_recall",
     "induction",
     "copying",
     "selective_copying",
     "phone_book",
+    "transliteration",
     "dyck",
     "list_ops",
     "byte_sentiment",
