@@ -207,10 +207,10 @@ impl Stream<'_> {
     fn advance_vectors<S: Simd, const C: usize, const V: usize>(&mut self, s: S, channel: usize, at: usize) {
         let Self { spec, dims, state, room, .. } = self;
         let (columns, width, stride) = (dims.columns(spec), dims.key_dim, stride(dims));
-        let mut held = [[s.zero(); V]; C];
-        for (c, held) in held.iter_mut().enumerate() {
-            let row = &state[(channel + c) * columns..][..dims.value_dim];
-            for (v, held) in held.iter_mut().enumerate() {
+        let mut held = [[s.zero(); C]; V];
+        for (v, held) in held.iter_mut().enumerate() {
+            for (c, held) in held.iter_mut().enumerate() {
+                let row = &state[(channel + c) * columns..][..dims.value_dim];
                 *held = s.read(row, at + v * LANES, 0.0);
             }
         }
@@ -224,18 +224,18 @@ impl Stream<'_> {
                 |factors| factors[channel..channel + C].try_into().expect("as many channels"),
             );
             let (value, out) = (&value[at..at + V * LANES], &mut out[at..at + V * LANES]);
-            for v in 0..V {
+            for (v, held) in held.iter_mut().enumerate() {
                 let (value, mut total) = (s.read(value, v * LANES, 0.0), s.read(out, v * LANES, 0.0));
-                for c in 0..C {
-                    held[c][v] = s.fma(s.splat(key[c]), value, s.mul(held[c][v], s.splat(decay[c])));
-                    total = s.fma(s.splat(query[c]), held[c][v], total);
+                for (((held, query), key), decay) in held.iter_mut().zip(query).zip(key).zip(decay) {
+                    *held = s.fma(s.splat(*key), value, s.mul(*held, s.splat(*decay)));
+                    total = s.fma(s.splat(*query), *held, total);
                 }
                 s.write(out, v * LANES, total);
             }
         }
-        for (c, held) in held.into_iter().enumerate() {
-            let row = &mut state[(channel + c) * columns..][..dims.value_dim];
-            for (v, held) in held.into_iter().enumerate() {
+        for (v, held) in held.into_iter().enumerate() {
+            for (c, held) in held.into_iter().enumerate() {
+                let row = &mut state[(channel + c) * columns..][..dims.value_dim];
                 s.write(row, at + v * LANES, held);
             }
         }
