@@ -135,8 +135,8 @@ fn policies_act_on_the_layers_that_attend() {
         );
     }
     let without_attention = self::engine(&LINEAR);
-    for policy in ["snapkv(keep=0.25)", "razor(keep=0.5)", "quest(budget=64)", "gemfilter(keep=0.5)", "act"] {
-        let generous = policy.replace("0.25", "1").replace("0.5", "1").replace("64", "600");
+    for policy in ["snapkv(keep=0.25)", "razor(keep=0.5)", "quest(budget=96)", "gemfilter(keep=0.5)", "act"] {
+        let generous = policy.replace("0.25", "1").replace("0.5", "1").replace("96", "600");
         engine
             .prefill(&mut engine.sequence(&CachePolicy::parse(&generous).unwrap()).unwrap(), &ids(300, 9), |_| {})
             .unwrap();
