@@ -155,33 +155,48 @@ mod tests {
         { mixer = \"softmax(heads=4)\", channel = \"gated(hidden=64)\" }, \
         { mixer = \"softmax(heads=4)\", channel = \"gated(hidden=64)\" }]";
 
-    #[test]
-    fn the_search_keeps_to_its_weights_and_gets_no_worse() {
+    fn model() -> Decoder {
         let model = Decoder::random(toml::from_str(SPEC).unwrap(), &Device::flex()).unwrap();
         headwise_nn::named::read(&model);
+        model
+    }
+
+    fn calibration() -> Calibration {
         let ids: Vec<u32> = (0..64).map(|at| at * at * 5 % 24).collect();
-        let calibration = Calibration::new(&ids, 64, 32).unwrap();
+        Calibration::new(&ids, 64, 32).unwrap()
+    }
+
+    /// The loss of the best part of `model` after so many generations.
+    fn searched(model: &Decoder, calibration: &Calibration, generations: usize) -> f64 {
         let space = Space::of(model.spec(), 4).unwrap();
-        let whole = space.weights(&space.largest());
-        let search = |generations| {
-            let method = Evolve { population: 8, generations, seed: 3, ..Evolve::default() };
-            let mut judged = 0;
-            let (best, loss, count) = method.search(&model, &calibration, &mut || judged += 1).unwrap();
-            assert_eq!(judged, 8 + 6 * generations);
-            assert!(count <= judged && 2 * space.weights(&best) <= whole);
-            assert!((super::loss(&space.extracted(&best, &model), &calibration) - loss).abs() < 1e-9);
-            loss
-        };
-        let losses = [0, 1, 4].map(search);
-        assert!(losses[0] >= losses[1] && losses[1] >= losses[2], "{losses:?}");
-        assert!(losses[2] < losses[0], "{losses:?}");
+        let method = Evolve { population: 8, generations, seed: 3, ..Evolve::default() };
+        let mut judged = 0;
+        let (best, loss, count) = method.search(model, calibration, &mut || judged += 1).unwrap();
+        assert_eq!(judged, 8 + 6 * generations);
+        assert!(count <= judged && 2 * space.weights(&best) <= space.weights(&space.largest()));
+        assert!((super::loss(&space.extracted(&best, model), calibration) - loss).abs() < 1e-9);
+        loss
+    }
+
+    #[test]
+    fn the_search_keeps_to_its_weights_and_gets_no_worse() {
+        let calibration = calibration();
+        // The first generation may hold the best part of a model already, but not of all of them.
+        let better = (0..6).filter(|_| {
+            let model = model();
+            let losses = [0, 1, 4].map(|generations| searched(&model, &calibration, generations));
+            assert!(losses[0] >= losses[1] && losses[1] >= losses[2], "{losses:?}");
+            losses[2] < losses[0]
+        });
+        assert!(better.count() > 0);
+    }
+
+    #[test]
+    fn the_best_part_is_a_model_and_too_small_a_part_is_named() {
+        let (model, calibration) = (model(), calibration());
         let mut smaller = model.clone();
-        let said = run(
-            &Evolve { population: 4, generations: 1, ..Evolve::default() },
-            &mut smaller,
-            &calibration,
-            &mut |_| {},
-        );
+        let method = Evolve { population: 4, generations: 1, ..Evolve::default() };
+        let said = run(&method, &mut smaller, &calibration, &mut |_| {});
         assert!(said.unwrap().contains("layers with"));
         assert_eq!(smaller.spec().check(), Ok(()));
         let error = Evolve { share: 0.95, ..Evolve::default() }.search(&model, &calibration, &mut || {}).unwrap_err();
