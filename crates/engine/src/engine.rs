@@ -9,6 +9,7 @@ use headwise_kernels::{parallel, profile};
 use headwise_models::decoder::{Decoder, DecoderSpec, LoadError, ModelFamily, Weights};
 use headwise_models::gguf::Gguf;
 use headwise_nn::block::BlockSpec;
+use headwise_spec::Family;
 
 use crate::Sequence;
 use crate::cache::{CachePolicy, KnownHeads, PolicyError, StoreShape, WholeHeads};
@@ -258,6 +259,15 @@ impl Engine {
         self.spec().layers.iter().rposition(whole).ok_or(EngineError::NoWholeLayer)
     }
 
+    /// Checks that tokens can be taken back under `policy`, so that the text is as if they had never been read.
+    pub(crate) fn check_rollback(&self, policy: &CachePolicy) -> Result<(), EngineError> {
+        policy.check_rollback()?;
+        match layer_with_state(self.spec()) {
+            Some((layer, mixer)) => Err(EngineError::NoRollback { layer, mixer }),
+            None => Ok(()),
+        }
+    }
+
     /// Checks that a layer attends, to the whole text or in a window.
     pub(crate) fn check_attends(&self) -> Result<(), EngineError> {
         let attends = self.spec().layers.iter().any(|layer| layer.mixer.softmax().is_some());
@@ -280,4 +290,10 @@ impl Engine {
         let entropies = if policy.needs_entropies() { self.head_scores()?.entropies() } else { Vec::new() };
         Ok(Sequence::new(self.spec(), policy, &KnownHeads { whole, entropies }))
     }
+}
+
+/// The first layer of `model` that keeps more of a text than keys and values, and its mixer.
+pub(crate) fn layer_with_state(model: &DecoderSpec) -> Option<(usize, &'static str)> {
+    let layer = model.layers.iter().position(|layer| !layer.mixer.state(model.dim).is_empty())?;
+    Some((layer, model.layers[layer].mixer.name()))
 }

@@ -3,9 +3,7 @@
 use std::time::{Duration, Instant};
 
 use headwise_kernels::profile::{self, Profile};
-use headwise_spec::Family;
 
-use crate::cache::CachePolicy;
 use crate::{Chunk, Engine, EngineError, PromptLookup, Sampler, Sequence, TokenLogProbabilities, Wanted};
 
 /// How far to write.
@@ -151,16 +149,6 @@ pub fn generate_with(
 }
 
 impl Engine {
-    /// Checks that tokens can be taken back under `policy`, so that the text is as if they had never been read.
-    fn check_rollback(&self, policy: &CachePolicy) -> Result<(), EngineError> {
-        policy.check_rollback()?;
-        let layers = self.spec().layers.iter();
-        match layers.enumerate().find(|(_, block)| !block.mixer.state(self.spec().dim).is_empty()) {
-            Some((layer, block)) => Err(EngineError::NoRollback { layer, mixer: block.mixer.name() }),
-            None => Ok(()),
-        }
-    }
-
     /// Tokens that can be read beyond the next one of `sequence`, and taken back.
     fn most_draft(&self, sequence: &Sequence) -> usize {
         self.most_tokens().saturating_sub(sequence.tokens()).min(sequence.most_rollback()).saturating_sub(1)

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use headwise_kernels::kv::Codec;
 use headwise_models::decoder::DecoderSpec;
-use headwise_nn::block::BlockSpec;
 use headwise_nn::mixer::SoftmaxSpec;
 use headwise_nn::position::PositionSpec;
 use headwise_spec::Family;
@@ -15,6 +14,7 @@ use super::{
     Act, CacheMethod, Division, Evictor, LayerStore, Limit, Limits, Needs, Part, Plan, PolicyError, PromptFilter,
     Selector, StoreShape, UncompStages, When, WholeHeads, WholeShare,
 };
+use crate::engine::layer_with_state;
 use crate::pine::SegmentsError;
 
 /// One evicting policy with its shared parameters.
@@ -344,11 +344,8 @@ impl CachePolicy {
         if (acts || self.stages.is_some()) && model.layers.iter().all(|layer| layer.mixer.softmax().is_none()) {
             return Err(PolicyError::NoPairs { policy: self.text.clone() });
         }
-        let stateful = |layer: &BlockSpec| !layer.mixer.state(model.dim).is_empty();
-        match model.layers.iter().position(stateful) {
-            Some(layer) if self.stages.is_some() => {
-                Err(PolicyError::StagesOfStates { layer, mixer: model.layers[layer].mixer.name() })
-            }
+        match layer_with_state(model) {
+            Some((layer, mixer)) if self.stages.is_some() => Err(PolicyError::StagesOfStates { layer, mixer }),
             _ => Ok(()),
         }
     }
