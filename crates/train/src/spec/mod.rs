@@ -1,8 +1,9 @@
 //! The description of a training run, as a TOML file holds it.
 
 mod error;
+mod place;
 
-use std::path::Path;
+use std::path::PathBuf;
 
 use headwise_models::decoder::{DecoderSpec, ModelFamily};
 use headwise_nn::block::{BlockSpec, Norms};
@@ -29,6 +30,9 @@ use error::with_nearest;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrainSpec {
+    /// What its paths are relative to; empty where there is no file.
+    #[serde(skip)]
+    pub folder: PathBuf,
     /// Seed of the weights and of everything random in the data.
     #[serde(default)]
     pub seed: u64,
@@ -263,30 +267,6 @@ impl Default for CheckpointSpec {
 }
 
 impl TrainSpec {
-    /// Reads the file at `path`. Paths in it are relative to its folder.
-    pub fn open(path: &Path) -> Result<Self, SpecError> {
-        let name = path.display().to_string();
-        let text = std::fs::read_to_string(path).map_err(|source| SpecError::Io { path: name.clone(), source })?;
-        let mut spec = Self::parse(&text).map_err(|error| match error {
-            SpecError::Toml { reason, .. } => SpecError::Toml { path: name, reason },
-            other => other,
-        })?;
-        let folder = path.parent().unwrap_or(Path::new(""));
-        let place = |path: &mut String| *path = folder.join(&*path).to_string_lossy().into_owned();
-        spec.model.start.path().into_iter().for_each(place);
-        if let Some(distil) = &mut spec.distil {
-            place(&mut distil.teacher);
-        }
-        if let TokenizerSpec::TokenizerFile(file) = &mut spec.data.tokenizer {
-            place(&mut file.path);
-        }
-        let evaluation = spec.evaluation.iter_mut().flat_map(|evaluation| &mut evaluation.sources);
-        let staged = spec.stages.iter_mut().filter_map(|stage| stage.sources.as_mut()).flatten();
-        let sources = spec.data.sources.iter_mut().chain(staged).chain(evaluation);
-        sources.filter_map(SourceSpec::path).for_each(place);
-        Ok(spec)
-    }
-
     /// Reads the text of a file.
     pub fn parse(text: &str) -> Result<Self, SpecError> {
         let spec: Self = toml::from_str(text)

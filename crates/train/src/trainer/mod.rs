@@ -14,7 +14,7 @@ use burn::tensor::Device;
 use headwise_models::decoder::{Decoder, DecoderSpec};
 
 use crate::average::average;
-use crate::checkpoint::{self, State};
+use crate::checkpoint::State;
 use crate::data::{Codec, Mixture, Slot, SourceSpec};
 use crate::distil::Distillation;
 use crate::draws::{Purpose, draws};
@@ -82,7 +82,7 @@ impl Trainer {
         let parts = |supernet: &Supernet| Parts::new(supernet.clone(), model.spec(), spec.seed);
         let supernet = spec.supernet.as_ref().map(parts).transpose().map_err(TrainError::Supernet)?;
         let optimiser = spec.optimiser.build(&model);
-        let hash = checkpoint::hash(toml::to_string(&spec).expect("a spec is plain data").as_bytes());
+        let hash = spec.hash();
         Ok(Self {
             hash: hash.clone(),
             codec,

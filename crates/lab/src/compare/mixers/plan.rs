@@ -1,6 +1,7 @@
 //! What a comparison of mixers will do, checked.
 
 use std::fmt;
+use std::path::PathBuf;
 
 use headwise_models::decoder::Decoder;
 use headwise_nn::mixer::MixerSpec;
@@ -208,6 +209,7 @@ impl Plan {
     pub(super) fn training(&self, contest: &Contest, subject: &Subject, seed: u64) -> TrainSpec {
         let MixerComparison { length, steps, .. } = self.comparison;
         TrainSpec {
+            folder: PathBuf::new(),
             seed,
             objective: ObjectiveSpec::default(),
             loss: Loss::default(),
