@@ -25,6 +25,7 @@ mod prepack;
 mod probe;
 pub mod retrieve;
 mod sample;
+pub mod scales;
 pub mod schedule;
 mod sequence;
 mod session;

@@ -3,6 +3,7 @@
 use headwise_engine::cache::CacheMethod;
 use headwise_engine::pine::SegmentPositions;
 use headwise_engine::retrieve::Retriever;
+use headwise_engine::scales::ScalePolicy;
 use headwise_engine::{Decoding, ExitRule};
 use headwise_lab::components::Op;
 use headwise_lab::experiments::{self, Status};
@@ -40,6 +41,7 @@ pub fn families() -> Vec<FamilyEntry> {
         entry::<Decoding>(),
         entry::<ExitRule>(),
         entry::<SegmentPositions>(),
+        entry::<ScalePolicy>(),
         entry::<MixerSpec>(),
         entry::<PositionSpec>(),
         entry::<InputPositionSpec>(),
@@ -96,6 +98,7 @@ const RECORDS: &[(&str, &str)] = &[
     ("I07", include_str!("../../../results/reproduce/I07.json")),
     ("I08", include_str!("../../../results/reproduce/I08.json")),
     ("I09", include_str!("../../../results/reproduce/I09.json")),
+    ("I10", include_str!("../../../results/reproduce/I10.json")),
     ("I11", include_str!("../../../results/reproduce/I11.json")),
     ("I12", include_str!("../../../results/reproduce/I12.json")),
     ("I13", include_str!("../../../results/reproduce/I13.json")),
@@ -120,7 +123,7 @@ pub fn status(id: &str) -> Status {
 
 /// Methods that others are compared with, and that belong to no system.
 #[cfg(test)]
-const BASELINES: [&str; 2] = ["softmax", "ordinary"];
+const BASELINES: [&str; 3] = ["softmax", "ordinary", "uniform"];
 
 /// Every published system that is covered.
 pub fn systems() -> Vec<System> {

@@ -64,6 +64,10 @@ fn policies_that_do_not_exist_or_cannot_be() {
     says(&refused(&["compare", "mixers", "--task", "needle"]), &["no right answers", "multi_query_recall"]);
     says(&refused(&["compare", "mixers", "--length", "8"]), &["at 8 tokens", "pairs = 16"]);
     says(&refused(&["compare", "mixers", "--steps", "0"]), &["--steps is 0", "at least 1"]);
+    says(&refused(&["compare", "scales", "--cache", "scalekw"]), &["scalekw", "scalekv"]);
+    says(&refused(&["compare", "scales", "--cache", "uniform(keep=2)"]), &["keep=2", "at most 1"]);
+    says(&refused(&["compare", "scales", "--scales", "1,5"]), &["16 pixels", "5 cells"]);
+    says(&refused(&["compare", "scales", "--keep", "0"]), &["--keep 0"]);
 }
 
 #[test]
@@ -226,6 +230,7 @@ fn reports_that_cannot_be_written() {
     ] {
         says(&refused(&arguments), &["nowhere", "No such file"]);
     }
+    says(&refused(&["compare", "scales", "--html", nowhere]), &["nowhere", "No such file"]);
     says(&refused(&["compare", "mixers", "--html", nowhere]), &["nowhere", "No such file"]);
     let both = refused(&["compare", "--suite", "toy", "--html", "-", "--json", "-"]);
     says(&both, &["--html", "--json", "standard output"]);

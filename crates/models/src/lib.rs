@@ -6,6 +6,7 @@ pub mod decoder;
 pub mod embedded;
 pub mod gguf;
 pub mod mapped;
+pub mod next_scale;
 pub mod pull;
 pub mod safetensors;
 pub mod tokenizer;

@@ -25,6 +25,7 @@
 mod byte_retrieval;
 mod byte_sentiment;
 mod classify;
+mod coloured_shapes;
 mod common_words;
 mod copying;
 mod document_questions;
@@ -54,6 +55,7 @@ mod words;
 pub use byte_retrieval::ByteRetrieval;
 pub use byte_sentiment::ByteSentiment;
 pub use classify::{ClassifyTask, LabelledSample};
+pub use coloured_shapes::ColouredShapes;
 pub use common_words::CommonWords;
 pub use copying::{Copying, SelectiveCopying};
 pub use document_questions::DocumentQuestions;

@@ -26,7 +26,7 @@ const CONTRAST: i32 = 4 * NOISE + 2;
 pub struct ShapeImages;
 
 /// Whether the shape of a class and a radius covers the place `x`, `y` from its centre; both are within the radius.
-fn covers(class: usize, radius: i32, x: i32, y: i32) -> bool {
+pub(crate) fn covers(class: usize, radius: i32, x: i32, y: i32) -> bool {
     let (width, height) = (x.abs(), y.abs());
     let thin = radius / 4;
     let distance2 = x * x + y * y;

@@ -1,7 +1,7 @@
 //! What holds for every task: it can be solved, only with its needles, at the length asked for, the same every time.
 
 use headwise_tasks::{
-    ByteRetrieval, ByteSentiment, ClassifyTask, Copying, DEFAULT_TEXT, Dyck, Induction, KeyValueRecall, ListOps,
+    ByteRetrieval, ByteSentiment, ClassifyTask, ColouredShapes, Copying, DEFAULT_TEXT, Dyck, Induction, KeyValueRecall, ListOps,
     MultiQueryRecall, Pathfinder, PhoneBook, Request, SelectiveCopying, ShapeImages, TaskError, TokenTask,
     Transliteration, all, find,
 };
@@ -147,6 +147,7 @@ fn classify_tasks() -> Vec<Box<dyn ClassifyTask>> {
         Box::new(ByteRetrieval::default()),
         Box::new(ByteRetrieval { length: 64 }),
         Box::new(ShapeImages),
+        Box::new(ColouredShapes),
         Box::new(Pathfinder::short()),
     ]
 }

@@ -14,6 +14,7 @@ pub mod fuse;
 pub mod gradients;
 pub mod loss;
 pub mod model;
+pub mod next_scale;
 pub mod objective;
 pub mod optimiser;
 pub mod restraint;

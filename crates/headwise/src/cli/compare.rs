@@ -1,6 +1,7 @@
 //! `headwise compare`
 
 mod mixers;
+mod scales;
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -37,6 +38,8 @@ enum What {
     Cache(Cache),
     /// Token mixers in small decoders of equal size, trained on a task
     Mixers(mixers::Mixers),
+    /// Cache policies of a small generator of pictures that draws maps of growing size
+    Scales(scales::Scales),
 }
 
 /// Key-value cache policies on one language model and one text.
@@ -82,6 +85,7 @@ impl Compare {
         match self.what {
             Some(What::Cache(cache)) => cache.run(),
             Some(What::Mixers(mixers)) => mixers.run(),
+            Some(What::Scales(scales)) => scales.run(),
             None => self.cache.run(),
         }
     }

@@ -3,5 +3,6 @@
 pub mod cache;
 pub mod mixers;
 mod moment;
+pub mod scales;
 
 pub use moment::Moment;

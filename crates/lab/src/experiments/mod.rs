@@ -13,6 +13,7 @@ mod i06;
 mod i07;
 mod i08;
 mod i09;
+mod i10;
 mod i11;
 mod i12;
 mod i13;
@@ -121,6 +122,7 @@ pub const EXPERIMENTS: &[Experiment] = &[
     i07::EXPERIMENT,
     i08::EXPERIMENT,
     i09::EXPERIMENT,
+    i10::EXPERIMENT,
     i11::EXPERIMENT,
     i12::EXPERIMENT,
     i13::EXPERIMENT,

@@ -11,6 +11,7 @@ pub(crate) mod lines;
 pub(crate) mod markup;
 pub(crate) mod page;
 mod pareto;
+pub(crate) mod picture;
 pub(crate) mod series;
 mod speed;
 pub(crate) mod tables;
