@@ -1,7 +1,7 @@
 //! A model ready to run, with the threads it runs on.
 
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use burn::tensor::Device;
 use headwise_kernels::kv::{Codec, PAGE};
@@ -14,6 +14,7 @@ use headwise_spec::Family;
 use crate::Sequence;
 use crate::cache::{CachePolicy, KnownHeads, PolicyError, StoreShape, WholeHeads};
 use crate::constrain::ConstraintError;
+use crate::experts::{ExpertsError, Offload};
 use crate::heads::HeadScores;
 use crate::kvcomm::KvCommError;
 use crate::pine::SegmentsError;
@@ -114,6 +115,9 @@ pub enum EngineError {
     /// A text cannot be held to its form.
     #[error(transparent)]
     Constraint(#[from] ConstraintError),
+    /// Experts cannot be left in their file.
+    #[error(transparent)]
+    Experts(#[from] ExpertsError),
     /// Threads could not be started.
     #[error("cannot start {threads} threads: {reason}")]
     Threads {
@@ -139,6 +143,8 @@ pub struct Engine {
     pub(crate) heads: OnceLock<HeadScores>,
     /// Query heads that give nothing, `[layer, head]`.
     pub(crate) masked: Vec<[usize; 2]>,
+    /// What brings the experts of mixtures, if they stay in their file.
+    pub(crate) experts: Option<Arc<Offload>>,
 }
 
 impl Engine {
@@ -161,6 +167,7 @@ impl Engine {
             first_token: 0,
             heads: OnceLock::new(),
             masked: Vec::new(),
+            experts: None,
         })
     }
 

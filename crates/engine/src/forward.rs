@@ -12,6 +12,7 @@ use headwise_nn::mixer::{LayerCache, MixContext, MixerState, Projected, Segment}
 use headwise_ops::host::Host;
 
 use crate::cache::{Attended, LayerStore, Needs, NewPairs, Place, Read, Stage, StoreShape};
+use crate::experts::Recent;
 use crate::pine::{LayerAttention, RawQueries};
 use crate::{Engine, EngineError, Sequence};
 
@@ -137,7 +138,13 @@ impl Engine {
             let mut x = self.model.embed(ids, &positions, &self.device);
             for layer in 0..self.spec().layers.len() {
                 let cache: &mut dyn LayerCache = &mut *cache;
-                let mut ctx = MixContext { positions: &positions, segments: &segments, layer, cache: Some(cache) };
+                let mut ctx = MixContext {
+                    positions: &positions,
+                    segments: &segments,
+                    layer,
+                    cache: Some(cache),
+                    balance: Vec::new(),
+                };
                 x = self.model.layer(layer, x, &mut ctx);
                 progress(layer + 1);
             }
@@ -189,6 +196,15 @@ impl Engine {
 
     /// The residual stream after the last layer, `[1, rows, dim]`.
     fn run_layers(&self, chunks: &mut [Chunk<'_>], batch: &Batch) -> Tensor<3> {
+        if let Some(experts) = &self.experts {
+            experts.begin(chunks.iter().flat_map(|chunk| {
+                let next = |recent: &mut Recent, &id: &u32| {
+                    recent.push(id);
+                    Some(*recent)
+                };
+                chunk.ids.iter().scan(chunk.sequence.recent, next)
+            }));
+        }
         let mut x = self.model.embed(&batch.ids, &batch.positions, &self.device);
         // A sequence that is read only to choose tokens has the stores of the first layers.
         let layers = chunks.iter().map(|chunk| chunk.sequence.layers.len()).min().unwrap_or(0);
@@ -199,6 +215,7 @@ impl Engine {
                 segments: &batch.segments,
                 layer: index,
                 cache: Some(&mut cache),
+                balance: Vec::new(),
             };
             x = self.model.layer(index, x, &mut ctx);
             for chunk in chunks.iter_mut() {
@@ -261,6 +278,7 @@ impl Chunk<'_> {
     /// Moves the text on.
     pub(crate) fn finish(&mut self) {
         self.sequence.tokens += self.ids.len();
+        self.ids.iter().for_each(|&id| self.sequence.recent.push(id));
         self.sequence.prompt_ended |= self.prompt_ends;
         self.sequence.note_peak();
     }

@@ -3,7 +3,7 @@
 //! An [`Engine`] runs a model over [`Chunk`]s of many [`Sequence`]s at once; each sequence has its own stores, policy and
 //! position. [`cache`] has the policies, [`heads`] finds the heads that copy from far back, [`constrain`] holds a text to a form,
 //! [`confidence`] says how sure an answer is, [`kvcomm`] estimates keys and values of shared texts, [`pine`] reads segments whose order does
-//! not matter.
+//! not matter, [`experts`] holds as many experts of a mixture as fit.
 
 mod attention_rows;
 pub mod cache;
@@ -14,6 +14,7 @@ mod decode;
 mod embed;
 mod engine;
 mod exit;
+pub mod experts;
 mod forward;
 mod generate;
 mod generate_all;

@@ -6,6 +6,7 @@ use headwise_kernels::kv::{Codec, KeyValues, StoreBytes};
 use headwise_models::decoder::DecoderSpec;
 
 use crate::cache::{CachePolicy, KnownHeads, LayerStore, Needs, PairsRead};
+use crate::experts::Recent;
 use crate::pine::SegmentSet;
 use crate::{Engine, EngineError};
 
@@ -17,6 +18,8 @@ pub struct Sequence {
     pub(crate) tokens: usize,
     pub(crate) prompt_ended: bool,
     pub(crate) peak_bytes: usize,
+    /// Its last tokens, as far as they were read by forwards; a session does not keep them.
+    pub(crate) recent: Recent,
     /// Segments whose order does not matter, if the text has some.
     pub(crate) set: Option<Arc<SegmentSet>>,
     /// The tokens of its first prompt that the policy read, where that reads a part.
@@ -32,6 +35,7 @@ impl Sequence {
             tokens: 0,
             prompt_ended: false,
             peak_bytes: 0,
+            recent: Recent::default(),
             set: None,
             chosen: None,
         }

@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use burn::tensor::Device;
 use headwise_kernels::profile;
@@ -11,7 +12,11 @@ use headwise_models::embedded;
 use headwise_models::gguf::Gguf;
 use headwise_models::tokenizer::{Encode, TokenKind, Tokenizer, TokenizerError};
 
+use crate::experts::ExpertPolicy;
 use crate::{Engine, EngineError, Generation};
+
+/// Tokens of a lesson from which experts are learnt.
+const LESSON: usize = 4096;
 
 /// Why a model cannot read or write text.
 #[derive(Debug, thiserror::Error)]
@@ -70,10 +75,27 @@ impl TextModel {
         Ok(model)
     }
 
+    /// Opens a directory whose model's experts stay in their file, where `policy` brings them from; every load takes `delay` longer than
+    /// it does. `lesson` is a text that shows a policy which experts to foresee.
+    pub fn open_with_experts(
+        path: &Path,
+        weights: Weights,
+        threads: usize,
+        policy: &ExpertPolicy,
+        delay: Duration,
+        lesson: &str,
+    ) -> Result<Self, TextError> {
+        let engine = Engine::open_with_experts(path, weights, threads, policy, delay)?;
+        let model = Self::around(engine, path)?;
+        let ids = model.encode(lesson)?;
+        model.engine.learn_routes(&ids[..ids.len().min(LESSON)])?;
+        Ok(model)
+    }
+
     /// The model that comes with the program.
     pub fn embedded(weights: Weights, threads: usize) -> Result<Self, TextError> {
         let model = embedded::decoder(weights, &Device::flex()).map_err(EngineError::from)?;
-        Self::new(model, embedded::tokenizer()?, None, Some(OsStr::new(embedded::NAME)), threads)
+        Self::new(Engine::new(model, threads)?, embedded::tokenizer()?, None, Some(OsStr::new(embedded::NAME)))
     }
 
     fn open_gguf(path: &Path, weights: Weights, threads: usize) -> Result<Self, TextError> {
@@ -85,29 +107,33 @@ impl TextModel {
             false => None,
         };
         let model = Decoder::from_gguf(&gguf, weights, &Device::flex()).map_err(EngineError::from)?;
-        Self::new(model, tokenizer, template, path.file_stem(), threads)
+        Self::new(Engine::new(model, threads)?, tokenizer, template, path.file_stem())
     }
 
     fn open_directory(path: &Path, weights: Weights, threads: usize) -> Result<Self, TextError> {
         // The model first: what is wrong with a directory that is none is said best by its reader.
         let model = Decoder::open(path, weights, &Device::flex()).map_err(EngineError::from)?;
+        Self::around(Engine::new(model, threads)?, path)
+    }
+
+    /// The model of `engine` with what else is in its directory.
+    fn around(engine: Engine, path: &Path) -> Result<Self, TextError> {
         // The error names the file itself.
         let tokenizer = Tokenizer::from_file(path)?;
         let template = match ChatTemplate::from_directory(path, &tokenizer) {
             Err(ChatTemplateError::Missing { .. }) => None,
             template => Some(template?),
         };
-        Self::new(model, tokenizer, template, path.file_name(), threads)
+        Self::new(engine, tokenizer, template, path.file_name())
     }
 
     fn new(
-        model: Decoder,
+        mut engine: Engine,
         tokenizer: Tokenizer,
         template: Option<ChatTemplate>,
         name: Option<&OsStr>,
-        threads: usize,
     ) -> Result<Self, TextError> {
-        let (tokens, vocabulary) = (tokenizer.vocab_size(), model.spec().vocabulary);
+        let (tokens, vocabulary) = (tokenizer.vocab_size(), engine.spec().vocabulary);
         // Control tokens beyond the embedding are of no harm: Gemma's tokenizer has one for images, which text models
         // share, and the engine refuses a text that uses it.
         let word = |id| matches!(tokenizer.token_kind(id), Some(TokenKind::Normal | TokenKind::Byte));
@@ -115,7 +141,6 @@ impl TextModel {
             return Err(TextError::WrongTokenizer { tokens, vocabulary });
         }
         let name = name.map_or_else(String::new, |name| name.to_string_lossy().into_owned());
-        let mut engine = Engine::new(model, threads)?;
         if let Some(id) = tokenizer.bos_id().filter(|&id| tokenizer.adds_bos() && (id as usize) < vocabulary) {
             engine = engine.with_first_token(id);
         }

@@ -1,6 +1,7 @@
 //! What there is: the families of methods, and the published systems they belong to.
 
 use headwise_engine::cache::CacheMethod;
+use headwise_engine::experts::ExpertPolicy;
 use headwise_engine::pine::SegmentPositions;
 use headwise_engine::retrieve::Retriever;
 use headwise_engine::scales::ScalePolicy;
@@ -42,6 +43,7 @@ pub fn families() -> Vec<FamilyEntry> {
         entry::<ExitRule>(),
         entry::<SegmentPositions>(),
         entry::<ScalePolicy>(),
+        entry::<ExpertPolicy>(),
         entry::<MixerSpec>(),
         entry::<PositionSpec>(),
         entry::<InputPositionSpec>(),
@@ -105,6 +107,7 @@ const RECORDS: &[(&str, &str)] = &[
     ("I14", include_str!("../../../results/reproduce/I14.json")),
     ("I15", include_str!("../../../results/reproduce/I15.json")),
     ("I16", include_str!("../../../results/reproduce/I16.json")),
+    ("I17", include_str!("../../../results/reproduce/I17.json")),
     ("I18", include_str!("../../../results/reproduce/I18.json")),
     ("I19", include_str!("../../../results/reproduce/I19.json")),
     ("I20", include_str!("../../../results/reproduce/I20.json")),

@@ -71,6 +71,22 @@ fn policies_that_do_not_exist_or_cannot_be() {
 }
 
 #[test]
+fn experts_that_cannot_stay_in_their_file() {
+    let model = Model::new();
+    let generate = |text: &str| refused(&["generate", model.path(), "-p", "once", "--experts", text]);
+    says(&generate("lru"), &["has no experts", "headwise.toml", "leave it out"]);
+    says(&generate("expertflw"), &["expertflw", "expertflow"]);
+    says(&generate("lru(capacity=2)"), &["capacity=2", "above 0 and at most 1"]);
+    says(&generate("on_demand(capacity=0.5)"), &["capacity"]);
+    says(&refused(&["generate", "-p", "once", "--experts", "lru"]), &["has no experts"]);
+    says(&refused(&["serve", model.path(), "--experts", "expertflow(cut=2)"]), &["cut=2", "below 1"]);
+    says(&refused(&["compare", "experts", "--experts", "lruu"]), &["lruu", "lru"]);
+    says(&refused(&["compare", "experts", "--model", "nowhere"]), &["nowhere", "no folder"]);
+    says(&refused(&["compare", "experts", "--tokens", "0"]), &["--tokens is 0", "at least 1"]);
+    says(&refused(&["compare", "experts", "--model", model.path(), "--experts", "lru"]), &["tokens each need"]);
+}
+
+#[test]
 fn models_that_cannot_be_made_smaller() {
     let model = Model::new();
     let quantize = |more: &[&str]| refused(&[&["quantize", model.path(), "--out", "small.gguf"], more].concat());

@@ -115,7 +115,7 @@ impl Block {
     pub fn forward(&self, x: Tensor<3>, ctx: &mut MixContext<'_>) -> Tensor<3> {
         let x = self.mixer_norms.residual(x, |x| self.mixer.forward(x, ctx));
         match &self.channel {
-            Some(channel) => self.channel_norms.residual(x, |x| channel.forward(x)),
+            Some(channel) => self.channel_norms.residual(x, |x| channel.forward(x, ctx)),
             None => x,
         }
     }

@@ -26,8 +26,8 @@ impl Trainable for Decoder {
     type Out = TokenOut;
 
     fn look(&self, view: &TokenView, device: &Device) -> TokenOut {
-        let hidden = self.hidden(&view.ids, &view.positions, &view.segments, device);
-        TokenOut { hidden, classifier: self.classifier() }
+        let (hidden, balance) = self.hidden_and_balance(&view.ids, &view.positions, &view.segments, device);
+        TokenOut { hidden, classifier: self.classifier(), balance }
     }
 }
 

@@ -179,7 +179,7 @@ fn the_right_answer_costs_least() {
                 hidden[row * 37 + said(id) as usize] = 40.0;
             }
             let hidden = Tensor::<1>::from_floats(hidden.as_slice(), &device).reshape([view.ids.len(), 37]);
-            let out = TokenOut { hidden, classifier: Tensor::<2>::eye(37, &device) };
+            let out = TokenOut { hidden, classifier: Tensor::<2>::eye(37, &device), balance: None };
             f64::from(objective.loss(out, &target).sum.into_scalar::<f32>()) / target.count()
         };
         assert!(cost(&|id| id).abs() < 1e-6, "{}", objective.name());

@@ -55,7 +55,7 @@ impl Session {
 
     /// The session as a file.
     pub fn to_bytes(&self, engine: &Engine) -> Result<Vec<u8>, SessionError> {
-        let Sequence { policy, layers, tokens, prompt_ended, peak_bytes, set, chosen: _ } = &self.sequence;
+        let Sequence { policy, layers, tokens, prompt_ended, peak_bytes, set, recent: _, chosen: _ } = &self.sequence;
         if set.is_some() {
             return Err(SessionError::Segments);
         }

@@ -1,5 +1,6 @@
 //! `headwise compare`
 
+mod experts;
 mod mixers;
 mod scales;
 
@@ -40,6 +41,8 @@ enum What {
     Mixers(mixers::Mixers),
     /// Cache policies of a small generator of pictures that draws maps of growing size
     Scales(scales::Scales),
+    /// Ways to hold the experts of a mixture in a bounded memory
+    Experts(experts::Experts),
 }
 
 /// Key-value cache policies on one language model and one text.
@@ -86,6 +89,7 @@ impl Compare {
             Some(What::Cache(cache)) => cache.run(),
             Some(What::Mixers(mixers)) => mixers.run(),
             Some(What::Scales(scales)) => scales.run(),
+            Some(What::Experts(experts)) => experts.run(),
             None => self.cache.run(),
         }
     }

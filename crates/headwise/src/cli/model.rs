@@ -2,12 +2,15 @@
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use headwise::engine::TextModel;
+use headwise::engine::experts::ExpertPolicy;
 use headwise::models::decoder::Weights;
 use headwise::models::embedded;
 use headwise::models::pull::{self, Options};
+use headwise::tasks::DEFAULT_TEXT;
 
 use super::progress::Downloads;
 
@@ -33,6 +36,9 @@ pub struct Run {
     /// In which form weights are kept
     #[arg(long, value_enum, default_value_t)]
     pub weights: WeightForm,
+    /// Leave the experts of a mixture in the model's file and hold a share of them, for example `expertflow(capacity=0.25)`
+    #[arg(long, value_name = "SPEC")]
+    pub experts: Option<String>,
     /// Use no network
     #[arg(long)]
     pub offline: bool,
@@ -46,14 +52,38 @@ impl Run {
             WeightForm::Stored => Weights::Stored,
             WeightForm::F32 => Weights::F32,
         };
-        let mut model = match locate(name, self.offline)? {
-            None => TextModel::embedded(weights, self.threads)?,
-            Some(path) => TextModel::open(&path, weights, self.threads)?,
+        let mut model = match (locate(name, self.offline)?, self.experts()?) {
+            (None, None) => TextModel::embedded(weights, self.threads)?,
+            (Some(path), None) => TextModel::open(&path, weights, self.threads)?,
+            (path, Some(policy)) => {
+                let path = path.unwrap_or_else(|| name.into());
+                TextModel::open_with_experts(&path, weights, self.threads, &policy, Duration::ZERO, DEFAULT_TEXT)?
+            }
         };
         if let Some(context) = self.ctx {
             model.engine = model.engine.with_context(context);
         }
         Ok(model)
+    }
+}
+
+impl Run {
+    fn experts(&self) -> Result<Option<ExpertPolicy>, Box<dyn Error>> {
+        let Some(text) = &self.experts else { return Ok(None) };
+        let policy: ExpertPolicy = headwise::spec::from_text(text)?;
+        policy.check()?;
+        Ok(Some(policy))
+    }
+}
+
+/// The folder of the model `name`, which is not fetched.
+pub fn folder_of(name: &str) -> Result<PathBuf, String> {
+    let path = PathBuf::from(name);
+    match path.is_dir() {
+        true => Ok(path),
+        false => Err(format!(
+            "{name} is no folder of a model: experts stay in the file of a folder that `headwise train` has written"
+        )),
     }
 }
 

@@ -20,6 +20,7 @@ mod i13;
 mod i14;
 mod i15;
 mod i16;
+mod i17;
 mod i18;
 mod i19;
 mod i20;
@@ -129,6 +130,7 @@ pub const EXPERIMENTS: &[Experiment] = &[
     i14::EXPERIMENT,
     i15::EXPERIMENT,
     i16::EXPERIMENT,
+    i17::EXPERIMENT,
     i18::EXPERIMENT,
     i19::EXPERIMENT,
     i20::EXPERIMENT,

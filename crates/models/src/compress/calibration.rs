@@ -71,13 +71,25 @@ impl Reading {
 
     /// What layer `layer` makes of `hidden`, another form of the same text.
     pub fn layer(&self, model: &Decoder, layer: usize, hidden: Tensor<3>) -> Tensor<3> {
-        let mut ctx = MixContext { positions: &self.positions, segments: &self.segments, layer, cache: None };
+        let mut ctx = MixContext {
+            positions: &self.positions,
+            segments: &self.segments,
+            layer,
+            cache: None,
+            balance: Vec::new(),
+        };
         model.layer(layer, hidden, &mut ctx)
     }
 
     /// What `block`, of whatever model, makes of `hidden`.
     pub fn block(&self, block: &Block, hidden: Tensor<3>) -> Tensor<3> {
-        let mut ctx = MixContext { positions: &self.positions, segments: &self.segments, layer: 0, cache: None };
+        let mut ctx = MixContext {
+            positions: &self.positions,
+            segments: &self.segments,
+            layer: 0,
+            cache: None,
+            balance: Vec::new(),
+        };
         block.forward(hidden, &mut ctx)
     }
 

@@ -56,6 +56,8 @@ pub(super) fn scale(
         let readers: Vec<&mut Linear> = match channel {
             Channel::Gated(gated) => vec![&mut gated.gate, &mut gated.up],
             Channel::Mlp(mlp) => vec![&mut mlp.up],
+            // Every expert reads other rows.
+            Channel::Moe(_) => return,
         };
         let shared: Vec<&Linear> = readers.iter().map(|linear| &**linear).collect();
         if let Some(scales) = scales("channel.up", Maker::Norm, &shared) {

@@ -79,6 +79,9 @@ impl Space {
             if layer.norms != Norms::Pre {
                 return refused("layers must have their norms before each part, or leaving one out would leave a norm");
             }
+            if matches!(layer.channel, Some(ChannelSpec::MoeSpec(_))) {
+                return refused("channel mixers must be `gated` or `mlp`");
+            }
             let Heads { kv_heads, head_dim, .. } = mixer.sizes(spec.dim);
             let group = mixer.sizes(spec.dim).group();
             layers.push(Whole {
@@ -175,7 +178,7 @@ impl Space {
             match &mut block.channel {
                 Some(Channel::Gated(channel)) => cut(&mut channel.down, hidden, whole.hidden),
                 Some(Channel::Mlp(channel)) => cut(&mut channel.down, hidden, whole.hidden),
-                None => {}
+                Some(Channel::Moe(_)) | None => {}
             }
         }
         model

@@ -20,6 +20,12 @@ pub enum LoadError {
         /// Its mixer.
         mixer: String,
     },
+    /// A channel mixer that the format has no names for.
+    #[error("`{channel}`: this format holds the channel mixers `gated` and `mlp` only")]
+    Channel {
+        /// The channel mixer.
+        channel: String,
+    },
     /// The file is no valid GGUF.
     #[error(transparent)]
     Gguf(#[from] GgufError),

@@ -44,7 +44,7 @@ pub enum ExportError {
     Packed,
     /// A part that GGUF files have no tensors for.
     #[error(
-        "a GGUF file has no place for `{weight}`: it holds models whose layers mix with `softmax` without `convolution`, and no vectors of positions"
+        "a GGUF file has no place for `{weight}`: it holds models whose layers mix with `softmax` without `convolution`, no mixtures of experts, and no vectors of positions"
     )]
     NoPlace {
         /// The weight.

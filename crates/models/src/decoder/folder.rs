@@ -3,13 +3,13 @@
 use std::path::Path;
 
 use burn::tensor::{Device, Tensor};
-use half::bf16;
 use headwise_kernels::matrix::PackedMatrix;
 use headwise_nn::{Embedding, Linear, named};
 use headwise_ops::host::{self, Host, contiguous};
 
 use super::asked::Asked;
-use super::linears::linears;
+use super::experts::packed;
+use super::linears::{linears, of_experts};
 use super::{Decoder, DecoderSpec, LoadError, Precision, Weights};
 use crate::safetensors::{Checkpoint, Dtype};
 
@@ -35,22 +35,20 @@ impl Decoder {
     ) -> Result<Self, LoadError> {
         let spec: DecoderSpec =
             toml::from_str(description).map_err(|error| LoadError::Description(error.to_string()))?;
-        let mut tensors = Tensors { asked: Asked::new(checkpoint), device };
-        let mut model = named::fill(Self::random(spec, device)?, &mut tensors)?;
-        tensors.asked.check_unused("headwise.toml", |_| false)?;
-        let halves = checkpoint.names().all(|name| checkpoint.tensor(name).is_ok_and(|t| t.dtype == Dtype::BF16));
-        match weights {
-            Weights::Trainable => {}
-            Weights::Stored if halves => model.pack(Precision::Bf16),
-            Weights::Stored | Weights::F32 => model.pack(Precision::F32),
+        let asked = Asked::new(checkpoint);
+        let mut model = fill(Self::random(spec, device)?, &asked, device)?;
+        asked.check_unused("headwise.toml", |_| false)?;
+        if weights != Weights::Trainable {
+            model.pack(precision(checkpoint, weights));
         }
         Ok(model)
     }
 
     /// Brings the weights of attention, channel layers, embedding and head into the layout of the inference kernels.
-    fn pack(&mut self, precision: Precision) {
+    pub(super) fn pack(&mut self, precision: Precision) {
         for block in &mut self.blocks {
             linears(block).into_iter().for_each(|(_, linear)| pack(linear, precision));
+            of_experts(block).into_iter().for_each(|linear| pack(linear, precision));
         }
         self.head.iter_mut().for_each(|head| pack(head, precision));
         self.factor.iter_mut().for_each(|factor| {
@@ -75,18 +73,26 @@ fn pack(linear: &mut Linear, precision: Precision) {
 fn matrix(weight: Tensor<2>, precision: Precision) -> PackedMatrix {
     let [outputs, inputs] = weight.dims();
     let host = Host::new(contiguous(weight));
-    match precision {
-        Precision::F32 => PackedMatrix::from_f32(host.as_slice(), outputs, inputs),
-        Precision::Bf16 => {
-            let bits: Vec<u16> = host.as_slice().iter().map(|&value| bf16::from_f32(value).to_bits()).collect();
-            PackedMatrix::from_bf16_bits(&bits, outputs, inputs)
-        }
+    packed(host.as_slice(), outputs, inputs, precision)
+}
+
+/// In which type the inference form of `weights` is kept.
+pub(super) fn precision(checkpoint: &Checkpoint, weights: Weights) -> Precision {
+    let is_half = |name: &str| checkpoint.tensor(name).is_ok_and(|tensor| tensor.dtype == Dtype::BF16);
+    match weights {
+        Weights::Stored if checkpoint.names().all(is_half) => Precision::Bf16,
+        _ => Precision::F32,
     }
+}
+
+/// `model` with the weights of a checkpoint.
+pub(super) fn fill(model: Decoder, asked: &Asked<'_>, device: &Device) -> Result<Decoder, LoadError> {
+    named::fill(model, &mut Tensors { asked, device })
 }
 
 /// Weights from a checkpoint.
 struct Tensors<'a> {
-    asked: Asked<'a>,
+    asked: &'a Asked<'a>,
     device: &'a Device,
 }
 

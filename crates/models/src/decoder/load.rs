@@ -157,6 +157,7 @@ impl<S: Source> Loader<'_, S> {
             ChannelSpec::GatedSpec(spec) => {
                 Channel::Gated(Gated::new(up(names.gate, false)?, up(names.up, false)?, down(false)?, spec.gate))
             }
+            ChannelSpec::MoeSpec(_) => return Err(LoadError::Channel { channel: spec.to_string() }),
             ChannelSpec::MlpSpec(spec) => {
                 Channel::Mlp(Mlp::new(up(names.up, spec.bias)?, down(spec.bias)?, spec.activation))
             }

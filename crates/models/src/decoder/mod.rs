@@ -3,6 +3,7 @@
 
 mod asked;
 mod error;
+mod experts;
 mod export;
 mod folder;
 mod from_gguf;
@@ -24,6 +25,7 @@ use headwise_nn::position::InputPosition;
 use headwise_nn::{Embedding, Factor, Linear};
 
 pub use error::LoadError;
+pub use experts::ExpertFile;
 pub use export::{ExportError, Precision};
 pub use induction::Induction;
 pub(crate) use linears::linears;
@@ -166,15 +168,27 @@ impl Decoder {
     /// What the output head reads after every token: `[ids, head_width]`. The texts of `segments` are read alone, without a
     /// cache; `positions` is the place of every token in its text.
     pub fn hidden(&self, ids: &[u32], positions: &[i32], segments: &[Segment], device: &Device) -> Tensor<2> {
-        let mut ctx = MixContext { positions, segments, layer: 0, cache: None };
+        self.hidden_and_balance(ids, positions, segments, device).0
+    }
+
+    /// The same, and what the loss gets in training so that the experts of mixtures are equally busy; none without mixtures.
+    pub fn hidden_and_balance(
+        &self,
+        ids: &[u32],
+        positions: &[i32],
+        segments: &[Segment],
+        device: &Device,
+    ) -> (Tensor<2>, Option<Tensor<1>>) {
+        let mut ctx = MixContext { positions, segments, layer: 0, cache: None, balance: Vec::new() };
         let x = self.embed(ids, positions, device);
         let x = (0..self.spec.layers.len()).fold(x, |x, index| self.layer(index, x, &mut ctx));
-        self.read_out(x.squeeze_dim(0))
+        let balance = ctx.balance.into_iter().reduce(|sum, more| sum + more);
+        (self.read_out(x.squeeze_dim(0)), balance)
     }
 
     /// The residual stream after each layer, `[ids, dim]`, of what [`hidden`](Self::hidden) reads.
     pub fn states(&self, ids: &[u32], positions: &[i32], segments: &[Segment], device: &Device) -> Vec<Tensor<2>> {
-        let mut ctx = MixContext { positions, segments, layer: 0, cache: None };
+        let mut ctx = MixContext { positions, segments, layer: 0, cache: None, balance: Vec::new() };
         let mut x = self.embed(ids, positions, device);
         let after = |index: usize| {
             x = self.layer(index, x.clone(), &mut ctx);

@@ -1,6 +1,7 @@
 //! The only description of a language model, decoder or encoder: what its layers are, not where its weights come from.
 
 use headwise_nn::block::BlockSpec;
+use headwise_nn::channel::ChannelSpec;
 use headwise_nn::mixer::{Heads, MixerSpec, SoftmaxSpec};
 use headwise_nn::norm::NormSpec;
 use headwise_nn::position::{Divisors, InputPositionSpec, Linear, Llama3, RopeScaling, RopeSpec};
@@ -139,6 +140,16 @@ pub enum SpecError {
         layer: usize,
         /// The mixer.
         mixer: &'static str,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A channel mixer that cannot be built.
+    #[error("layer {layer}: `{channel}`: {reason}")]
+    Channel {
+        /// Index of the layer.
+        layer: usize,
+        /// The channel mixer.
+        channel: &'static str,
         /// What is wrong.
         reason: String,
     },
@@ -287,6 +298,10 @@ impl DecoderSpec {
 fn check_block(layer: usize, block: &BlockSpec, dim: usize) -> Result<(), SpecError> {
     if let Some(channel) = &block.channel {
         sizes(&[("hidden", channel.hidden())])?;
+        if let ChannelSpec::MoeSpec(spec) = channel {
+            sizes(&[("experts", spec.experts)])?;
+            spec.check().map_err(|reason| SpecError::Channel { layer, channel: channel.name(), reason })?;
+        }
     }
     match &block.mixer {
         MixerSpec::SoftmaxSpec(spec) => check_softmax(layer, spec, dim),

@@ -136,20 +136,31 @@ impl TensorView {
         self.shape.iter().product()
     }
 
+    /// Whether the elements can be read as numbers.
+    pub fn check_float(&self) -> Result<(), CheckpointError> {
+        self.float_type().map(drop)
+    }
+
     /// The elements as `f32`: exact for F32, F16 and BF16, rounded for F64.
     pub fn to_f32(&self) -> Result<Vec<f32>, CheckpointError> {
-        let unsupported = || CheckpointError::UnsupportedDtype { tensor: self.name.clone(), dtype: self.dtype };
-        let ty = match self.dtype {
-            Dtype::F32 => TensorType::F32,
-            Dtype::F16 => TensorType::F16,
-            Dtype::BF16 => TensorType::BF16,
-            Dtype::F64 => TensorType::F64,
-            _ => return Err(unsupported()),
-        };
         let mut values = vec![0.0; self.elements()];
         // Cannot fail: the type is a floating-point one, and the parser has checked the number of bytes.
-        dequantise(ty, self.blob.bytes(), &mut values).map_err(|_| unsupported())?;
+        dequantise(self.float_type()?, self.blob.bytes(), &mut values).map_err(|_| self.unsupported())?;
         Ok(values)
+    }
+
+    fn float_type(&self) -> Result<TensorType, CheckpointError> {
+        match self.dtype {
+            Dtype::F32 => Ok(TensorType::F32),
+            Dtype::F16 => Ok(TensorType::F16),
+            Dtype::BF16 => Ok(TensorType::BF16),
+            Dtype::F64 => Ok(TensorType::F64),
+            _ => Err(self.unsupported()),
+        }
+    }
+
+    fn unsupported(&self) -> CheckpointError {
+        CheckpointError::UnsupportedDtype { tensor: self.name.clone(), dtype: self.dtype }
     }
 }
 

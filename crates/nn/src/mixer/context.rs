@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use burn::tensor::Tensor;
 use headwise_kernels::attention::AttnSpec;
 use headwise_kernels::rope::{HeadLayout, Rope};
 
@@ -27,6 +28,8 @@ pub struct MixContext<'a> {
     pub layer: usize,
     /// What is kept of earlier forwards; none in training.
     pub cache: Option<&'a mut dyn LayerCache>,
+    /// What layers add to the loss, so that their parts are equally busy; filled in training only.
+    pub balance: Vec<Tensor<1>>,
 }
 
 impl MixContext<'_> {

@@ -75,7 +75,7 @@ mod tests {
         let mut target = TokenTarget::default();
         (0..rows).filter(|row| row % 7 != 3).for_each(|row| target.push(row, 0, 0.5 + (row % 3) as f32));
         let method = SoftTargets { temperature: 1.7, weight: 1.0 };
-        let out = || TokenOut { hidden: hidden.clone(), classifier: classifier.clone() };
+        let out = || TokenOut { hidden: hidden.clone(), classifier: classifier.clone(), balance: None };
         let found = divergence(&method, &out(), &target, |rows| wanted.clone().select(0, at(rows, &wanted.device())));
 
         let weights = Tensor::<2>::from_data(TensorData::new(target.weights.clone(), [target.rows.len(), 1]), &device);
@@ -103,7 +103,7 @@ mod tests {
         let scores = hidden.clone().matmul(classifier.clone().transpose()).inner();
         let mut target = TokenTarget::default();
         (0..2).for_each(|row| target.push(row, 0, 1.0));
-        let out = TokenOut { hidden: hidden.clone(), classifier };
+        let out = TokenOut { hidden: hidden.clone(), classifier, balance: None };
         let teacher = |rows: &[usize]| scores.clone().select(0, at(rows, &scores.device()));
         let loss = divergence(&SoftTargets::default(), &out, &target, teacher);
         assert!(loss.clone().into_scalar::<f32>().abs() < 1e-6);

@@ -68,7 +68,7 @@ impl Distillation {
     ) -> LossReport {
         let states = student.states(&view.ids, &view.positions, &view.segments, device);
         let last = states.last().expect("a model has layers").clone();
-        let out = TokenOut { hidden: student.read_out(last), classifier: student.classifier() };
+        let out = TokenOut { hidden: student.read_out(last), classifier: student.classifier(), balance: None };
         let wanted = self.teacher.states(&view.ids, &view.positions, &view.segments, &device.clone().inner());
         let mut sum = Tensor::zeros([1], device);
         for imitation in &self.spec.imitate {

@@ -130,6 +130,8 @@ pub struct TokenOut {
     pub hidden: Tensor<2>,
     /// `[vocabulary, dim]`
     pub classifier: Tensor<2>,
+    /// What is added to the mean loss so that the experts of mixtures are equally busy.
+    pub balance: Option<Tensor<1>>,
 }
 
 /// How wrong a model is.

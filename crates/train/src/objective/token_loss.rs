@@ -16,5 +16,8 @@ pub(super) fn token_loss(out: TokenOut, target: &TokenTarget, loss: &Loss) -> Lo
     }
     let found = loss.forward(out.hidden, out.classifier, None, &Targets::new(&classes));
     let weights = Tensor::<1>::from_data(TensorData::new(weights, [rows]), &device);
-    LossReport { sum: (found.losses * weights).sum(), count: target.count() }
+    let (sum, count) = ((found.losses * weights).sum(), target.count());
+    // A sum of losses grows with their number, so what is added to their mean does too.
+    let sum = out.balance.map_or(sum.clone(), |balance| sum + balance * count);
+    LossReport { sum, count }
 }

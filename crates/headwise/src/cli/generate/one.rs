@@ -74,6 +74,7 @@ impl Generate {
         }
         if self.stats {
             print_statistics(&sequence, prompt_tokens, &generated);
+            print_experts(&model);
         }
         if self.profile {
             profile::finish();
@@ -116,6 +117,23 @@ fn print_statistics(sequence: &Sequence, prompt: usize, generated: &Generated) {
             generated.steps.len()
         );
     }
+}
+
+/// What was found and loaded of experts that stay in their file.
+fn print_experts(model: &TextModel) {
+    let Some(experts) = model.engine.experts() else { return };
+    let found = experts.statistics();
+    let layers: Vec<String> = found.layers.iter().map(|layer| format!("{:.0}", 100.0 * layer.rate())).collect();
+    eprintln!(
+        "experts {}: {:.1} % of those needed were in memory (by mixture: {}), {} loaded on demand and {} ahead; at most {:.2} of {:.2} MB",
+        experts.policy(),
+        100.0 * found.hits().rate(),
+        layers.join(", "),
+        found.loads_on_demand,
+        found.loads_ahead,
+        found.peak_bytes as f64 / 1e6,
+        found.total_bytes as f64 / 1e6,
+    );
 }
 
 /// Two tables on standard error: reading the prompt, and writing after it.
