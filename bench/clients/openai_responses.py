@@ -1,8 +1,13 @@
 """Checks of the responses interface."""
 
+import json
+
 import openai
 
 from checks import expect
+from openai_forms import ANIMAL, WEATHER, Place, check_animal
+
+TOOL = {"type": "function", "strict": True, **WEATHER["function"]}
 
 
 def respond(server, text, **options):
@@ -64,4 +69,54 @@ def unknown_previous(server) -> str:
     return str(status)
 
 
-CHECKS = [whole, messages, streaming, previous, unknown_previous]
+def formed(server) -> str:
+    """responses, text.format: the answer follows its schema, and the package parses it."""
+    form = {"type": "json_schema", "name": "animal", "schema": ANIMAL, "strict": True}
+    answer = respond(server, "Describe a pet as JSON.", text={"format": form}, max_output_tokens=200)
+    check_animal(answer.output_text)
+    parsed = server.client.responses.parse(
+        model=server.model, input="A city and its population, as JSON.", text_format=Place, max_output_tokens=200, temperature=0
+    )
+    expect(isinstance(parsed.output_parsed, Place), f"parsed {parsed.output_parsed!r}")
+    return answer.output_text
+
+
+def check_call(call) -> None:
+    expect(call.type == "function_call" and call.call_id and call.name == "get_weather", f"call {call}")
+    arguments = json.loads(call.arguments)
+    expect(isinstance(arguments["city"], str) and arguments["unit"] in ("celsius", "fahrenheit"), f"arguments {arguments}")
+
+
+def called(server) -> str:
+    """responses, tools: a function is called, and what it returned is read."""
+    question = "What is the weather in Paris, in celsius?"
+    options = {"tools": [TOOL], "max_output_tokens": 200}
+    for choice in ("required", {"type": "function", "name": "get_weather"}):
+        answer = respond(server, question, tool_choice=choice, **options)
+        expect([item.type for item in answer.output] == ["function_call"], f"output {answer.output}")
+        check_call(answer.output[0])
+    call = answer.output[0]
+    result = {"type": "function_call_output", "call_id": call.call_id, "output": "17 degrees and rain"}
+    options["tool_choice"] = "none"
+    remembered = respond(server, [result], previous_response_id=answer.id, **options)
+    spelled = respond(server, [{"role": "user", "content": question}, *answer.output, result], **options)
+    expect(remembered.output_text and remembered.output_text == spelled.output_text, "remembered and sent along differ")
+    return call.arguments
+
+
+def streamed_call(server) -> str:
+    """responses, tools, streaming: the pieces make the call that is told at the end."""
+    options = {"tools": [TOOL], "tool_choice": "required", "max_output_tokens": 200}
+    events = list(respond(server, "What is the weather in Paris, in celsius?", stream=True, **options))
+    pieces = "".join(event.delta for event in events if event.type == "response.function_call_arguments.delta")
+    done = [event for event in events if event.type == "response.function_call_arguments.done"]
+    added = [event.item for event in events if event.type == "response.output_item.added"]
+    last = events[-1].response.output
+    expect(len(done) == len(added) == len(last) == 1, f"{[event.type for event in events]}")
+    check_call(last[0])
+    expect(pieces == done[0].arguments == last[0].arguments, f"{pieces} / {last[0].arguments}")
+    expect(done[0].item_id == added[0].id == last[0].id, "the call has several names")
+    return pieces
+
+
+CHECKS = [whole, messages, streaming, previous, unknown_previous, formed, called, streamed_call]

@@ -47,7 +47,7 @@ pub use forward::{Chunk, Logits, Wanted};
 pub use generate::{Generated, Generation, NewToken, generate, generate_with};
 pub use generate_all::{Writing, generate_all, generate_several};
 pub use prepack::{Prompt, best_fit};
-pub use sample::{Sampler, Sampling, SamplingError};
+pub use sample::{Breakers, Dry, Mirostat, Sampler, Sampling, SamplingError, TokenTexts, Xtc};
 pub use sequence::Sequence;
 pub use session::{Session, SessionError};
 pub use shared::{ReadPrompt, SharedPrefill};

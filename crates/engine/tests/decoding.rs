@@ -3,8 +3,8 @@
 mod small;
 
 use headwise_engine::{
-    BeamSearch, Engine, EngineError, Generated, Generation, Hypothesis, PromptLookup, Sampler, Sequence,
-    TokenLogProbabilities, Writing, beam_search, generate, generate_several, generate_with,
+    BeamSearch, Dry, Engine, EngineError, Generated, Generation, Hypothesis, Mirostat, PromptLookup, Sampler, Sampling,
+    Sequence, TokenLogProbabilities, Writing, Xtc, beam_search, generate, generate_several, generate_with,
 };
 use small::*;
 
@@ -242,6 +242,31 @@ fn drafts_change_nothing_but_the_number_of_forwards() {
         }
     }
     assert!(accepted > 100 && refused > 100, "{accepted} accepted, {refused} refused");
+}
+
+#[test]
+fn drafts_change_nothing_for_samplers_that_remember() {
+    let engine = engine(2);
+    let prompt = ids(9, 30).repeat(3);
+    let draws = |seed| Sampling { temperature: 0.4, seed, ..Sampling::default() };
+    let dry = Dry { multiplier: 0.3, base: 1.1, ..Dry::default() };
+    let mut accepted = 0;
+    for seed in 0..6 {
+        for sampling in [
+            Sampling { dry: Some(dry.clone()), ..draws(seed) },
+            Sampling { xtc: Some(Xtc { probability: 0.3, threshold: 0.05 }), top_p: 0.95, ..draws(seed) },
+            Sampling { mirostat: Some(Mirostat { tau: 1.0, eta: 0.2 }), ..draws(seed) },
+            Sampling { dry: Some(dry.clone()), temperature: 0.0, ..draws(seed) },
+        ] {
+            let sampler = Sampler::of(sampling);
+            let lookup = PromptLookup { shortest: 1, ..PromptLookup::new(4) };
+            let (plain, _) = looked_up(&engine, "full", &prompt, &until(120, &[7]), sampler.clone(), None);
+            let (drafted, _) = looked_up(&engine, "full", &prompt, &until(120, &[7]), sampler.clone(), Some(lookup));
+            assert_eq!((&plain.ids, plain.stopped), (&drafted.ids, drafted.stopped), "{:?}", sampler.sampling());
+            accepted += drafted.accepted;
+        }
+    }
+    assert!(accepted > 20, "{accepted} accepted");
 }
 
 #[test]

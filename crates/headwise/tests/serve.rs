@@ -89,6 +89,22 @@ fn prompts_of_one_run_are_there_in_the_next() {
 
 #[cfg(unix)]
 #[test]
+fn several_models_keep_their_prompts_apart() {
+    let directory = tempfile::tempdir().unwrap();
+    let arguments = ["--prefix-dir", directory.path().to_str().unwrap(), "headwise-tiny", "other=headwise-tiny"];
+    let of = |name: &str| BODY.replacen('{', &format!("{{\"model\": \"{name}\", "), 1);
+    let mut first = Server::start(&arguments);
+    let said = first.post(&of("other"));
+    assert!(said.starts_with("HTTP/1.1 200") && said.contains("\"model\":\"other\""), "{said}");
+    assert!(first.terminate().success());
+    let second = Server::start(&arguments);
+    let cached = |answer: &str| !answer.contains("\"cached_tokens\":0}");
+    assert!(!cached(&second.post(BODY)), "the first model has read nothing yet");
+    assert!(cached(&second.post(&of("other"))));
+}
+
+#[cfg(unix)]
+#[test]
 fn answers_end_before_the_server_does() {
     let mut server = Server::start(&["--drain", "60"]);
     let body = r#"{"prompt": "The boats", "max_tokens": 300, "ignore_eos": true, "stream": true}"#;
@@ -122,4 +138,8 @@ fn wrong_options_are_refused_before_anything_is_loaded() {
     assert!(refused(&["--cache", "snapkw"]).contains("snapkv"));
     assert!(refused(&["--kv-mem", "lots"]).contains("--kv-mem"));
     assert!(refused(&["--api-key-file", "/nowhere"]).contains("/nowhere"));
+    assert!(refused(&["headwise-tiny", "headwise-tiny"]).contains("NAME=MODEL"));
+    assert!(refused(&["a=headwise-tiny", "a=other"]).contains("`a`"));
+    assert!(refused(&["=headwise-tiny"]).contains("NAME=MODEL"));
+    assert!(refused(&["--alias", "a", "headwise-tiny", "b=headwise-tiny"]).contains("--alias"));
 }

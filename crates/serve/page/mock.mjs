@@ -41,6 +41,9 @@ const props = {
   version: "0.0.0-mock",
 };
 
+/** Its models: the one above, and another of which only name and context differ. */
+const models = [props, { ...props, model: "mock-360m", name: "Mock 360M Instruct", context: 2048 }];
+
 const answers = [
   "A cache keeps, for every token that was read, a key and a value per head and layer. ",
   "As a conversation grows, so does this cache, and each new token has to read all of it. ",
@@ -106,6 +109,16 @@ function json(response, status, value) {
   response.end(JSON.stringify(value));
 }
 
+/** The model called `name`; the first if none is named. */
+function asked(name) {
+  return name == null ? props : models.find(({ model }) => model === name);
+}
+
+function unknown(response, name) {
+  const names = models.map(({ model }) => `\`${model}\``).join(" or ");
+  failure(response, 404, `the model \`${name}\` is not served here: ask for ${names}`, "model", "model_not_found");
+}
+
 function page(response) {
   const html = readFileSync(new URL("dist/index.html", import.meta.url), "utf8");
   const hash = (text) => `'sha256-${createHash("sha256").update(text).digest("base64")}'`;
@@ -116,9 +129,8 @@ function page(response) {
 }
 
 async function chat(request, response, body) {
-  if (body.model !== undefined && body.model !== props.model) {
-    return failure(response, 404, `There is no model \`${body.model}\`; this server has \`${props.model}\``, "model", "model_not_found");
-  }
+  const model = asked(body.model);
+  if (!model) return unknown(response, body.model);
   if (!Array.isArray(body.messages) || body.messages.length === 0) return failure(response, 400, "`messages` is a list of at least one message", "messages");
   if (body.temperature != null && !(body.temperature >= 0 && body.temperature <= 2)) {
     return failure(response, 400, `\`temperature\` is a number from 0 to 2, not ${body.temperature}`, "temperature");
@@ -140,7 +152,7 @@ async function chat(request, response, body) {
   const limit = body.max_tokens ?? body.max_completion_tokens ?? props.defaults.max_tokens;
   const written = pieces(text).slice(0, limit);
   const pause = prompt.includes("slow") ? 120 : 12;
-  const begin = { id: "chatcmpl-mock", created: 0, model: props.model };
+  const begin = { id: "chatcmpl-mock", created: 0, model: model.model };
   const full = (tokens) => layers * heads * pairBytes * tokens;
   const now = (tokens) => Math.round(full(keeps(policy, tokens)) * (policy.includes("int8") ? 0.53 : 1));
   const finish = written.length < pieces(text).length ? "length" : "stop";
@@ -189,12 +201,18 @@ async function chat(request, response, body) {
 }
 
 const server = createServer(async (request, response) => {
-  const { pathname } = new URL(request.url, "http://localhost");
+  const { pathname, searchParams } = new URL(request.url, "http://localhost");
   if (pathname === "/") return page(response);
   if (pathname === "/health") return json(response, 200, { status: "ok" });
   if (key !== null && request.headers.authorization !== `Bearer ${key}`) return failure(response, 401, "The API key is missing or wrong", null, "invalid_api_key");
-  if (pathname === "/props") return json(response, 200, props);
-  if (pathname === "/v1/models") return json(response, 200, { object: "list", data: [{ id: props.model, object: "model", created: 0, owned_by: "headwise" }] });
+  if (pathname === "/props") {
+    const model = asked(searchParams.get("model"));
+    return model ? json(response, 200, model) : unknown(response, searchParams.get("model"));
+  }
+  if (pathname === "/v1/models") {
+    const data = models.map(({ model }) => ({ id: model, object: "model", created: 0, owned_by: "headwise" }));
+    return json(response, 200, { object: "list", data });
+  }
   if (pathname !== "/v1/chat/completions") return failure(response, 404, `There is nothing at ${pathname}`);
   const parts = [];
   for await (const part of request) parts.push(part);

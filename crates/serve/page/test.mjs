@@ -251,7 +251,29 @@ async function recorded() {
   await page.context().close();
 }
 
-for (const part of [chatStreams, errors, recorded, labels, keyboardOnly]) await part();
+async function models() {
+  const page = await open();
+  const names = (await (await fetch(`${url}/v1/models`)).json()).data.map(({ id }) => id);
+  const choice = page.locator("#model");
+  check("models: a choice is there if there are several", (await choice.isVisible()) === names.length > 1);
+  if (names.length > 1) {
+    await choice.selectOption(names[1]);
+    const other = await (await fetch(`${url}/props?model=${encodeURIComponent(names[1])}`)).json();
+    await page.waitForFunction((name) => document.querySelector("#server").textContent.includes(name), other.name ?? other.model);
+    await page.fill("#chat-prompt", "Who answers?");
+    const [request] = await Promise.all([page.waitForRequest("**/v1/chat/completions"), page.press("#chat-prompt", "Enter")]);
+    check("models: requests name the chosen one", request.postDataJSON().model === names[1]);
+    await finished(page, "#chat-form");
+    check("models: it answers", (await page.locator("#chat-log .failure").count()) === 0);
+    await shot(page, "models-light-wide");
+    await page.setViewportSize({ width: 360, height: 740 });
+    await shot(page, "models-light-narrow");
+    check("models: nothing is wider than a narrow window", (await page.evaluate(overflow)) === "");
+  }
+  await page.context().close();
+}
+
+for (const part of [chatStreams, errors, recorded, labels, models, keyboardOnly]) await part();
 for (const scheme of ["light", "dark"]) {
   for (const part of [sideBySide, inspector, narrow]) await part(scheme);
   const page = await open({ colorScheme: scheme });

@@ -1,20 +1,19 @@
 //! What all requests share.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use headwise_engine::TextModel;
 use headwise_engine::cache::CachePolicy;
-use headwise_engine::constrain::{ConstraintError, ConstraintFactory};
 use headwise_engine::schedule::ScheduleLimits;
 
 use crate::api::ApiError;
 use crate::keys::Keys;
 use crate::metrics::Metrics;
+use crate::names::Names;
 use crate::remembered::Remembered;
-use crate::worker::Worker;
+use crate::served::{Served, prompts_of, shares};
 
 /// How a server is set up.
 #[derive(Clone, Debug)]
@@ -55,42 +54,58 @@ impl Default for Options {
     }
 }
 
-/// A model that is served.
+/// A server: its models, and what they share.
 pub struct App {
-    /// The model.
-    pub model: Arc<TextModel>,
-    /// The thread that runs it.
-    pub worker: Worker,
+    /// The models, in the order in which they are told; requests that name none are for the first.
+    pub models: Vec<Arc<Served>>,
     /// How the server is set up.
     pub options: Options,
     /// What has been counted.
     pub metrics: Metrics,
     /// Conversations that can be gone on with by name.
     pub remembered: Remembered,
-    /// When the server began, in seconds since 1970.
-    pub created: u64,
-    constraints: OnceLock<Result<ConstraintFactory, ConstraintError>>,
+    /// Names of answers.
+    pub names: Arc<Names>,
     stopping: AtomicBool,
-    asked: AtomicU64,
+}
+
+/// Why a server does not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// Nothing to serve.
+    #[error("there is no model to serve: at least one is needed")]
+    NoModel,
+    /// Two models with one name.
+    #[error(
+        "two models are called `{name}`, and requests could not tell them apart: write NAME=MODEL for one of them, such as `other={name}`"
+    )]
+    SameName {
+        /// The name.
+        name: String,
+    },
+    /// A thread could not be started.
+    #[error("the thread of a model could not be started: {0}")]
+    Thread(#[from] std::io::Error),
 }
 
 impl App {
-    /// Starts the model's thread.
-    pub fn new(model: TextModel, options: Options) -> std::io::Result<Self> {
-        let model = Arc::new(model);
-        let worker = Worker::start(model.clone(), options.schedule, options.prompts.clone())?;
-        let metrics = Metrics::default();
-        Ok(Self {
-            model,
-            worker,
-            options,
-            metrics,
-            remembered: Remembered::default(),
-            created: now(),
-            constraints: OnceLock::new(),
-            stopping: AtomicBool::new(false),
-            asked: AtomicU64::new(0),
-        })
+    /// Starts a thread for each of `models`, which share the memory of `options` so that all can hold equally many tokens.
+    pub fn new(models: Vec<TextModel>, options: Options) -> Result<Self, StartError> {
+        check_names(models.iter().map(|model| model.name.as_str()))?;
+        let several = models.len() > 1;
+        let names = Arc::new(Names::new());
+        let mut metrics = Metrics::new(several);
+        let shares = shares(&models, options.schedule);
+        let start = |(index, (model, schedule)): (usize, (TextModel, _))| {
+            let prompts = options.prompts.clone();
+            let prompts = prompts.map(|all| if several { prompts_of(&all, index, &model.name) } else { all });
+            let times = metrics.times(&model.name);
+            Served::start(model, &options, schedule, prompts, times, names.clone()).map(Arc::new)
+        };
+        let models = models.into_iter().zip(shares).enumerate().map(start).collect::<Result<_, _>>()?;
+        let remembered = Remembered::default();
+        Ok(Self { models, options, metrics, remembered, names, stopping: AtomicBool::new(false) })
     }
 
     /// From now on no request is taken.
@@ -103,32 +118,25 @@ impl App {
         self.stopping.load(Ordering::Relaxed)
     }
 
-    /// Checks that the model `asked` for, if any, is the one that is served.
-    pub fn check_model(&self, asked: Option<&str>) -> Result<(), ApiError> {
-        match asked {
-            Some(asked) if asked != self.model.name => Err(ApiError::unknown_model(asked, &self.model.name)),
-            _ => Ok(()),
-        }
-    }
-
-    /// What holds answers to a form; made when first asked for.
-    pub fn constraints(&self) -> Result<&ConstraintFactory, ConstraintError> {
-        let made = self.constraints.get_or_init(|| ConstraintFactory::new(&self.model.tokenizer));
-        made.as_ref().map_err(Clone::clone)
-    }
-
-    /// A number that no other request has.
-    pub fn number(&self) -> u64 {
-        self.asked.fetch_add(1, Ordering::Relaxed)
-    }
-
-    /// A name for an answer, such as `chatcmpl-18f3…`.
-    pub fn id(&self, prefix: &str) -> String {
-        format!("{prefix}-{:x}{:06x}", self.created, self.number())
+    /// The model that a request `asked` for; the first if it named none.
+    pub fn model(&self, asked: Option<&str>) -> Result<Arc<Served>, ApiError> {
+        let found = match asked {
+            None => self.models.first(),
+            Some(asked) => self.models.iter().find(|served| served.name() == asked),
+        };
+        let names = || self.models.iter().map(|served| served.name());
+        found.cloned().ok_or_else(|| ApiError::unknown_model(asked.unwrap_or_default(), names()))
     }
 }
 
-/// Seconds since 1970.
-pub fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+/// Whether there is a name and no two of `names` are the same.
+pub fn check_names<'a>(names: impl Iterator<Item = &'a str>) -> Result<(), StartError> {
+    let mut seen = Vec::new();
+    for name in names {
+        if seen.contains(&name) {
+            return Err(StartError::SameName { name: name.to_owned() });
+        }
+        seen.push(name);
+    }
+    if seen.is_empty() { Err(StartError::NoModel) } else { Ok(()) }
 }

@@ -11,12 +11,11 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
-/// Counts of a server. Those of the scheduler are added when they are asked for.
+/// Counts of a server. Those of the schedulers are added when they are asked for.
 pub struct Metrics {
     registry: Registry,
     requests: Family<Answered, Counter>,
-    first_token: Histogram,
-    between_tokens: Histogram,
+    by_model: Option<[Family<Named, Histogram>; 2]>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -25,26 +24,94 @@ struct Answered {
     status: u32,
 }
 
-impl Default for Metrics {
-    fn default() -> Self {
-        let mut registry = Registry::with_prefix("headwise");
-        let requests = Family::<Answered, Counter>::default();
-        let first_token = Histogram::new(exponential_buckets(0.005, 2.0, 14));
-        let between_tokens = Histogram::new(exponential_buckets(0.002, 1.6, 18));
-        registry.register("requests", "Requests that were answered", requests.clone());
-        let text = "Seconds from a request to the end of its prompt";
-        registry.register("time_to_first_token_seconds", text, first_token.clone());
-        registry.register("inter_token_seconds", "Seconds between tokens of a request", between_tokens.clone());
-        Self { registry, requests, first_token, between_tokens }
-    }
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Named {
+    model: String,
+}
+
+/// How long the requests of one model took.
+#[derive(Clone)]
+pub struct Times {
+    first_token: Histogram,
+    between_tokens: Histogram,
+}
+
+/// Names of the histograms and what they are.
+const FIRST: (&str, &str) = ("time_to_first_token_seconds", "Seconds from a request to the end of its prompt");
+const BETWEEN: (&str, &str) = ("inter_token_seconds", "Seconds between tokens of a request");
+
+fn first_token() -> Histogram {
+    Histogram::new(exponential_buckets(0.005, 2.0, 14))
+}
+
+fn between_tokens() -> Histogram {
+    Histogram::new(exponential_buckets(0.002, 1.6, 18))
 }
 
 impl Metrics {
+    /// Of a server with one model, or with `several`, whose counts then name them.
+    pub fn new(several: bool) -> Self {
+        let mut registry = Registry::with_prefix("headwise");
+        let requests = Family::<Answered, Counter>::default();
+        registry.register("requests", "Requests that were answered", requests.clone());
+        let by_model = several.then(|| {
+            let families =
+                [Family::new_with_constructor(first_token as fn() -> _), Family::new_with_constructor(between_tokens)];
+            for (family, (name, help)) in families.iter().zip([FIRST, BETWEEN]) {
+                registry.register(name, help, family.clone());
+            }
+            families
+        });
+        Self { registry, requests, by_model }
+    }
+
+    /// Where times of `model` are counted.
+    pub fn times(&mut self, model: &str) -> Times {
+        if let Some([first, between]) = &self.by_model {
+            let named = Named { model: model.into() };
+            let (first, between) = (first.get_or_create(&named).clone(), between.get_or_create(&named).clone());
+            return Times { first_token: first, between_tokens: between };
+        }
+        let times = Times { first_token: first_token(), between_tokens: between_tokens() };
+        self.registry.register(FIRST.0, FIRST.1, times.first_token.clone());
+        self.registry.register(BETWEEN.0, BETWEEN.1, times.between_tokens.clone());
+        times
+    }
+
     /// A request for `path` was answered.
     pub fn answered(&self, path: &str, status: u16) {
         self.requests.get_or_create(&Answered { path: path.into(), status: status.into() }).inc();
     }
 
+    /// Everything, as text; `models` are their names and what their schedulers count.
+    pub fn text(&self, models: &[(&str, Counters)]) -> String {
+        let mut text = String::new();
+        // Writing to a string does not fail.
+        let _ = encode(&mut text, &self.registry);
+        let end = text.trim_end().strip_suffix("# EOF").map_or(text.len(), str::len);
+        text.truncate(end);
+        let Some((_, first)) = models.first() else { return text + "# EOF\n" };
+        let label = |model: &str| match self.by_model {
+            None => String::new(),
+            Some(_) => format!("{{model=\"{}\"}}", escaped(model)),
+        };
+        for (row, (name, help, _)) in gauges(first).into_iter().enumerate() {
+            let _ = write!(text, "# HELP headwise_{name} {help}.\n# TYPE headwise_{name} gauge\n");
+            for (model, counters) in models {
+                let _ = writeln!(text, "headwise_{name}{} {}", label(model), gauges(counters)[row].2);
+            }
+        }
+        for (row, (name, help, _)) in totals(first).into_iter().enumerate() {
+            let _ = write!(text, "# HELP headwise_{name} {help}.\n# TYPE headwise_{name} counter\n");
+            for (model, counters) in models {
+                let _ = writeln!(text, "headwise_{name}_total{} {}", label(model), totals(counters)[row].2);
+            }
+        }
+        text + "# EOF\n"
+    }
+}
+
+impl Times {
     /// A prompt has been read.
     pub fn read(&self, since_asked: Duration) {
         self.first_token.observe(since_asked.as_secs_f64());
@@ -54,26 +121,11 @@ impl Metrics {
     pub fn token(&self, since_last: Duration) {
         self.between_tokens.observe(since_last.as_secs_f64());
     }
+}
 
-    /// Everything, as text.
-    pub fn text(&self, counters: &Counters) -> String {
-        let mut text = String::new();
-        // Writing to a string does not fail.
-        let _ = encode(&mut text, &self.registry);
-        let end = text.trim_end().strip_suffix("# EOF").map_or(text.len(), str::len);
-        text.truncate(end);
-        for (name, help, value) in gauges(counters) {
-            let _ =
-                write!(text, "# HELP headwise_{name} {help}.\n# TYPE headwise_{name} gauge\nheadwise_{name} {value}\n");
-        }
-        for (name, help, value) in totals(counters) {
-            let _ = write!(
-                text,
-                "# HELP headwise_{name} {help}.\n# TYPE headwise_{name} counter\nheadwise_{name}_total {value}\n"
-            );
-        }
-        text + "# EOF\n"
-    }
+/// `value` as a label has it.
+fn escaped(value: &str) -> String {
+    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 
 fn gauges(counters: &Counters) -> [(&'static str, &'static str, usize); 7] {

@@ -33,7 +33,10 @@ impl Remembered {
 }
 
 fn size(messages: &[Message]) -> usize {
-    messages.iter().map(|message| message.role.len() + message.content.len()).sum()
+    let calls = |message: &Message| -> usize {
+        message.tool_calls.iter().map(|call| call.name.len() + call.arguments.to_string().len()).sum()
+    };
+    messages.iter().map(|message| message.role.len() + message.content.len() + calls(message)).sum()
 }
 
 #[cfg(test)]

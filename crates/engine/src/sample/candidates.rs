@@ -24,7 +24,7 @@ impl Candidate {
     }
 
     /// The likeliest first, the lower id first among equals.
-    fn likelier(&self, other: &Self) -> Ordering {
+    pub(super) fn likelier(&self, other: &Self) -> Ordering {
         other.score.total_cmp(&self.score).then(self.id.cmp(&other.id))
     }
 }

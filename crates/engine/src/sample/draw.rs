@@ -20,14 +20,15 @@ pub(super) fn from_all(scores: &[f32], most: f32, scale: f32, share: f64, sums: 
     (block * BLOCK + within) as u32
 }
 
-/// Draws one of `candidates` at the inverse temperature `scale`; `share` is uniform in [0, 1).
-pub(super) fn from_candidates(candidates: &mut [Candidate], scale: f32, share: f64) -> u32 {
+/// Draws one of `candidates` at the inverse temperature `scale`; `share` is uniform in [0, 1). Returns its id and how likely it was.
+pub(super) fn from_candidates(candidates: &mut [Candidate], scale: f32, share: f64) -> (u32, f64) {
     let most = candidates.iter().map(|candidate| candidate.score).fold(f32::NEG_INFINITY, f32::max);
     for candidate in candidates.iter_mut() {
         candidate.weight = f64::from(((candidate.score - most) * scale).exp());
     }
     let (index, _) = walk(candidates.iter().map(|candidate| candidate.weight), share);
-    candidates[index].id
+    let total: f64 = candidates.iter().map(|candidate| candidate.weight).sum();
+    (candidates[index].id, candidates[index].weight / total)
 }
 
 /// Which of `weights` the point `share` of their sum falls into, and how far into it as a share of it; never one that is 0.

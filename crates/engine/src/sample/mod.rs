@@ -3,12 +3,16 @@
 //! [`Sampling`] says how; a [`Sampler`] does it for one text, whose tokens it remembers as far as penalties need them. Nothing sorts the
 //! vocabulary: one step chooses for many texts (`candidates`, `draw`).
 
+mod breakers;
 mod candidates;
 mod draw;
+mod dry;
 mod history;
+mod mirostat;
 mod sampling;
 #[cfg(test)]
 mod tests;
+mod xtc;
 
 use headwise_kernels::profile;
 use headwise_kernels::scores;
@@ -16,9 +20,13 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::constrain::{Constraint, ConstraintError};
+pub use breakers::{Breakers, TokenTexts};
 use candidates::Candidate;
+pub use dry::Dry;
 use history::History;
+pub use mirostat::Mirostat;
 pub use sampling::{Sampling, SamplingError};
+pub use xtc::Xtc;
 
 /// Chooses the tokens of one text.
 #[derive(Clone, Debug)]
@@ -30,6 +38,8 @@ pub struct Sampler {
     ends: Vec<u32>,
     /// The form that the text follows.
     constraint: Option<Constraint>,
+    /// The most surprise of the next token, in bits, under Mirostat.
+    bound: f64,
     /// Used anew for every token.
     scores: Vec<f32>,
     candidates: Vec<Candidate>,
@@ -51,6 +61,7 @@ impl Sampler {
     pub fn of(sampling: Sampling) -> Self {
         Self {
             rng: ChaCha8Rng::seed_from_u64(sampling.seed),
+            bound: sampling.mirostat.as_ref().map_or(0.0, Mirostat::first_bound),
             sampling,
             history: History::default(),
             ends: Vec::new(),
@@ -93,6 +104,11 @@ impl Sampler {
     /// The text goes on after the prompt `ids`; what was written before is a part of what was read from now on.
     pub fn read(&mut self, ids: &[u32]) {
         self.history.read(&self.sampling, ids);
+    }
+
+    /// The last `count` tokens that were chosen will be read again, at the beginning of what follows: they do not count twice.
+    pub fn take_back(&mut self, count: usize) {
+        self.history.take_back(count);
     }
 
     /// The tokens that end the text are `ids`: `min_tokens` holds them back.
@@ -167,7 +183,7 @@ impl Sampler {
 
     /// Chooses from what the changes have left.
     fn pick(&mut self, scores: &[f32]) -> u32 {
-        let Sampling { temperature, top_k, top_p, min_p, typical_p, .. } = self.sampling;
+        let Sampling { temperature, xtc, mirostat, .. } = self.sampling;
         let Some(largest) = scores::largest(scores) else { return 0 };
         if temperature < Sampling::GREEDY {
             return largest as u32;
@@ -178,12 +194,24 @@ impl Sampler {
         if most == f32::INFINITY {
             return largest as u32;
         }
-        let cuts = top_k > 0 || top_p < 1.0 || min_p > 0.0 || typical_p < 1.0;
-        if !cuts {
-            return draw::from_all(scores, most, 1.0 / temperature, share, &mut self.sums);
+        // And one more where XTC leaves tokens out now and then.
+        let excludes = xtc.filter(|xtc| self.rng.random::<f64>() < f64::from(xtc.probability));
+        let scale = 1.0 / temperature;
+        if !self.sampling.cuts() && excludes.is_none() && mirostat.is_none() {
+            return draw::from_all(scores, most, scale, share, &mut self.sums);
         }
         candidates::collect(&self.sampling, scores, most, &mut self.candidates);
-        draw::from_candidates(&mut self.candidates, 1.0 / temperature, share)
+        if let Some(xtc) = excludes {
+            xtc.cut(&mut self.candidates);
+        }
+        if mirostat.is_some() {
+            Mirostat::cut(&mut self.candidates, scale, self.bound);
+        }
+        let (id, p) = draw::from_candidates(&mut self.candidates, scale, share);
+        if let Some(mirostat) = mirostat {
+            self.bound = mirostat.next_bound(self.bound, p);
+        }
+        id
     }
 }
 

@@ -233,6 +233,23 @@ fn a_text_does_not_end_before_its_minimum_unless_it_must() {
     assert_eq!(sampler.choose(&[4.0, f32::NEG_INFINITY]), 0, "nothing else can be chosen");
 }
 
+#[test]
+fn repetitions_of_prompt_and_answer_are_held_back() {
+    let dry = Dry { multiplier: 1.0, base: 2.0, ..Dry::default() };
+    let scores = [0.0, 1.0, 0.5];
+    let mut sampler = greedy_with(Sampling { dry: Some(dry), ..Sampling::default() });
+    sampler.read(&[0, 0, 1, 2, 0, 0]);
+    // 0 0 was followed by 1, which loses 1. Then 0 2 is new.
+    assert_eq!([sampler.choose(&scores), sampler.choose(&scores)], [2, 1]);
+    let mut again = sampler.clone();
+    assert_eq!(again.history.tokens, [0, 0, 1, 2, 0, 0, 2, 1]);
+    // What will be read again is not there twice.
+    again.take_back(1);
+    again.read(&[1, 2]);
+    assert_eq!(again.history.tokens, [0, 0, 1, 2, 0, 0, 2, 1, 2]);
+    assert!(sampler.number(1).history.tokens.is_empty());
+}
+
 /// Microseconds per token; printed with `--nocapture`, asserted by nobody.
 #[test]
 #[ignore = "a measurement: run it with --ignored --nocapture"]
@@ -247,6 +264,10 @@ fn time_of_a_choice() {
         ("temperature", Sampler::new(1.0, 0, 1.0, 0)),
         ("top-p 0.95", Sampler::new(1.0, 0, 0.95, 0)),
         ("top-k 40", Sampler::new(1.0, 40, 1.0, 0)),
+        (
+            "mirostat",
+            Sampler::of(Sampling { temperature: 1.0, mirostat: Some(Mirostat::default()), ..Sampling::default() }),
+        ),
     ] {
         let started = std::time::Instant::now();
         let sum: u32 = (0..200).map(|_| sampler.choose(&scores)).fold(0, u32::wrapping_add);

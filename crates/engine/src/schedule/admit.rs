@@ -83,7 +83,7 @@ impl Scheduler<'_> {
             }
             false => None,
         };
-        let estimate = self.estimate(&request, found.as_ref().map(|found| found.tokens))?;
+        let (estimate, because) = self.estimate(&request, found.as_ref().map(|found| found.tokens))?;
         let estimated = estimate.as_ref().map_or(0, |estimate| estimate.tokens);
         let found = found.filter(|_| estimated == 0);
         if let Some(Found { tokens, .. }) = &found {
@@ -93,7 +93,7 @@ impl Scheduler<'_> {
         self.counters.estimated_tokens += estimated as u64;
         if !begun {
             let cached = found.as_ref().map_or(0, |found| found.tokens);
-            request.listener.tell(Event::Begun { cached, estimated });
+            request.listener.tell(Event::Begun { cached, estimated, because });
         }
         let (mut sequence, reader) = match (estimate, found) {
             (Some(Estimate { sequence, .. }), _) => (sequence, None),

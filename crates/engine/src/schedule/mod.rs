@@ -26,7 +26,7 @@ use headwise_kernels::parallel;
 pub use self::kept::Loaded;
 use self::memory::Growth;
 use self::prefix::PrefixCache;
-pub use self::request::{CacheUsage, Event, Finish, Listener, Request, ScheduleError};
+pub use self::request::{CacheUsage, Event, Finish, Listener, Request, ScheduleError, WhyRead};
 use self::sharing::Sharing;
 use self::text::{Text, Waiting};
 use crate::constrain::ConstraintError;

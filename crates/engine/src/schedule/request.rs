@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::cache::CachePolicy;
 use crate::constrain::ConstraintError;
-use crate::kvcomm::Parts;
+use crate::kvcomm::{Parts, Unlike};
 use crate::{EngineError, Sampler, Sequence, TokenLogProbabilities};
 
 /// A prompt and how to go on with it.
@@ -59,6 +59,8 @@ pub enum Event {
         cached: usize,
         /// Tokens whose keys and values are an estimate.
         estimated: usize,
+        /// Why there are none, if the prompt has shared texts.
+        because: Option<WhyRead>,
     },
     /// Another request has read more of what its prompt begins with meanwhile.
     Shared {
@@ -91,6 +93,21 @@ pub enum Event {
     },
     /// The request cannot be answered; nothing follows.
     Failed(ScheduleError),
+}
+
+/// Why a prompt with shared texts is read, and none of it estimated.
+#[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum WhyRead {
+    /// Almost all of it was there, as it was read.
+    #[error("an earlier prompt begins with almost all of it, which is better than an estimate")]
+    Cached,
+    /// Nothing is kept of shared texts.
+    #[error("the server keeps nothing of shared texts (--shared-mem is 0)")]
+    Off,
+    /// Not enough is known.
+    #[error(transparent)]
+    Unlike(#[from] Unlike),
 }
 
 /// Why an answer ended.

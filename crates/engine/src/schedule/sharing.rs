@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::text::{Text, Waiting};
-use super::{Event, FEWEST_ROWS, Listener, Request, Scheduler};
+use super::{Event, FEWEST_ROWS, Listener, Request, Scheduler, WhyRead};
 use crate::cache::CachePolicy;
 use crate::kvcomm::{Estimate, KvComm, KvCommSettings, Needed};
 use crate::{EngineError, Sampler, Sequence};
@@ -132,22 +132,27 @@ impl Scheduler<'_> {
         ready.into_iter().rev().for_each(|ready| self.waiting.push_front(ready));
     }
 
-    /// The prompt of `request`, of which so many tokens were `found` as they were read, put together from its shared texts, if enough is
-    /// known of them.
+    /// The prompt of `request`, of which so many tokens were `found` as they were read, put together from its shared texts, if it has any and
+    /// enough is known of them; or why not.
     pub(super) fn estimate(
         &mut self,
         request: &Request,
         found: Option<usize>,
-    ) -> Result<Option<Estimate>, EngineError> {
-        let Some(parts) = &request.parts else { return Ok(None) };
+    ) -> Result<(Option<Estimate>, Option<WhyRead>), EngineError> {
+        let Some(parts) = &request.parts else { return Ok((None, None)) };
         self.counters.shared_prompts += 1;
         let pool = &mut self.sharing.pool;
         // What was read is better than an estimate, if not much of that is missing.
         if found.is_some_and(|found| found + FEWEST_ROWS >= pool.tokens(parts, &request.policy)) {
-            return Ok(None);
+            return Ok((None, Some(WhyRead::Cached)));
         }
-        let estimate = self.engine.install(|| pool.estimate(self.engine, parts, &request.policy))?;
-        Ok(estimate.ok())
+        if pool.settings().bytes == 0 {
+            return Ok((None, Some(WhyRead::Off)));
+        }
+        Ok(match self.engine.install(|| pool.estimate(self.engine, parts, &request.policy))? {
+            Ok(estimate) => (Some(estimate), None),
+            Err(unlike) => (None, Some(unlike.into())),
+        })
     }
 
     /// Learns from `text`, whose prompt is being read, what its place does to every shared text in it.

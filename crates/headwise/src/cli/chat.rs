@@ -89,6 +89,8 @@ impl Chat {
             said.read = text + &answer;
             said.messages.push(Message::assistant(answer));
             session.unread = generated.unread().to_vec();
+            // They are read with the next line, and so is what ended the answer.
+            sampler.take_back(session.unread.len() + usize::from(generated.stopped));
             if let Some(path) = &self.session {
                 session.note = serde_json::to_string(&said)?;
                 session.save(&model.engine, path)?;

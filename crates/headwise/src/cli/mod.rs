@@ -17,6 +17,7 @@ mod prune;
 mod pull;
 mod quantize;
 mod reproduce;
+mod samplers;
 mod sampling;
 mod segments;
 mod serve;

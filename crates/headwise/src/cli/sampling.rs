@@ -7,6 +7,8 @@ use clap::Args;
 use headwise::engine::constrain::{ConstraintFactory, ConstraintLimits, ConstraintSpec};
 use headwise::engine::{Generation, Sampler, Sampling, StopTexts, TextModel};
 
+use super::samplers::SamplerOptions;
+
 /// How tokens are chosen.
 #[derive(Debug, Args)]
 pub struct SamplingOptions {
@@ -34,6 +36,8 @@ pub struct SamplingOptions {
     /// Take this off the scores of tokens for every time that the answer has them
     #[arg(long, value_name = "SCORE", default_value_t = 0.0, allow_negative_numbers = true)]
     frequency_penalty: f32,
+    #[command(flatten)]
+    samplers: SamplerOptions,
     /// Add BIAS to the score of token ID; may be given several times
     #[arg(long, value_name = "ID=BIAS", value_parser = bias)]
     logit_bias: Vec<(u32, f32)>,
@@ -80,7 +84,7 @@ pub struct Form {
 impl SamplingOptions {
     /// The sampler of every answer of `model` that follows `form`; each draws for itself.
     pub fn sampler(&self, model: &TextModel, ending: &Ending, form: &Form) -> Result<Sampler, Box<dyn Error>> {
-        let sampling = Sampling {
+        let mut sampling = Sampling {
             temperature: self.temperature,
             top_k: self.top_k,
             top_p: self.top_p,
@@ -92,7 +96,9 @@ impl SamplingOptions {
             logit_bias: self.logit_bias.clone(),
             min_tokens: ending.min_tokens,
             seed: self.seed,
+            ..Sampling::default()
         };
+        self.samplers.add(&mut sampling, model)?;
         sampling.check(model.engine.spec().vocabulary)?;
         let sampler = Sampler::of(sampling);
         let Some(spec) = form.spec()? else {

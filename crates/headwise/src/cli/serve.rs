@@ -7,11 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use headwise::engine::TextModel;
 use headwise::engine::cache::CachePolicy;
 use headwise::engine::schedule::ScheduleLimits;
 use headwise::models::chat::ChatTemplate;
 use headwise::models::embedded;
-use headwise::serve::{App, Keys, Options, serve};
+use headwise::serve::{App, Keys, Options, check_names, serve, shares};
 use headwise::spec::bytes;
 use tracing_subscriber::EnvFilter;
 
@@ -31,9 +32,9 @@ enum Log {
 /// Answer requests of OpenAI's clients with any cache policy.
 #[derive(Debug, Args)]
 pub struct Serve {
-    /// A model file, or a name that `pull` knows
-    #[arg(default_value = embedded::NAME)]
-    model: String,
+    /// Model files, or names that `pull` knows; NAME=MODEL lets requests ask for it as NAME
+    #[arg(default_value = embedded::NAME, value_name = "MODEL")]
+    models: Vec<String>,
     /// Cache policy of requests that name none
     #[arg(long, default_value = "full")]
     cache: String,
@@ -46,13 +47,14 @@ pub struct Serve {
     /// A file of API keys, one on every line; requests must have one of them
     #[arg(long, value_name = "FILE")]
     api_key_file: Option<PathBuf>,
-    /// The name that requests ask for; that of the model if not given
+    /// The name that requests ask for, if there is one model; that of the model if not given
     #[arg(long)]
     alias: Option<String>,
-    /// A chat template to use in the place of the model's own
+    /// A chat template to use in the place of the model's own, if there is one model
     #[arg(long, value_name = "FILE")]
     chat_template: Option<PathBuf>,
-    /// Memory of all caches together, such as `2GiB`; half of what is free if not given
+    /// Memory of all caches together, such as `2GiB`; half of what is free if not given. Several models divide it so that all can hold
+    /// equally many tokens
     #[arg(long, value_name = "SIZE")]
     kv_mem: Option<String>,
     /// Of it, what earlier prompts may have; half if not given, 0 to keep none
@@ -97,17 +99,13 @@ impl Serve {
     pub fn run(self) -> Outcome {
         let options = self.options()?;
         self.write_log();
-        let mut model = self.run.open(&self.model)?;
-        if let Some(path) = &self.chat_template {
-            model.template = Some(ChatTemplate::for_tokenizer(&read_text(path)?, &model.tokenizer)?);
-        }
-        if let Some(name) = self.alias.clone().or_else(|| known_name(&self.model)) {
-            model.name = name;
-        }
+        let models = self.open()?;
         // What a request would be told is said before there are any.
-        model.engine.sequence(&options.policy)?;
-        let about = self.plan(&model, &options);
-        let app = Arc::new(App::new(model, options)?);
+        for model in &models {
+            model.engine.sequence(&options.policy)?;
+        }
+        let about = plan(&models, &options);
+        let app = Arc::new(App::new(models, options)?);
         let served = app.clone();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
         runtime.block_on(async {
@@ -169,21 +167,33 @@ impl Serve {
         })
     }
 
-    /// What is served and what it may take.
-    fn plan(&self, model: &headwise::engine::TextModel, options: &Options) -> String {
-        let engine = &model.engine;
-        let context = engine.uncompressed_bytes(engine.context());
-        let megabytes = |bytes: usize| bytes as f64 / 1e6;
-        format!(
-            "{}: context {} tokens, cache `{}`; memory for caches {:.0} MB ({:.0} MB of it for earlier prompts), a full context takes {:.0} MB; {} threads",
-            model.name,
-            engine.context(),
-            options.policy,
-            megabytes(options.schedule.bytes),
-            megabytes(options.schedule.prefix_bytes),
-            megabytes(context),
-            engine.threads(),
-        )
+    /// The models under the names that requests ask for.
+    fn open(&self) -> Result<Vec<TextModel>, Box<dyn Error>> {
+        let mut asked: Vec<Asked<'_>> = self.models.iter().map(|text| Asked::read(text)).collect::<Result<_, _>>()?;
+        match asked.as_mut_slice() {
+            [one] => one.name = self.alias.as_deref().or(one.name),
+            _ if self.alias.is_some() => {
+                return Err("--alias names one model, and there are several: write NAME=MODEL for each".into());
+            }
+            _ if self.chat_template.is_some() => {
+                return Err("--chat-template is for one model, and there are several: serve that one by itself".into());
+            }
+            _ => {}
+        }
+        // Names that are known already are compared before anything is loaded; the others come from the files.
+        check_names(asked.iter().map(|asked| asked.name.unwrap_or(asked.model)))?;
+        let mut models = Vec::with_capacity(asked.len());
+        for Asked { name, model } in asked {
+            let mut opened = self.run.open(model)?;
+            if let Some(path) = &self.chat_template {
+                opened.template = Some(ChatTemplate::for_tokenizer(&read_text(path)?, &opened.tokenizer)?);
+            }
+            if let Some(name) = name {
+                opened.name = name.to_owned();
+            }
+            models.push(opened);
+        }
+        Ok(models)
     }
 
     fn write_log(&self) {
@@ -214,9 +224,44 @@ async fn asked_to_stop() {
     let _ = interrupt.await;
 }
 
-/// `model` if it is a name and no path.
-fn known_name(model: &str) -> Option<String> {
-    (!Path::new(model).exists()).then(|| model.to_owned())
+/// A model as the command line names it.
+struct Asked<'a> {
+    /// The name that requests ask for; none if the file says it.
+    name: Option<&'a str>,
+    /// A path, or a name that is known.
+    model: &'a str,
+}
+
+impl<'a> Asked<'a> {
+    /// `text` is MODEL or NAME=MODEL; a path that exists is one, whatever letters it has.
+    fn read(text: &'a str) -> Result<Self, Box<dyn Error>> {
+        match text.split_once('=').filter(|_| !Path::new(text).exists()) {
+            Some((name, model)) if name.is_empty() || model.is_empty() => {
+                Err(format!("`{text}` is no model: write MODEL or NAME=MODEL").into())
+            }
+            Some((name, model)) => Ok(Self { name: Some(name), model }),
+            None => Ok(Self { name: (!Path::new(text).exists()).then_some(text), model: text }),
+        }
+    }
+}
+
+/// What is served and what it may take: a line for every model.
+fn plan(models: &[TextModel], options: &Options) -> String {
+    let megabytes = |bytes: usize| bytes as f64 / 1e6;
+    let line = |(model, share): (&TextModel, ScheduleLimits)| {
+        let engine = &model.engine;
+        format!(
+            "{}: context {} tokens, cache `{}`; memory for caches {:.0} MB ({:.0} MB of it for earlier prompts), a full context takes {:.0} MB; {} threads",
+            model.name,
+            engine.context(),
+            options.policy,
+            megabytes(share.bytes),
+            megabytes(share.prefix_bytes),
+            megabytes(engine.uncompressed_bytes(engine.context())),
+            engine.threads(),
+        )
+    };
+    models.iter().zip(shares(models, options.schedule)).map(line).collect::<Vec<_>>().join("\n")
 }
 
 /// Bytes of memory that are free; two gigabytes where the system does not say.

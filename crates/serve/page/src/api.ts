@@ -107,16 +107,17 @@ export class RequestFailure extends Error {
 
 /** Talks to the server this page came from. */
 export class Api {
-  /** The name under which the server knows its model. */
+  /** The model that requests name. */
   model = "";
 
   constructor(private readonly key: () => string) {}
 
-  props(): Promise<Props> {
-    return this.get("/props");
+  /** What the server says of `model`, or of its first. */
+  props(model?: string): Promise<Props> {
+    return this.get(model === undefined ? "/props" : `/props?model=${encodeURIComponent(model)}`);
   }
 
-  /** The id that requests must name. */
+  /** The names of its models, of which requests name one. */
   async models(): Promise<string[]> {
     const list = await this.get<{ data?: { id: string }[] }>("/v1/models");
     return (list.data ?? []).map((model) => model.id);

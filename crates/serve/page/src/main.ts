@@ -10,6 +10,7 @@ import { byId, within } from "./dom";
 import { failureBox } from "./failure";
 import { count } from "./format";
 import { Inspector } from "./inspector";
+import { ModelChoice } from "./models";
 import { PolicyFields } from "./policies";
 import { Settings } from "./settings";
 import { SideBySide } from "./side-by-side";
@@ -17,6 +18,7 @@ import { Tabs } from "./tabs";
 
 const settings = new Settings(() => void greet());
 const api = new Api(() => settings.key);
+const models = new ModelChoice(() => void greet());
 const policies = new PolicyFields();
 const tabs = new Tabs(within(document, "[role=tablist]", HTMLElement));
 const inspector = new Inspector(api, settings);
@@ -26,12 +28,16 @@ new Chat(api, settings, (answer) => {
   inspector.show(answer);
 });
 
-/** Asks the server what it is, and says so at the top of the page. */
+/** Asks the server what it is, and says so of the chosen model at the top of the page. */
 async function greet(): Promise<void> {
   const place = byId("server", HTMLElement);
   try {
-    const [props, models] = await Promise.all([api.props(), api.models()]);
-    api.model = models[0] ?? props.model;
+    models.show(await api.models());
+    const asked = models.chosen;
+    const props = await api.props(asked);
+    // Another one was chosen meanwhile, and is asked about.
+    if (asked !== models.chosen) return;
+    api.model = asked ?? props.model;
     policies.show(props);
     settings.showDefaults(props);
     place.textContent = describe(props);

@@ -13,63 +13,79 @@ use super::form::hold;
 use super::generation::GenerationRequest;
 use super::job::Job;
 use super::message::conversation;
+use super::schema::{ChatChunk, ChatCompletion, Refused};
 use super::shared::Shared;
 use super::stream::frames;
 use super::tools::Tools;
 use super::{ApiError, body};
-use crate::App;
 use crate::http::Body;
+use crate::{App, Served};
 
 /// Answers a conversation.
 #[utoipa::path(post, path = "/v1/chat/completions", request_body = GenerationRequest, responses(
-    (status = 200, description = "The answer; with `stream`, server-sent events"),
-    (status = "4XX", description = "What is wrong with the request, as `error`"),
-    (status = 503, description = "The server is stopping"),
+    (
+        status = 200,
+        description = "The answer; with `stream`, server-sent events, of which `[DONE]` is the last",
+        content((ChatCompletion = "application/json"), (ChatChunk = "text/event-stream")),
+    ),
+    Refused,
 ))]
 pub async fn chat(State(app): State<Arc<App>>, Body(bytes): Body) -> Result<Response, ApiError> {
     let request: GenerationRequest = body::parse(&bytes, app.options.lenient)?;
-    request.check_model(&app)?;
+    let served = app.model(request.model.as_deref())?;
     request.refuse("prompt", request.prompt.is_some())?;
     request.refuse("suffix", request.suffix.is_some())?;
     request.refuse("echo", request.echo.is_some())?;
     let tools = Tools::new(request.tools.as_deref().unwrap_or_default(), request.tool_choice.as_ref())?;
-    let form = Form::new(&app, tools.told.clone(), request.headwise.unwrap_or_default());
+    let form = Form::new(&served, tools.told.clone(), request.headwise.unwrap_or_default());
     let (streams, usage) = (request.stream.unwrap_or(false), request.includes_usage());
-    let asked = app.clone();
+    let asked = served.clone();
     // Long conversations take a while to become tokens, and forms to be prepared.
     let job = tokio::task::spawn_blocking(move || job(&asked, &request, &tools))
         .await
         .map_err(|_| ApiError::internal("the conversation could not be read"))??;
     if streams {
         let (sink, frames) = frames();
-        tokio::spawn(async move { sink.finish(form.stream(&app, job, usage, &sink).await).await });
+        tokio::spawn(async move { sink.finish(form.stream(&served, job, usage, &sink).await).await });
         return frames.response().await;
     }
-    Ok(Json(form.whole(&app, job).await?).into_response())
+    Ok(Json(form.whole(&served, job).await?).into_response())
 }
 
-fn job(app: &App, request: &GenerationRequest, tools: &Tools) -> Result<Job, ApiError> {
+fn job(served: &Served, request: &GenerationRequest, tools: &Tools) -> Result<Job, ApiError> {
     let messages = request.messages.as_deref().ok_or_else(|| ApiError::parameter("messages", "messages is missing"))?;
     let mut shared = Shared::new(messages);
-    let prompt = prompt(app, &conversation(messages, &mut shared)?, tools)?;
-    let parts = if shared.is_empty() { None } else { Some(shared.parts(&prompt, &app.model.tokenizer)?) };
-    let ids = parts.as_ref().map_or_else(|| tokens(app, &prompt), |parts| Ok(parts.ids()))?;
-    let mut job = request.job(app, vec![ids])?;
+    let prompt = prompt(served, &conversation(messages, &mut shared)?, tools)?;
+    let parts = if shared.is_empty() { None } else { Some(shared.parts(&prompt, &served.model.tokenizer)?) };
+    let ids = parts.as_ref().map_or_else(|| tokens(served, &prompt), |parts| Ok(parts.ids()))?;
+    let mut job = answer(served, request, tools, &prompt, ids)?;
     job.parts = parts;
+    Ok(job)
+}
+
+/// The job of answering `prompt`, whose tokens are `ids`, as the request says, where functions may be called.
+pub fn answer(
+    served: &Served,
+    request: &GenerationRequest,
+    tools: &Tools,
+    prompt: &str,
+    ids: Vec<u32>,
+) -> Result<Job, ApiError> {
+    let mut job = request.job(served, vec![ids])?;
     // Marks of calls are control tokens.
     job.special = !tools.told.is_empty();
     if let Some(spec) = &tools.form {
-        let first = hold(app, spec, "tool_choice", job.samplers[0].clone())?;
+        let first = hold(served, spec, "tool_choice", job.samplers[0].clone())?;
         job.samplers = (0..job.samplers.len() as u64).map(|answer| first.number(answer)).collect();
     }
-    job.begin_forms_after(request.form_after.as_deref().or_else(|| reasoning_end(&prompt)));
+    job.begin_forms_after(request.form_after.as_deref().or_else(|| reasoning_end(prompt)));
     Ok(job)
 }
 
 /// The text of a conversation, ready for the answer.
-pub fn prompt(app: &App, messages: &[Message], tools: &Tools) -> Result<String, ApiError> {
-    let template = app.model.template.as_ref().ok_or_else(|| {
-        let name = &app.model.name;
+pub fn prompt(served: &Served, messages: &[Message], tools: &Tools) -> Result<String, ApiError> {
+    let template = served.model.template.as_ref().ok_or_else(|| {
+        let name = &served.model.name;
         ApiError::invalid(format!(
             "`{name}` has no chat template: it continues texts, which /v1/completions asks for (or serve it with --chat-template)"
         ))
@@ -78,6 +94,6 @@ pub fn prompt(app: &App, messages: &[Message], tools: &Tools) -> Result<String, 
 }
 
 /// The tokens of such a text.
-pub fn tokens(app: &App, prompt: &str) -> Result<Vec<u32>, ApiError> {
-    app.model.tokenizer.encode(prompt, Encode::TEMPLATE).map_err(|error| ApiError::invalid(error.to_string()))
+pub fn tokens(served: &Served, prompt: &str) -> Result<Vec<u32>, ApiError> {
+    served.model.tokenizer.encode(prompt, Encode::TEMPLATE).map_err(|error| ApiError::invalid(error.to_string()))
 }

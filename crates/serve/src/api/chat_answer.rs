@@ -8,8 +8,9 @@ use super::answer::chat_log_probabilities;
 use super::fields::Insight;
 use super::job::{Job, News, Running};
 use super::stream::Sink;
+use super::tools::arguments;
 use super::{ApiError, insight};
-use crate::App;
+use crate::Served;
 
 /// How an answer names itself, and what it may contain.
 pub struct Form {
@@ -56,9 +57,15 @@ impl Choice {
 }
 
 impl Form {
-    /// For an answer of `app` that may call `tools` and tells `insight`.
-    pub fn new(app: &App, tools: Vec<Tool>, insight: Insight) -> Self {
-        Self { id: app.id("chatcmpl"), created: crate::app::now(), model: app.model.name.clone(), tools, insight }
+    /// For an answer of `served` that may call `tools` and tells `insight`.
+    pub fn new(served: &Served, tools: Vec<Tool>, insight: Insight) -> Self {
+        Self {
+            id: served.id("chatcmpl"),
+            created: crate::names::now(),
+            model: served.model.name.clone(),
+            tools,
+            insight,
+        }
     }
 
     fn choices(&self, count: usize) -> Vec<Choice> {
@@ -79,56 +86,52 @@ impl Form {
     }
 
     /// A call as answers have it.
-    fn call(&self, app: &App, call: &ToolCall) -> Value {
-        let id = if call.id.is_empty() { app.id("call") } else { call.id.clone() };
-        let arguments = match &call.arguments {
-            Value::String(text) => text.clone(),
-            arguments => arguments.to_string(),
-        };
-        json!({ "id": id, "type": "function", "function": { "name": call.name, "arguments": arguments } })
+    fn call(&self, served: &Served, call: &ToolCall) -> Value {
+        let id = if call.id.is_empty() { served.id("call") } else { call.id.clone() };
+        json!({ "id": id, "type": "function", "function": { "name": call.name, "arguments": arguments(call) } })
     }
 
     async fn insight(
         &self,
-        app: &App,
+        served: &Served,
         running: &Running<'_>,
         prompt: &[u32],
         answer: usize,
         sequence: Option<&headwise_engine::Sequence>,
     ) -> Result<Value, ApiError> {
         let ids = [prompt, running.ids(answer)].concat();
-        insight::of(app, self.insight, &ids, prompt.len(), sequence).await
+        insight::of(served, self.insight, &ids, prompt.len(), sequence).await
     }
 
     /// The answer once it is complete.
-    pub async fn whole(&self, app: &App, job: Job) -> Result<Value, ApiError> {
+    pub async fn whole(&self, served: &Served, job: Job) -> Result<Value, ApiError> {
         let prompt = job.prompts[0].clone();
         let mut choices = self.choices(job.samplers.len());
-        let mut running = job.start(app)?;
+        let mut running = job.start(served)?;
         let mut shown = Value::Null;
         while let Some(news) = running.next().await? {
-            running.observe(&app.metrics);
+            running.observe(&served.times);
             let (answer, text, end) = match news {
                 News::Piece { answer, text, log_probabilities, .. } => {
                     choices[answer].log_probabilities.extend(log_probabilities);
                     (answer, text, None)
                 }
                 News::End { answer, text, finish, sequence } => {
-                    shown = self.insight(app, &running, &prompt, answer, sequence.as_deref()).await?;
+                    shown = self.insight(served, &running, &prompt, answer, sequence.as_deref()).await?;
                     (answer, text, Some(finish))
                 }
             };
             let choice = &mut choices[answer];
             let (words, calls) = choice.read(&text, end.is_some());
             choice.text.push_str(&words);
-            choice.calls.extend(calls.iter().map(|call| self.call(app, call)));
+            choice.calls.extend(calls.iter().map(|call| self.call(served, call)));
             if let Some(finish) = end {
                 choice.finish = choice.ended(finish);
             }
         }
         let mut whole = self.head("chat.completion");
-        whole["choices"] = choices.iter().enumerate().map(|(index, choice)| choice.json(app, index)).collect();
-        running.tell(app, &mut whole);
+        whole["choices"] = choices.iter().enumerate().map(|(index, choice)| choice.json(served, index)).collect();
+        running.tell(served, &mut whole);
         if !shown.is_null() {
             whole["headwise"] = shown;
         }
@@ -136,10 +139,10 @@ impl Form {
     }
 
     /// The answer piece by piece, and what it has cost at the end if `usage` is asked for.
-    pub async fn stream(&self, app: &App, job: Job, usage: bool, sink: &Sink) -> Result<(), ApiError> {
+    pub async fn stream(&self, served: &Served, job: Job, usage: bool, sink: &Sink) -> Result<(), ApiError> {
         let prompt = job.prompts[0].clone();
         let mut choices = self.choices(job.samplers.len());
-        let mut running = job.start(app)?;
+        let mut running = job.start(served)?;
         sink.begin(&mut running).await?;
         for index in 0..choices.len() {
             let delta = json!({ "role": "assistant", "content": "" });
@@ -147,16 +150,17 @@ impl Form {
         }
         let mut shown = Value::Null;
         while let Some(news) = running.next().await? {
-            running.observe(&app.metrics);
+            running.observe(&served.times);
             let (answer, text, likely, live, end) = match news {
                 News::Piece { answer, text, log_probabilities, bytes } => {
                     choices[answer].tokens += 1;
                     let live = bytes.map(|bytes| json!({ "kv_bytes": bytes, "tokens": choices[answer].tokens }));
-                    let likely = log_probabilities.map(|token| chat_log_probabilities(&app.model.tokenizer, &[token]));
+                    let likely =
+                        log_probabilities.map(|token| chat_log_probabilities(&served.model.tokenizer, &[token]));
                     (answer, text, likely, live, None)
                 }
                 News::End { answer, text, finish, sequence } => {
-                    shown = self.insight(app, &running, &prompt, answer, sequence.as_deref()).await?;
+                    shown = self.insight(served, &running, &prompt, answer, sequence.as_deref()).await?;
                     (answer, text, None, None, Some(finish))
                 }
             };
@@ -172,7 +176,7 @@ impl Form {
                 pieces.push(chunk);
             }
             for call in &calls {
-                let mut call = self.call(app, call);
+                let mut call = self.call(served, call);
                 call["index"] = json!(choice.calls.len());
                 pieces.push(self.chunk(answer, &json!({ "tool_calls": [call] }), &Value::Null, None));
                 choice.calls.push(call);
@@ -189,7 +193,7 @@ impl Form {
         if usage {
             let mut last = self.head("chat.completion.chunk");
             last["choices"] = json!([]);
-            running.tell(app, &mut last);
+            running.tell(served, &mut last);
             if !shown.is_null() {
                 last["headwise"] = shown;
             }
@@ -200,10 +204,10 @@ impl Form {
 }
 
 impl Choice {
-    fn json(&self, app: &App, index: usize) -> Value {
+    fn json(&self, served: &Served, index: usize) -> Value {
         let likely = match self.log_probabilities.as_slice() {
             [] => Value::Null,
-            tokens => chat_log_probabilities(&app.model.tokenizer, tokens),
+            tokens => chat_log_probabilities(&served.model.tokenizer, tokens),
         };
         let mut message = json!({ "role": "assistant", "content": self.text, "refusal": null });
         if !self.calls.is_empty() {

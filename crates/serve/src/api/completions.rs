@@ -11,48 +11,52 @@ use serde_json::{Value, json};
 use super::answer::completion_log_probabilities;
 use super::generation::GenerationRequest;
 use super::job::{Job, News};
+use super::schema::{Refused, TextCompletion};
 use super::stream::{Sink, frames};
 use super::{ApiError, body};
-use crate::App;
 use crate::http::Body;
+use crate::{App, Served};
 
 /// Continues one text or several.
 #[utoipa::path(post, path = "/v1/completions", request_body = GenerationRequest, responses(
-    (status = 200, description = "The answer; with `stream`, server-sent events"),
-    (status = "4XX", description = "What is wrong with the request, as `error`"),
-    (status = 503, description = "The server is stopping"),
+    (
+        status = 200,
+        description = "The answer; with `stream`, server-sent events, of which `[DONE]` is the last",
+        content((TextCompletion = "application/json"), (TextCompletion = "text/event-stream")),
+    ),
+    Refused,
 ))]
 pub async fn completions(State(app): State<Arc<App>>, Body(bytes): Body) -> Result<Response, ApiError> {
     let request: GenerationRequest = body::parse(&bytes, app.options.lenient)?;
-    request.check_model(&app)?;
+    let served = app.model(request.model.as_deref())?;
     request.refuse("messages", request.messages.is_some())?;
     request.refuse("tools", request.tools.is_some())?;
     if request.suffix.is_some() {
         return Err(ApiError::parameter("suffix", "suffix is not known here: texts are written from left to right"));
     }
     let form = Form {
-        id: app.id("cmpl"),
-        created: crate::app::now(),
-        model: app.model.name.clone(),
+        id: served.id("cmpl"),
+        created: crate::names::now(),
+        model: served.model.name.clone(),
         echo: request.echo.unwrap_or(false),
     };
     let (streams, usage) = (request.stream.unwrap_or(false), request.includes_usage());
-    let asked = app.clone();
+    let asked = served.clone();
     let job = tokio::task::spawn_blocking(move || job(&asked, &request))
         .await
         .map_err(|_| ApiError::internal("the prompt could not be read"))??;
     if streams {
         let (sink, frames) = frames();
-        tokio::spawn(async move { sink.finish(stream(&app, job, &form, usage, &sink).await).await });
+        tokio::spawn(async move { sink.finish(stream(&served, job, &form, usage, &sink).await).await });
         return frames.response().await;
     }
-    Ok(Json(whole(&app, job, &form).await?).into_response())
+    Ok(Json(whole(&served, job, &form).await?).into_response())
 }
 
-fn job(app: &App, request: &GenerationRequest) -> Result<Job, ApiError> {
+fn job(served: &Served, request: &GenerationRequest) -> Result<Job, ApiError> {
     let prompt = request.prompt.as_ref().ok_or_else(|| ApiError::parameter("prompt", "prompt is missing"))?;
-    let prompts = prompt.tokens(app, "prompt")?;
-    let mut job = request.job(app, prompts)?;
+    let prompts = prompt.tokens(served, "prompt")?;
+    let mut job = request.job(served, prompts)?;
     job.begin_forms_after(request.form_after.as_deref());
     Ok(job)
 }
@@ -85,20 +89,20 @@ impl Form {
     }
 
     /// What the answers to every prompt begin with.
-    fn beginnings(&self, app: &App, job: &Job) -> Vec<String> {
-        let text = |ids: &Vec<u32>| if self.echo { app.model.tokenizer.decode(ids, true) } else { String::new() };
+    fn beginnings(&self, served: &Served, job: &Job) -> Vec<String> {
+        let text = |ids: &Vec<u32>| if self.echo { served.model.tokenizer.decode(ids, true) } else { String::new() };
         job.prompts.iter().flat_map(|ids| std::iter::repeat_n(text(ids), job.samplers.len())).collect()
     }
 }
 
-async fn whole(app: &App, job: Job, form: &Form) -> Result<Value, ApiError> {
-    let beginnings = form.beginnings(app, &job);
+async fn whole(served: &Served, job: Job, form: &Form) -> Result<Value, ApiError> {
+    let beginnings = form.beginnings(served, &job);
     let begin = |text: &String| Choice { text: text.clone(), ..Choice::default() };
     let mut choices: Vec<Choice> = beginnings.iter().map(begin).collect();
     let with_log_probabilities = job.likeliest.is_some();
-    let mut running = job.start(app)?;
+    let mut running = job.start(served)?;
     while let Some(news) = running.next().await? {
-        running.observe(&app.metrics);
+        running.observe(&served.times);
         match news {
             News::Piece { answer, text, log_probabilities, .. } => {
                 choices[answer].text.push_str(&text);
@@ -113,26 +117,26 @@ async fn whole(app: &App, job: Job, form: &Form) -> Result<Value, ApiError> {
     let mut whole = form.head();
     let choice = |(index, (choice, beginning)): (usize, (&Choice, &String))| {
         let offset = beginning.chars().count();
-        let likely = completion_log_probabilities(&app.model.tokenizer, &choice.log_probabilities, offset);
+        let likely = completion_log_probabilities(&served.model.tokenizer, &choice.log_probabilities, offset);
         let likely = if with_log_probabilities { likely } else { Value::Null };
         json!({ "index": index, "text": choice.text, "logprobs": likely, "finish_reason": choice.finish })
     };
     whole["choices"] = choices.iter().zip(&beginnings).enumerate().map(choice).collect();
-    running.tell(app, &mut whole);
+    running.tell(served, &mut whole);
     Ok(whole)
 }
 
-async fn stream(app: &App, job: Job, form: &Form, usage: bool, sink: &Sink) -> Result<(), ApiError> {
-    let beginnings = form.beginnings(app, &job);
+async fn stream(served: &Served, job: Job, form: &Form, usage: bool, sink: &Sink) -> Result<(), ApiError> {
+    let beginnings = form.beginnings(served, &job);
     let mut offsets: Vec<usize> = beginnings.iter().map(|text| text.chars().count()).collect();
-    let mut running = job.start(app)?;
+    let mut running = job.start(served)?;
     sink.begin(&mut running).await?;
     for (index, text) in beginnings.iter().enumerate().filter(|(_, text)| !text.is_empty()) {
         sink.send(form.chunk(index, text, Value::Null, None)).await;
     }
     let mut tokens = vec![0usize; beginnings.len()];
     while let Some(news) = running.next().await? {
-        running.observe(&app.metrics);
+        running.observe(&served.times);
         let chunk = match news {
             News::Piece { answer, text, log_probabilities, bytes } => {
                 tokens[answer] += 1;
@@ -141,8 +145,8 @@ async fn stream(app: &App, job: Job, form: &Form, usage: bool, sink: &Sink) -> R
                 }
                 let offset = offsets[answer];
                 offsets[answer] += text.chars().count();
-                let likely =
-                    log_probabilities.map(|token| completion_log_probabilities(&app.model.tokenizer, &[token], offset));
+                let likely = log_probabilities
+                    .map(|token| completion_log_probabilities(&served.model.tokenizer, &[token], offset));
                 let mut chunk = form.chunk(answer, &text, likely.unwrap_or_default(), None);
                 if let Some(bytes) = bytes {
                     chunk["headwise"] = json!({ "kv_bytes": bytes, "tokens": tokens[answer] });
@@ -158,7 +162,7 @@ async fn stream(app: &App, job: Job, form: &Form, usage: bool, sink: &Sink) -> R
     if usage {
         let mut last = form.head();
         last["choices"] = json!([]);
-        running.tell(app, &mut last);
+        running.tell(served, &mut last);
         sink.send(last).await;
     }
     Ok(())

@@ -12,9 +12,10 @@ use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use super::fields::PromptInput;
+use super::schema::{EmbeddingList, Refused};
 use super::{ApiError, body};
-use crate::App;
 use crate::http::Body;
+use crate::{App, Served};
 
 /// Texts of a request, and tokens of all of them together: they are read between two forwards of answers, which wait for them.
 const MOST_TEXTS: usize = 2048;
@@ -41,12 +42,12 @@ pub struct EmbeddingRequest {
 
 /// Vectors of length 1.
 #[utoipa::path(post, path = "/v1/embeddings", request_body = EmbeddingRequest, responses(
-    (status = 200, description = "The vectors"),
-    (status = "4XX", description = "What is wrong with the request, as `error`"),
+    (status = 200, description = "The vectors", body = EmbeddingList),
+    Refused,
 ))]
 pub async fn embeddings(State(app): State<Arc<App>>, Body(bytes): Body) -> Result<Json<Value>, ApiError> {
     let request: EmbeddingRequest = body::parse(&bytes, app.options.lenient)?;
-    app.check_model(request.model.as_deref())?;
+    let served = app.model(request.model.as_deref())?;
     let base64 = match request.encoding_format.as_deref() {
         None | Some("float") => false,
         Some("base64") => true,
@@ -55,16 +56,16 @@ pub async fn embeddings(State(app): State<Arc<App>>, Body(bytes): Body) -> Resul
             return Err(ApiError::parameter("encoding_format", message));
         }
     };
-    let dim = app.model.engine.spec().dim;
+    let dim = served.model.engine.spec().dim;
     if request.dimensions.is_some_and(|dimensions| dimensions != dim) {
         return Err(ApiError::parameter("dimensions", format!("this model's vectors have {dim} channels")));
     }
     let input = request.input.ok_or_else(|| ApiError::parameter("input", "input is missing"))?;
-    let asked = app.clone();
+    let asked = served.clone();
     let texts = tokio::task::spawn_blocking(move || input.tokens(&asked, "input"))
         .await
         .map_err(|_| ApiError::internal("the texts could not be read"))??;
-    let (vectors, tokens) = embed(&app, texts, request.pooling.unwrap_or_default(), "input").await?;
+    let (vectors, tokens) = embed(&served, texts, request.pooling.unwrap_or_default(), "input").await?;
     let entry = |(index, vector): (usize, Vec<f32>)| {
         let embedding = match base64 {
             true => json!(STANDARD.encode(vector.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<_>>())),
@@ -75,14 +76,14 @@ pub async fn embeddings(State(app): State<Arc<App>>, Body(bytes): Body) -> Resul
     Ok(Json(json!({
         "object": "list",
         "data": vectors.into_iter().enumerate().map(entry).collect::<Vec<_>>(),
-        "model": app.model.name,
+        "model": served.model.name,
         "usage": { "prompt_tokens": tokens, "total_tokens": tokens },
     })))
 }
 
 /// The vectors of `texts`, which the field `param` of a request has, and how many tokens they have together.
 pub async fn embed(
-    app: &App,
+    served: &Served,
     texts: Vec<Vec<u32>>,
     pooling: Pooling,
     param: &str,
@@ -99,7 +100,7 @@ pub async fn embed(
         }
         () => {}
     }
-    let vectors = app.worker.ask(move |model| model.engine.embed(&texts, pooling));
+    let vectors = served.worker.ask(move |model| model.engine.embed(&texts, pooling));
     let vectors =
         vectors.await.ok_or_else(|| ApiError::internal("the texts could not be read: see the server's log"))?;
     Ok((vectors.map_err(|error| ApiError::parameter(param, error.to_string()))?, tokens))

@@ -45,8 +45,9 @@ impl ApiError {
     }
 
     /// A model that is not served.
-    pub fn unknown_model(asked: &str, served: &str) -> Self {
-        let message = format!("the model `{asked}` is not served here: ask for `{served}`");
+    pub fn unknown_model<'a>(asked: &str, served: impl Iterator<Item = &'a str>) -> Self {
+        let served: Vec<String> = served.map(|name| format!("`{name}`")).collect();
+        let message = format!("the model `{asked}` is not served here: ask for {}", served.join(" or "));
         let error = Self::new(StatusCode::NOT_FOUND, "invalid_request_error", message);
         Self { param: Some("model".into()), code: Some("model_not_found"), ..error }
     }
@@ -89,6 +90,13 @@ impl ApiError {
     /// Something broke.
     pub fn internal(message: impl Into<String>) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "server_error", message)
+    }
+
+    /// The same, where the field that is called `from` inside is called `to` by the client.
+    pub fn renamed(mut self, from: &str, to: &str) -> Self {
+        let rest = self.param.as_deref().and_then(|param| param.strip_prefix(from));
+        self.param = rest.map(|rest| format!("{to}{rest}")).or(self.param);
+        self
     }
 
     /// What stands in the body, in a stream too.

@@ -4,7 +4,7 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::ApiError;
-use crate::App;
+use crate::Served;
 
 /// Texts or tokens.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
@@ -22,8 +22,8 @@ pub enum PromptInput {
 
 impl PromptInput {
     /// The tokens of every text; the field `param` of a request has them.
-    pub fn tokens(&self, app: &App, param: &str) -> Result<Vec<Vec<u32>>, ApiError> {
-        let encode = |text: &String| app.model.encode(text).map_err(ApiError::from);
+    pub fn tokens(&self, served: &Served, param: &str) -> Result<Vec<Vec<u32>>, ApiError> {
+        let encode = |text: &String| served.model.encode(text).map_err(ApiError::from);
         let tokens = match self {
             Self::Text(text) => vec![encode(text)?],
             Self::Ids(ids) => vec![ids.clone()],

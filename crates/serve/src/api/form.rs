@@ -7,7 +7,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::ApiError;
-use crate::App;
+use crate::Served;
 
 /// The form of an answer.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
@@ -68,17 +68,17 @@ impl ResponseFormat {
     }
 
     /// `sampler` held to the form; takes up to a second.
-    pub fn hold(&self, app: &App, sampler: Sampler) -> Result<Sampler, ApiError> {
+    pub fn hold(&self, served: &Served, sampler: Sampler) -> Result<Sampler, ApiError> {
         match self.spec() {
             None => Ok(sampler),
-            Some(spec) => hold(app, &spec, "response_format", sampler),
+            Some(spec) => hold(served, &spec, "response_format", sampler),
         }
     }
 }
 
 /// `sampler` held to `spec`, which the field `param` of a request asked for; takes up to a second.
-pub fn hold(app: &App, spec: &ConstraintSpec, param: &str, sampler: Sampler) -> Result<Sampler, ApiError> {
-    let compiled = app.constraints().and_then(|factory| factory.compile(spec, &ConstraintLimits::default()));
+pub fn hold(served: &Served, spec: &ConstraintSpec, param: &str, sampler: Sampler) -> Result<Sampler, ApiError> {
+    let compiled = served.constraints().and_then(|factory| factory.compile(spec, &ConstraintLimits::default()));
     compiled.map(|constraint| sampler.with_constraint(constraint)).map_err(|error| match error {
         ConstraintError::Busy { .. } => ApiError::busy(error.to_string()),
         error => ApiError::parameter(param, error.to_string()),

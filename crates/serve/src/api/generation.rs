@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use headwise_engine::cache::CachePolicy;
-use headwise_engine::{Sampler, Sampling, SamplingError};
 use serde::Deserialize;
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -14,7 +13,7 @@ use super::form::ResponseFormat;
 use super::job::Job;
 use super::message::ChatMessage;
 use super::tools::ToolChoice;
-use crate::App;
+use crate::Served;
 
 /// The body of `/v1/chat/completions` and `/v1/completions`.
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -59,6 +58,26 @@ pub struct GenerationRequest {
     pub presence_penalty: Option<f32>,
     /// Taken from the scores of tokens for every time that they were written.
     pub frequency_penalty: Option<f32>,
+    /// DRY: taken from the scores of tokens that would go on with the shortest repetition that counts; 0 for none.
+    pub dry_multiplier: Option<f32>,
+    /// DRY: what that grows by with every token of the repetition more; 1.75 if not given.
+    pub dry_base: Option<f32>,
+    /// DRY: length from which repetitions count; 2 if not given.
+    pub dry_allowed_length: Option<usize>,
+    /// DRY: how many of the last tokens are looked at; -1, all of them, if not given; 0 for none.
+    pub dry_penalty_last_n: Option<i64>,
+    /// DRY: texts that repetitions do not reach over; line end, colon, quotation mark and asterisk if not given.
+    pub dry_sequence_breakers: Option<Vec<String>>,
+    /// XTC: how often the likeliest tokens are left out where others are likely enough; 0 for never.
+    pub xtc_probability: Option<f32>,
+    /// XTC: how likely a token is that may be left out; 0.1 if not given.
+    pub xtc_threshold: Option<f32>,
+    /// Mirostat: 2 keeps the surprise of tokens near a target, 0 does not.
+    pub mirostat: Option<u8>,
+    /// Mirostat: the surprise to keep to, in bits; 5 if not given.
+    pub mirostat_tau: Option<f32>,
+    /// Mirostat: how fast it follows; 0.1 if not given.
+    pub mirostat_eta: Option<f32>,
     /// Added to the scores of tokens, by id.
     pub logit_bias: Option<BTreeMap<String, f32>>,
     /// Seed of the draws; another one for every request if not given.
@@ -101,8 +120,6 @@ pub struct GenerationRequest {
 
 /// Randomness if the request does not say: OpenAI's.
 pub const DEFAULT_TEMPERATURE: f32 = 1.0;
-/// The most randomness: OpenAI's, too.
-const MOST_TEMPERATURE: f32 = 2.0;
 /// Longest text of a policy.
 const MOST_POLICY: usize = 1000;
 /// Most answers of a request.
@@ -184,48 +201,6 @@ impl GenerationRequest {
             Some(text) => CachePolicy::parse(text).map_err(|error| ApiError::parameter("cache", error.to_string())),
         }
     }
-
-    /// How tokens are chosen, for every answer; `seed` if the request has none.
-    fn samplers(&self, app: &App, seed: u64) -> Result<Vec<Sampler>, ApiError> {
-        let none = Sampling::default();
-        if let Some(temperature) = self.temperature.filter(|temperature| *temperature > MOST_TEMPERATURE) {
-            let message = format!("temperature is {temperature}: it must be from 0 to {MOST_TEMPERATURE}");
-            return Err(ApiError::parameter("temperature", message));
-        }
-        let sampling = Sampling {
-            temperature: self.temperature.unwrap_or(DEFAULT_TEMPERATURE),
-            top_k: self.top_k.unwrap_or(none.top_k),
-            top_p: self.top_p.unwrap_or(none.top_p),
-            min_p: self.min_p.unwrap_or(none.min_p),
-            typical_p: self.typical_p.unwrap_or(none.typical_p),
-            repetition_penalty: self.repetition_penalty.unwrap_or(none.repetition_penalty),
-            presence_penalty: self.presence_penalty.unwrap_or(none.presence_penalty),
-            frequency_penalty: self.frequency_penalty.unwrap_or(none.frequency_penalty),
-            logit_bias: self.biases()?,
-            min_tokens: self.min_tokens.unwrap_or(none.min_tokens),
-            seed: self.seed.map_or(seed, |seed| seed as u64),
-        };
-        sampling.check(app.model.engine.spec().vocabulary).map_err(|error| match &error {
-            SamplingError::Range { parameter, .. } => ApiError::parameter(*parameter, error.to_string()),
-            _ => ApiError::parameter("logit_bias", error.to_string()),
-        })?;
-        let first = Sampler::of(sampling);
-        let first = match &self.response_format {
-            Some(form) => form.hold(app, first)?,
-            None => first,
-        };
-        Ok((0..self.answers()? as u64).map(|answer| first.number(answer)).collect())
-    }
-
-    fn biases(&self) -> Result<Vec<(u32, f32)>, ApiError> {
-        let read = |(id, &bias): (&String, &f32)| match id.parse() {
-            Ok(id) => Ok((id, bias)),
-            Err(_) => {
-                Err(ApiError::parameter("logit_bias", format!("`{id}` in logit_bias is no token: ids are numbers")))
-            }
-        };
-        self.logit_bias.iter().flatten().map(read).collect()
-    }
 }
 
 impl GenerationRequest {
@@ -237,29 +212,24 @@ impl GenerationRequest {
         }
     }
 
-    /// Checks that the model that was asked for is the one that is served.
-    pub fn check_model(&self, app: &App) -> Result<(), ApiError> {
-        app.check_model(self.model.as_deref())
-    }
-
     /// Whether a stream ends with what the answer has cost.
     pub fn includes_usage(&self) -> bool {
         self.stream_options.as_ref().and_then(|options| options.include_usage).unwrap_or(false)
     }
 
     /// The job of going on with `prompts` as the request says.
-    pub fn job(&self, app: &App, prompts: Vec<Vec<u32>>) -> Result<Job, ApiError> {
+    pub fn job(&self, served: &Served, prompts: Vec<Vec<u32>>) -> Result<Job, ApiError> {
         let mut end = self.stop_token_ids.clone().unwrap_or_default();
         if !self.ignore_eos.unwrap_or(false) {
-            end.extend(app.model.tokenizer.end_of_generation_ids());
+            end.extend(served.model.tokenizer.end_of_generation_ids());
         }
         // Requests that name no seed draw differently, one after the other.
-        let seed = app.created.wrapping_add(app.number()).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let seed = served.names.seed();
         Ok(Job {
             prompts,
             parts: None,
-            samplers: self.samplers(app, seed)?,
-            policy: self.policy(&app.options.policy)?,
+            samplers: self.samplers(served, seed)?,
+            policy: self.policy(&served.policy)?,
             tokens: self.most_tokens()?,
             end,
             stops: self.stops()?,

@@ -7,12 +7,12 @@ use serde_json::{Map, Value, json};
 
 use super::ApiError;
 use super::fields::Insight;
-use crate::App;
+use crate::Served;
 
 /// What was `asked` of the answer that follows the prompt in `ids`, whose first `prompt` tokens are the prompt, and whose cache is `sequence`.
 /// Null if nothing was asked.
 pub async fn of(
-    app: &App,
+    served: &Served,
     asked: Insight,
     ids: &[u32],
     prompt: usize,
@@ -21,20 +21,20 @@ pub async fn of(
     let mut said = Map::new();
     let failed = || ApiError::internal("the model could not be looked at: see the server's log");
     if let Some(sequence) = sequence.filter(|_| asked.kept) {
-        said.insert("kept".into(), kept(&app.model.tokenizer, ids, sequence));
+        said.insert("kept".into(), kept(&served.model.tokenizer, ids, sequence));
     }
     if let Some(sequence) = sequence.filter(|_| asked.selected_text) {
-        let text = |chosen: &[usize]| json!(selected(&app.model.tokenizer, &ids[..prompt], chosen));
+        let text = |chosen: &[usize]| json!(selected(&served.model.tokenizer, &ids[..prompt], chosen));
         said.insert("selected_text".into(), sequence.chosen().map_or(Value::Null, text));
     }
     if asked.attention_rows > 0 {
         let (ids, rows) = (ids.to_vec(), asked.attention_rows.min(ids.len() - prompt));
-        let rows = app.worker.ask(move |model| model.engine.attention_rows(&ids, rows));
+        let rows = served.worker.ask(move |model| model.engine.attention_rows(&ids, rows));
         let rows = rows.await.ok_or_else(failed)?.map_err(|error| ApiError::invalid(error.to_string()))?;
         said.insert("attention_rows".into(), json!(rows));
     }
     if asked.retrieval_heads {
-        let heads = app.worker.ask(|model| model.engine.head_scores().map(|scores| scores.retrieval()));
+        let heads = served.worker.ask(|model| model.engine.head_scores().map(|scores| scores.retrieval()));
         let heads = heads.await.ok_or_else(failed)?.map_err(|error| ApiError::invalid(error.to_string()))?;
         said.insert("retrieval_heads".into(), json!(heads));
     }
@@ -42,7 +42,7 @@ pub async fn of(
         let (question, answer) = (ids[..prompt].to_vec(), ids[prompt..].to_vec());
         let measure =
             move |model: &headwise_engine::TextModel| model.confidence(&question, &answer, None, Confidence::default());
-        let found = app.worker.ask(measure).await.ok_or_else(failed)??;
+        let found = served.worker.ask(measure).await.ok_or_else(failed)??;
         said.insert("confidence".into(), json!(found.map(|found| found.norm())));
     }
     Ok(if said.is_empty() { Value::Null } else { said.into() })

@@ -15,8 +15,8 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use super::answer::Answer;
 use super::fields::Insight;
 use super::{ApiError, usage::Usage};
-use crate::App;
-use crate::metrics::Metrics;
+use crate::Served;
+use crate::metrics::Times;
 
 /// Prompts, and how to go on with them.
 pub struct Job {
@@ -120,15 +120,15 @@ impl Job {
     }
 
     /// Begins the job.
-    pub fn start(self, app: &App) -> Result<Running<'_>, ApiError> {
+    pub fn start(self, served: &Served) -> Result<Running<'_>, ApiError> {
         let (sender, events) = unbounded_channel();
         let per_prompt = self.samplers.len();
         let left = self.prompts.len() * per_prompt;
         let complete: Arc<[AtomicBool]> = (0..left).map(|_| AtomicBool::new(false)).collect();
         let usage = Usage::new(&self.policy, self.prompts.iter().map(Vec::len).sum(), Instant::now());
-        let answer = || Answer::new(&app.model.tokenizer, self.stops.clone(), self.special);
+        let answer = || Answer::new(&served.model.tokenizer, self.stops.clone(), self.special);
         let answers = std::iter::repeat_with(answer).take(left).collect();
-        let most = app.model.engine.most_tokens();
+        let most = served.model.engine.most_tokens();
         for (prompt, ids) in self.prompts.into_iter().enumerate() {
             let ear = Ear { prompt, answers: per_prompt, events: sender.clone(), complete: complete.clone() };
             let request = Request {
@@ -144,7 +144,7 @@ impl Job {
                 keep: self.insight.kept || self.insight.selected_text,
                 listener: Arc::new(ear),
             };
-            if !app.worker.submit(request) {
+            if !served.worker.submit(request) {
                 return Err(ApiError::stopping());
             }
         }
@@ -176,8 +176,8 @@ impl Running<'_> {
             };
             match event {
                 Event::Queued => self.queued += 1,
-                Event::Begun { cached, estimated } => self.usage.begin(cached, estimated),
-                Event::Shared { tokens } => self.usage.begin(tokens, 0),
+                Event::Begun { cached, estimated, because } => self.usage.begin(cached, estimated, because),
+                Event::Shared { tokens } => self.usage.begin(tokens, 0, None),
                 Event::Read => self.usage.read(),
                 Event::Token { answer, id, log_probabilities, bytes } => {
                     let answer = prompt * self.per_prompt + answer;
@@ -214,18 +214,18 @@ impl Running<'_> {
     }
 
     /// Counts what has just happened.
-    pub fn observe(&mut self, metrics: &Metrics) {
+    pub fn observe(&mut self, times: &Times) {
         if let Some(since) = self.usage.take_first() {
-            metrics.read(since);
+            times.read(since);
         }
         if let Some(since) = self.usage.take_between() {
-            metrics.token(since);
+            times.token(since);
         }
     }
 
     /// Adds what the job has cost to an answer.
-    pub fn tell(&self, app: &App, answer: &mut Value) {
-        answer["usage"] = self.usage.usage(&app.model.engine);
+    pub fn tell(&self, served: &Served, answer: &mut Value) {
+        answer["usage"] = self.usage.usage(&served.model.engine);
         answer["timings"] = self.usage.timings();
     }
 

@@ -3,40 +3,77 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Path, Query, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use headwise_engine::cache::CacheMethod;
 use headwise_spec::Family;
+use serde::Deserialize;
 use serde_json::{Value, json};
+use utoipa::IntoParams;
 
 use super::ApiError;
 use super::generation::DEFAULT_TEMPERATURE;
-use crate::App;
+use super::schema::{ErrorBody, Health, ModelEntry, ModelList, Props, Refused};
+use crate::{App, Served};
 
 /// `GET /v1/models`
-#[utoipa::path(get, path = "/v1/models", responses((status = 200, description = "The model that is served")))]
+#[utoipa::path(get, path = "/v1/models", responses(
+    (status = 200, description = "The models that are served", body = ModelList),
+    Refused,
+))]
 pub async fn models(State(app): State<Arc<App>>) -> Json<Value> {
-    let model = json!({ "id": app.model.name, "object": "model", "created": app.created, "owned_by": "headwise" });
-    Json(json!({ "object": "list", "data": [model] }))
+    let models: Vec<Value> = app.models.iter().map(|served| told(served)).collect();
+    Json(json!({ "object": "list", "data": models }))
+}
+
+/// `GET /v1/models/{model}`
+#[utoipa::path(get, path = "/v1/models/{model}", params(("model" = String, Path, description = "Its name")), responses(
+    (status = 200, description = "The model", body = ModelEntry),
+    Refused,
+))]
+pub async fn model(State(app): State<Arc<App>>, Path(name): Path<String>) -> Result<Json<Value>, ApiError> {
+    Ok(Json(told(&*app.model(Some(&name))?)))
+}
+
+fn told(served: &Served) -> Value {
+    json!({ "id": served.name(), "object": "model", "created": served.names.created, "owned_by": "headwise" })
+}
+
+/// What may be asked of `/props`.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+pub struct PropsQuery {
+    /// Name of the model; the first if not given.
+    model: Option<String>,
 }
 
 /// `GET /props`
-#[utoipa::path(get, path = "/props", responses((status = 200, description = "Defaults, limits, and every cache method")))]
-pub async fn props(State(app): State<Arc<App>>) -> Json<Value> {
-    let engine = &app.model.engine;
+#[utoipa::path(get, path = "/props", params(PropsQuery), responses(
+    (status = 200, description = "Defaults, limits, and every cache method", body = Props),
+    Refused,
+))]
+pub async fn props(
+    State(app): State<Arc<App>>,
+    query: Result<Query<PropsQuery>, QueryRejection>,
+) -> Result<Json<Value>, ApiError> {
+    let Query(PropsQuery { model }) = query.map_err(|error| ApiError::invalid(error.body_text()))?;
+    let served = app.model(model.as_deref())?;
+    let engine = &served.model.engine;
     let method = |name: &&str| {
         let signature = CacheMethod::signature(name)?;
         Some(json!({ "name": name, "signature": signature.to_string(), "about": signature.about }))
     };
-    let schedule = &app.options.schedule;
-    Json(json!({
-        "model": app.model.name,
+    let schedule = &served.schedule;
+    Ok(Json(json!({
+        "model": served.name(),
+        "models": app.models.iter().map(|served| served.name()).collect::<Vec<_>>(),
         "context": engine.context(),
         "vocabulary": engine.spec().vocabulary,
         "layers": engine.spec().layers.len(),
-        "chat_template": app.model.template.is_some(),
-        "cache": app.options.policy.to_string(),
+        "chat_template": served.model.template.is_some(),
+        "cache": served.policy.to_string(),
         "cache_methods": CacheMethod::NAMES.iter().filter_map(method).collect::<Vec<_>>(),
         "defaults": { "temperature": DEFAULT_TEMPERATURE, "top_p": 1.0, "top_k": 0, "n": 1 },
         "limits": {
@@ -49,18 +86,27 @@ pub async fn props(State(app): State<Arc<App>>) -> Json<Value> {
         "strict": !app.options.lenient,
         "threads": engine.threads(),
         "version": env!("CARGO_PKG_VERSION"),
-    }))
+    })))
 }
 
 /// `GET /health`
-#[utoipa::path(get, path = "/health", responses((status = 200, description = "The server takes requests")))]
+#[utoipa::path(get, path = "/health", responses(
+    (status = 200, description = "The server takes requests", body = Health),
+    (status = 503, description = "The server is stopping", body = ErrorBody),
+))]
 pub async fn health(State(app): State<Arc<App>>) -> Result<Json<Value>, ApiError> {
     if app.stopping() { Err(ApiError::stopping()) } else { Ok(Json(json!({ "status": "ok" }))) }
 }
 
+/// How counts are written.
+const FORM: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
 /// `GET /metrics`
-#[utoipa::path(get, path = "/metrics", responses((status = 200, description = "Counts, for Prometheus")))]
+#[utoipa::path(get, path = "/metrics", responses(
+    (status = 200, description = "Counts, for Prometheus", body = String, content_type = FORM),
+    Refused,
+))]
 pub async fn metrics(State(app): State<Arc<App>>) -> Response {
-    const FORM: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(header::CONTENT_TYPE, FORM)], app.metrics.text(&app.worker.counters())).into_response()
+    let counters: Vec<_> = app.models.iter().map(|served| (served.name(), served.worker.counters())).collect();
+    ([(header::CONTENT_TYPE, FORM)], app.metrics.text(&counters)).into_response()
 }

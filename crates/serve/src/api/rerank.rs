@@ -13,6 +13,7 @@ use utoipa::ToSchema;
 
 use super::embeddings::embed;
 use super::fields::PromptInput;
+use super::schema::{Ranking, Refused};
 use super::{ApiError, body};
 use crate::App;
 use crate::http::Body;
@@ -37,18 +38,18 @@ pub struct RerankRequest {
 
 /// The documents that are nearest, the nearest first.
 #[utoipa::path(post, path = "/v1/rerank", request_body = RerankRequest, responses(
-    (status = 200, description = "Indices of documents and their scores"),
-    (status = "4XX", description = "What is wrong with the request, as `error`"),
+    (status = 200, description = "Indices of documents and their scores", body = Ranking),
+    Refused,
 ))]
 pub async fn rerank(State(app): State<Arc<App>>, Body(bytes): Body) -> Result<Json<Value>, ApiError> {
     let request: RerankRequest = body::parse(&bytes, app.options.lenient)?;
-    app.check_model(request.model.as_deref())?;
+    let served = app.model(request.model.as_deref())?;
     let query = request.query.ok_or_else(|| ApiError::parameter("query", "query is missing"))?;
     let documents = request.documents.ok_or_else(|| ApiError::parameter("documents", "documents is missing"))?;
     if documents.is_empty() {
         return Err(ApiError::parameter("documents", "documents is empty"));
     }
-    let asked = app.clone();
+    let asked = served.clone();
     let (documents, texts) = tokio::task::spawn_blocking(move || {
         let question = PromptInput::Text(query).tokens(&asked, "query")?;
         let texts = PromptInput::Texts(documents.clone()).tokens(&asked, "documents")?;
@@ -56,7 +57,7 @@ pub async fn rerank(State(app): State<Arc<App>>, Body(bytes): Body) -> Result<Js
     })
     .await
     .map_err(|_| ApiError::internal("the texts could not be read"))??;
-    let (vectors, tokens) = embed(&app, texts, request.pooling.unwrap_or_default(), "documents").await?;
+    let (vectors, tokens) = embed(&served, texts, request.pooling.unwrap_or_default(), "documents").await?;
     let (question, vectors) = (&vectors[0], &vectors[1..]);
     let cosine = |vector: &[f32]| question.iter().zip(vector).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
     let mut scores: Vec<(usize, f64)> = vectors.iter().map(|vector| cosine(vector)).enumerate().collect();
@@ -71,8 +72,8 @@ pub async fn rerank(State(app): State<Arc<App>>, Body(bytes): Body) -> Result<Js
         result
     };
     Ok(Json(json!({
-        "id": app.id("rerank"),
-        "model": app.model.name,
+        "id": served.id("rerank"),
+        "model": served.model.name,
         "results": scores.into_iter().map(result).collect::<Vec<_>>(),
         "usage": { "prompt_tokens": tokens, "total_tokens": tokens },
     })))

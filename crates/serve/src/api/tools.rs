@@ -1,7 +1,7 @@
 //! Functions that a model may call: which, whether it must, and how it is told.
 
 use headwise_engine::constrain::ConstraintSpec;
-use headwise_models::chat::{ChatTemplate, Message, Tool};
+use headwise_models::chat::{ChatTemplate, Message, Tool, ToolCall};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
@@ -121,15 +121,21 @@ impl Tools {
 /// Says in words what a template without tools would leave out.
 fn in_words(message: &mut Message) {
     if !message.tool_calls.is_empty() {
-        let call = |call: &headwise_models::chat::ToolCall| {
-            json!({ "name": call.name, "arguments": call.arguments }).to_string()
-        };
+        let call = |call: &ToolCall| json!({ "name": call.name, "arguments": call.arguments }).to_string();
         let calls: Vec<String> = message.tool_calls.drain(..).map(|tool_call| call(&tool_call)).collect();
         message.content.push_str(&calls.join("\n"));
     }
     if message.role == "tool" {
         message.role = "user".into();
         message.content = format!("The function returned: {}", message.content);
+    }
+}
+
+/// What `call` is made with, as answers have it: JSON in a text.
+pub fn arguments(call: &ToolCall) -> String {
+    match &call.arguments {
+        Value::String(text) => text.clone(),
+        arguments => arguments.to_string(),
     }
 }
 

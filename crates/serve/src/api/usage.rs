@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use headwise_engine::Engine;
 use headwise_engine::cache::CachePolicy;
-use headwise_engine::schedule::CacheUsage;
+use headwise_engine::schedule::{CacheUsage, WhyRead};
 use serde_json::{Value, json};
 
 /// What a job has cost so far.
@@ -14,6 +14,8 @@ pub struct Usage {
     prompt_tokens: usize,
     cached_tokens: usize,
     estimated_tokens: usize,
+    /// Why nothing was estimated of a prompt with shared texts.
+    because: Option<WhyRead>,
     /// Tokens of all answers.
     pub completion_tokens: usize,
     caches: Vec<CacheUsage>,
@@ -34,6 +36,7 @@ impl Usage {
             prompt_tokens,
             cached_tokens: 0,
             estimated_tokens: 0,
+            because: None,
             completion_tokens: 0,
             caches: Vec::new(),
             asked,
@@ -45,10 +48,11 @@ impl Usage {
         }
     }
 
-    /// A prompt has left the queue; of its tokens some were there already, or their keys and values were estimated.
-    pub fn begin(&mut self, cached: usize, estimated: usize) {
+    /// A prompt has left the queue; of its tokens some were there already, or their keys and values were estimated, or `because` says why not.
+    pub fn begin(&mut self, cached: usize, estimated: usize, because: Option<WhyRead>) {
         self.cached_tokens += cached;
         self.estimated_tokens += estimated;
+        self.because = self.because.or(because);
         self.begun.get_or_insert_with(Instant::now);
     }
 
@@ -86,7 +90,7 @@ impl Usage {
     pub fn usage(&self, engine: &Engine) -> Value {
         let sum = |of: fn(&CacheUsage) -> usize| self.caches.iter().map(of).sum::<usize>();
         let answers = self.caches.len().max(1) as f64;
-        json!({
+        let mut usage = json!({
             "prompt_tokens": self.prompt_tokens,
             "completion_tokens": self.completion_tokens,
             "total_tokens": self.prompt_tokens + self.completion_tokens,
@@ -99,7 +103,11 @@ impl Usage {
                 "full_kv_bytes": self.caches.iter().map(|cache| engine.uncompressed_bytes(cache.tokens)).sum::<usize>(),
                 "evicted_tokens": (self.caches.iter().map(|cache| cache.evicted).sum::<f64>() / answers).round(),
             },
-        })
+        });
+        if let Some(because) = &self.because {
+            usage["headwise"]["not_estimated"] = json!(because.to_string());
+        }
+        usage
     }
 
     /// The block `timings` of an answer.

@@ -2,7 +2,7 @@
 
 mod body;
 mod listen;
-mod page;
+pub(crate) mod page;
 
 use std::sync::Arc;
 
@@ -29,6 +29,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/v1/rerank", post(api::rerank))
         .route("/v1/responses", post(api::responses))
         .route("/v1/models", get(api::models))
+        .route("/v1/models/{*model}", get(api::model))
         .route("/", get(page::page))
         .route("/openapi.json", get(api::openapi))
         .route("/props", get(api::props))

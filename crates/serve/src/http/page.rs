@@ -22,6 +22,7 @@ static POLICY: LazyLock<String> = LazyLock::new(|| {
 });
 
 /// `GET /`
+#[utoipa::path(get, path = "/", responses((status = 200, description = "The page", body = String, content_type = "text/html")))]
 pub async fn page() -> Response {
     let headers = [
         (header::CONTENT_SECURITY_POLICY, POLICY.as_str()),

@@ -236,6 +236,36 @@ async fn scores_are_changed_as_asked() {
 }
 
 #[tokio::test]
+async fn repetitions_are_held_back_and_draws_are_bounded() {
+    let server = Server::new(Options::default());
+    let ask = |more: Value| {
+        let mut body = json!({ "max_tokens": 150, "ignore_eos": true });
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        server.post(CHAT, question(LONG, body))
+    };
+    let repeated = |answer: &Value| {
+        let words: Vec<&str> = text(answer).split_whitespace().collect();
+        let all = words.len().saturating_sub(3);
+        all - words.windows(4).collect::<std::collections::HashSet<_>>().len()
+    };
+    let (plain, dry) = (ask(json!({})).await, ask(json!({ "dry_multiplier": 0.8 })).await);
+    assert!(repeated(&dry) < repeated(&plain), "{} and {}", text(&dry), text(&plain));
+    let none = ask(json!({ "dry_multiplier": 0.8, "dry_penalty_last_n": 0 })).await;
+    assert_eq!(text(&none), text(&plain));
+    let drawn = |more: Value| {
+        let mut body = json!({ "temperature": 1, "seed": 5 });
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        ask(body)
+    };
+    let freely = drawn(json!({})).await;
+    for more in [json!({ "mirostat": 2, "mirostat_tau": 2 }), json!({ "xtc_probability": 0.5 })] {
+        let (first, again) = (drawn(more.clone()).await, drawn(more.clone()).await);
+        assert_eq!(text(&first), text(&again), "{more}");
+        assert_ne!(text(&first), text(&freely), "{more}");
+    }
+}
+
+#[tokio::test]
 async fn texts_become_vectors_and_are_ranked() {
     let server = Server::new(Options::default());
     let path = "/v1/embeddings";

@@ -25,6 +25,17 @@ async fn wrong_requests_say_what_is_wrong() {
         (json!({ "cache": "full + ".repeat(1000) }), 400, "cache", ""),
         (json!({ "top_p": 0 }), 400, "top_p", ""),
         (json!({ "min_p": 2 }), 400, "min_p", ""),
+        (json!({ "dry_multiplier": -1 }), 400, "dry_multiplier", ""),
+        (json!({ "dry_multiplier": 1, "dry_base": 0.5 }), 400, "dry_base", ""),
+        (json!({ "dry_multiplier": 1, "dry_allowed_length": 0 }), 400, "dry_allowed_length", ""),
+        (json!({ "dry_multiplier": 1, "dry_penalty_last_n": -2 }), 400, "dry_penalty_last_n", ""),
+        (json!({ "dry_multiplier": 1, "dry_sequence_breakers": ["x".repeat(65)] }), 400, "dry_sequence_breakers", ""),
+        (json!({ "xtc_probability": 2 }), 400, "xtc_probability", ""),
+        (json!({ "xtc_probability": 0.5, "xtc_threshold": 0 }), 400, "xtc_threshold", ""),
+        (json!({ "mirostat": 1 }), 400, "mirostat", ""),
+        (json!({ "mirostat": 2, "mirostat_tau": 0 }), 400, "mirostat_tau", ""),
+        (json!({ "mirostat": 2, "mirostat_eta": 1.5 }), 400, "mirostat_eta", ""),
+        (json!({ "mirostat": 2, "top_k": 40 }), 400, "top_k", ""),
         (json!({ "logit_bias": { "x": 1 } }), 400, "logit_bias", ""),
         (json!({ "logit_bias": { "99999999": 1 } }), 400, "logit_bias", ""),
         (json!({ "n": 0 }), 400, "n", ""),
@@ -108,14 +119,14 @@ async fn keys_are_asked_for() {
 /// Waits until nothing is read or written, and returns how many texts were left alone.
 async fn settled(server: &Server) -> u64 {
     for _ in 0..200 {
-        let counters = server.app.worker.counters();
+        let counters = server.app.models[0].worker.counters();
         if counters.reading + counters.writing + counters.waiting == 0 && counters.steps > 0 {
             assert_eq!(counters.text_bytes, 0);
             return counters.cancelled;
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    panic!("texts are still written: {:?}", server.app.worker.counters());
+    panic!("texts are still written: {:?}", server.app.models[0].worker.counters());
 }
 
 #[tokio::test]

@@ -3,5 +3,9 @@
 mod answers;
 mod faults;
 mod forms;
+mod models;
+mod openapi;
+mod responses;
+mod schema;
 mod server;
 mod shared;

@@ -31,7 +31,7 @@ pub struct Server {
 
 impl Server {
     pub fn new(options: Options) -> Self {
-        let app = Arc::new(App::new(model(), options).unwrap());
+        let app = Arc::new(App::new(vec![model()], options).unwrap());
         let router = router(app.clone());
         Self { app, router }
     }

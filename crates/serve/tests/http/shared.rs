@@ -25,7 +25,7 @@ fn server() -> Server {
     let lines: Vec<&str> = spec.lines().filter(|line| !line.starts_with("window = ")).collect();
     std::fs::write(directory.path().join("headwise.toml"), lines.join("\n")).unwrap();
     let opened = TextModel::open(directory.path(), Weights::Stored, 2).unwrap();
-    let app = Arc::new(App::new(TextModel { template: model().template, ..opened }, Options::default()).unwrap());
+    let app = Arc::new(App::new(vec![TextModel { template: model().template, ..opened }], Options::default()).unwrap());
     Server { router: router(app.clone()), app }
 }
 
@@ -47,20 +47,26 @@ fn estimated(answer: &Value) -> u64 {
 async fn texts_that_prompts_share_are_estimated_once_enough_is_known() {
     let server = server();
     let text = |name: &str| format!("{name} {FILLER}");
-    for name in ["Hope", "Star"] {
-        assert_eq!(estimated(&server.post(CHAT, asked("You help.", &text(name))).await), 0, "it has to be read");
+    let because = |answer: &Value| answer["usage"]["headwise"]["not_estimated"].as_str().map(str::to_owned);
+    for (name, why) in [("Hope", "no prompt with these words"), ("Star", "1 texts as long as")] {
+        let answer = server.post(CHAT, asked("You help.", &text(name))).await;
+        assert_eq!(estimated(&answer), 0, "it has to be read");
+        assert!(because(&answer).is_some_and(|because| because.starts_with(why)), "{answer}");
     }
     let answer = server.post(CHAT, asked("You help.", &text("Moon"))).await;
     let tokens = answer["usage"]["prompt_tokens"].as_u64().unwrap();
     assert!(estimated(&answer) > tokens / 2 && estimated(&answer) < tokens, "{answer}");
-    assert_eq!(answer["usage"]["prompt_tokens_details"]["cached_tokens"], 0);
+    assert_eq!((&answer["usage"]["prompt_tokens_details"]["cached_tokens"], because(&answer)), (&json!(0), None));
+    let again = server.post(CHAT, asked("You help.", &text("Hope"))).await;
+    assert!(because(&again).unwrap().starts_with("an earlier prompt"), "{again}");
     assert_eq!(estimated(&server.post(CHAT, asked("You are of no help.", &text("Moon"))).await), 0, "another prefix");
 
     let mut plain = asked("You help.", &text("Moon"));
     plain["messages"][1]["content"][0]["shared"] = false.into();
-    assert_eq!(estimated(&server.post(CHAT, plain).await), 0, "nobody asked for it");
+    let plain = server.post(CHAT, plain).await;
+    assert_eq!((estimated(&plain), because(&plain)), (0, None), "nobody asked for it");
     let (_, metrics) = server.get("/metrics").await;
-    assert!(metrics.contains("headwise_shared_text_prompts_total 4\n"), "{metrics}");
+    assert!(metrics.contains("headwise_shared_text_prompts_total 5\n"), "{metrics}");
     assert!(metrics.contains(&format!("headwise_estimated_tokens_total {}\n", estimated(&answer))), "{metrics}");
 }
 

@@ -53,11 +53,15 @@ impl Generate {
     pub(super) fn run_several(&self, policy: &CachePolicy, prompt: &str) -> Outcome {
         let model = self.run.open(&self.model)?;
         // How likely an answer is, is always said: it tells the best from the rest.
-        let mut sampler = self.sampling.sampler(&model, &self.ending, &self.form)?;
+        let sampler = self.sampling.sampler(&model, &self.ending, &self.form)?;
         let begun = self.begin(&model, policy, prompt)?;
-        sampler.read(&begun.read);
+        let drawing = |index: usize| {
+            let mut sampler = sampler.number(index as u64);
+            sampler.read(&begun.read);
+            sampler
+        };
+        let samplers: Vec<Sampler> = (0..self.n).map(drawing).collect();
         let text = self.writing(begun, sampler.clone()).with_log_probabilities(self.logprobs.unwrap_or(0));
-        let samplers: Vec<Sampler> = (0..self.n).map(|index| sampler.number(index as u64)).collect();
         let bar = tokens_bar();
         let started = Instant::now();
         let texts =
