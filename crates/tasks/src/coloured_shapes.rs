@@ -19,7 +19,8 @@ const RADII: RangeInclusive<i32> = 4..=6;
 const BACKGROUND: [u8; 3] = [34, 34, 40];
 
 /// The shapes: their names, and their numbers among those of [`crate::ShapeImages`].
-const SHAPES: [(&str, usize); 6] = [("square", 2), ("frame", 3), ("disk", 4), ("triangle", 6), ("plus", 7), ("cross", 8)];
+const SHAPES: [(&str, usize); 6] =
+    [("square", 2), ("frame", 3), ("disk", 4), ("triangle", 6), ("plus", 7), ("cross", 8)];
 /// The colours: their names, and their red, green and blue.
 const COLOURS: [(&str, [u8; 3]); 4] =
     [("red", [220, 50, 47]), ("green", [60, 180, 75]), ("blue", [50, 90, 220]), ("yellow", [240, 200, 40])];
@@ -90,7 +91,12 @@ impl ColouredShapes {
         }
         let distance = |drawing: Drawing| -> f64 {
             let differs = |(pixel, seen): (usize, &[f32])| -> f64 {
-                drawing.colour(pixel).iter().zip(seen).map(|(&known, &seen)| f64::from(f32::from(known) - seen).powi(2)).sum()
+                drawing
+                    .colour(pixel)
+                    .iter()
+                    .zip(seen)
+                    .map(|(&known, &seen)| f64::from(f32::from(known) - seen).powi(2))
+                    .sum()
             };
             pixels.chunks(3).enumerate().map(differs).sum()
         };

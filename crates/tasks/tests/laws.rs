@@ -1,8 +1,8 @@
 //! What holds for every task: it can be solved, only with its needles, at the length asked for, the same every time.
 
 use headwise_tasks::{
-    ByteRetrieval, ByteSentiment, ClassifyTask, ColouredShapes, Copying, DEFAULT_TEXT, Dyck, Induction, KeyValueRecall, ListOps,
-    MultiQueryRecall, Pathfinder, PhoneBook, Request, SelectiveCopying, ShapeImages, TaskError, TokenTask,
+    ByteRetrieval, ByteSentiment, ClassifyTask, ColouredShapes, Copying, DEFAULT_TEXT, Dyck, Induction, KeyValueRecall,
+    ListOps, MultiQueryRecall, Pathfinder, PhoneBook, Request, SelectiveCopying, ShapeImages, TaskError, TokenTask,
     Transliteration, all, find,
 };
 use proptest::prelude::*;

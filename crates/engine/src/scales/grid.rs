@@ -35,7 +35,8 @@ mod tests {
     fn centres_are_those_of_the_formula_and_small_maps_give_their_last() {
         assert_eq!(centres(4, 4), (0..16).collect::<Vec<_>>());
         // Patches of 4: centres at 1, 5, 9 and 13.
-        let rows: Vec<usize> = [1, 5, 9, 13].iter().flat_map(|row| [1, 5, 9, 13].map(|column| row * 16 + column)).collect();
+        let rows: Vec<usize> =
+            [1, 5, 9, 13].iter().flat_map(|row| [1, 5, 9, 13].map(|column| row * 16 + column)).collect();
         assert_eq!(centres(16, 4), rows);
         assert_eq!(centres(4, 1), [5]);
         assert_eq!(centres(3, 4), (0..9).collect::<Vec<_>>());

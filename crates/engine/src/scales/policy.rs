@@ -209,7 +209,8 @@ impl ScalePolicy {
                     if !compressed.contains(&scale) {
                         continue;
                     }
-                    let of_drafters = held.iter().zip(&drafts[scale]).filter(|(_, drafts)| **drafts).map(|(&held, _)| held);
+                    let of_drafters =
+                        held.iter().zip(&drafts[scale]).filter(|(_, drafts)| **drafts).map(|(&held, _)| held);
                     let (drafters, available) = (of_drafters.clone().count(), of_drafters.min().unwrap_or(uniform));
                     let division = Division { uniform, available, layers: spec.layers, drafters };
                     let divided = scalekv.divide(&division, number);

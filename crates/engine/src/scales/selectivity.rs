@@ -105,12 +105,8 @@ pub(super) fn for_heads(seen: &Attended<'_>, mut each: impl FnMut(&Head<'_>)) {
     let slots = seen.key.dims()[2];
     let [query, key] = [seen.query, seen.key].map(|tensor| Host::new(host::contiguous(tensor.clone())));
     for head in 0..seen.pictures * heads {
-        let of = |values: &Host, rows: usize| head * rows * head_dim..(head + 1) * rows * head_dim.min(values.as_slice().len());
-        let head = Head {
-            query: &query.as_slice()[of(&query, cells)],
-            key: &key.as_slice()[of(&key, slots)],
-            head_dim,
-        };
+        let of = |rows: usize| head * rows * head_dim..(head + 1) * rows * head_dim;
+        let head = Head { query: &query.as_slice()[of(cells)], key: &key.as_slice()[of(slots)], head_dim };
         each(&head);
     }
 }
@@ -164,7 +160,10 @@ mod tests {
         let peaked: Vec<f32> = (0..921).map(|i| if i % 30 == 0 { 100.0 } else { 1.0 }).collect();
         for share in [0.8, 0.9, 0.95, 0.98, 0.995] {
             for dispersed in [0.3, 0.5, 0.8, share] {
-                assert!(index(dispersed, &flat, Form::Ratio) < index(share, &peaked, Form::Ratio), "{share} {dispersed}");
+                assert!(
+                    index(dispersed, &flat, Form::Ratio) < index(share, &peaked, Form::Ratio),
+                    "{share} {dispersed}"
+                );
             }
         }
         assert!(index(0.995, &peaked, Form::Product) < index(0.5, &flat, Form::Product));

@@ -1,9 +1,9 @@
 //! I10, ScaleKV: budgets by layer and scale for a generator of pictures, with its host, a minimal VAR. arXiv:2505.19602, 2404.02905.
 
+use headwise_engine::scales::ScalePolicy;
 use headwise_engine::scales::budgets::{Division, Slots};
 use headwise_engine::scales::grid::centres;
 use headwise_engine::scales::selectivity::{Form, Selectivity, few};
-use headwise_engine::scales::ScalePolicy;
 use headwise_models::next_scale::{Choice, CompressesScales, Drawing, Drawn, KeepEverything, NextScale};
 use headwise_ops::host::{self, Host};
 use headwise_train::next_scale::NextScaleTraining;
@@ -96,7 +96,8 @@ fn run(seed: u64) -> Vec<Measured> {
     let policy = |text: &str| headwise_spec::from_text::<ScalePolicy>(text).expect("a policy");
     let measure = |subject: &Subject, text: &str| subject.measure(&policy(text)).expect("a policy in its ranges").0;
     let [ours, even] = ["scalekv(keep=0.25)", "uniform(keep=0.25)"].map(|text| measure(&tall, text));
-    let gated = |measured: Measured, full: &ScaleRow| Measured { conclusive: full.class_agreement >= LEARNT, ..measured };
+    let gated =
+        |measured: Measured, full: &ScaleRow| Measured { conclusive: full.class_agreement >= LEARNT, ..measured };
     let full = tall.full();
     let [whole, tenth] = [host.full(), measure(&host, "scalekv(keep=0.1)")];
     let decibels = |value: Option<f64>| value.unwrap_or(NO_NOISE);
@@ -216,7 +217,11 @@ fn bytes_off(subject: &Subject) -> f64 {
         // Keys and values, of 24 pictures with and without their class.
         held.abs_diff((2 * 2 * 24 * slots * spec.dim * size_of::<f32>()) as u64)
     };
-    ["scalekv(keep=0.25)", "scalekv(budget=8, rule=delta)", "uniform(keep=0.25)"].map(off).into_iter().max().unwrap_or(0) as f64
+    ["scalekv(keep=0.25)", "scalekv(budget=8, rule=delta)", "uniform(keep=0.25)"]
+        .map(off)
+        .into_iter()
+        .max()
+        .unwrap_or(0) as f64
 }
 
 /// The largest difference of scores drawn scale by scale, without guidance, from those of one masked pass over the same codes.

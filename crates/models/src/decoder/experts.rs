@@ -7,7 +7,7 @@ use burn::tensor::Device;
 use half::bf16;
 use headwise_kernels::matrix::PackedMatrix;
 use headwise_nn::Linear;
-use headwise_nn::channel::{Channel, Elsewhere, ExpertSource, Experts, Gate, Gated, Moe};
+use headwise_nn::channel::{Channel, ChannelSpec, Elsewhere, ExpertSource, Experts, Gate, Gated, Moe};
 
 use super::asked::Asked;
 use super::folder::{fill, precision};
@@ -86,10 +86,7 @@ impl Decoder {
             std::fs::read_to_string(&path).map_err(|source| LoadError::ConfigFile { path: path.clone(), source })?;
         let spec: DecoderSpec =
             toml::from_str(&description).map_err(|error| LoadError::Description(error.to_string()))?;
-        let mut model = Self::random(spec, device)?;
-        if model.mixtures().next().is_none() {
-            return Ok(None);
-        }
+        let Some(mut model) = Self::random_without_experts(spec, device)? else { return Ok(None) };
         let checkpoint = Checkpoint::open(directory)?;
         let asked = Asked::new(&checkpoint);
         let precision = precision(&checkpoint, weights);
@@ -111,11 +108,30 @@ impl Decoder {
             file.gates.push(spec.gate);
         }
         file.bytes = (0..file.layers()).map(|layer| bytes(&file.read(layer, 0))).collect();
-        model.mixtures_mut().for_each(|mixture| mixture.experts = Experts::Resident(Vec::new()));
         let mut model = fill(model, &asked, device)?;
         asked.check_unused("headwise.toml", |_| false)?;
         model.pack(precision);
         Ok(Some((model, file)))
+    }
+
+    /// A model of `spec` whose mixtures have no experts, which are never in memory; none if it has no mixtures.
+    fn random_without_experts(spec: DecoderSpec, device: &Device) -> Result<Option<Self>, LoadError> {
+        spec.check()?;
+        let mut narrow = spec.clone();
+        for layer in &mut narrow.layers {
+            if let Some(ChannelSpec::MoeSpec(mixture)) = &mut layer.channel {
+                mixture.hidden = 1;
+            }
+        }
+        let mut model = Self { spec: spec.clone(), ..Self::random(narrow, device)? };
+        for (block, layer) in model.blocks.iter_mut().zip(spec.layers.iter().step_by(spec.shared_by)) {
+            if let (Some(Channel::Moe(mixture)), Some(ChannelSpec::MoeSpec(spec))) =
+                (&mut block.channel, &layer.channel)
+            {
+                mixture.let_go(spec);
+            }
+        }
+        Ok(model.mixtures().next().is_some().then_some(model))
     }
 
     /// Lets `source` bring the experts of all mixtures.

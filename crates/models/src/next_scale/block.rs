@@ -92,8 +92,8 @@ impl NextScaleBlock {
         let [rows, tokens, dim] = x.dims();
         let [heads] = self.scale.val().dims();
         let width = dim / heads;
-        let [query, key, value] =
-            Linear::forward_each([&self.query, &self.key, &self.value], x).map(|y| y.reshape([rows, tokens, heads, width]));
+        let [query, key, value] = Linear::forward_each([&self.query, &self.key, &self.value], x)
+            .map(|y| y.reshape([rows, tokens, heads, width]));
         // A norm by the root of the mean square, with the weight that makes it one by length.
         let unit = Tensor::full([width], (width as f64).powf(-0.5), &query.device());
         let length_one = |y: Tensor<4>| rms_norm(y, unit.clone(), EPSILON);

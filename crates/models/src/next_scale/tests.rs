@@ -91,9 +91,8 @@ fn bytes_are_counted_to_the_last() {
     let model = model(&SCALES);
     // Both halves, keys and values, two layers, 24 channels, four bytes.
     let token = 2 * 2 * 2 * 24 * 4;
-    let bytes = |policy: &mut dyn CompressesScales| {
-        model.draw(&drawing(&[1], 1.0, Choice::Greedy), policy).unwrap().bytes
-    };
+    let bytes =
+        |policy: &mut dyn CompressesScales| model.draw(&drawing(&[1], 1.0, Choice::Greedy), policy).unwrap().bytes;
     assert_eq!(bytes(&mut KeepEverything), ScaleCacheBytes { held: 14 * token, peak: 30 * token });
     let first = bytes(&mut First);
     assert_eq!(first.held, token);
@@ -117,7 +116,11 @@ fn queries_have_the_learned_length_and_keys_length_one() {
             let lengths = |tensor: &Tensor<4>| {
                 let width = tensor.dims()[3];
                 let values = Host::new(host::contiguous(tensor.clone()));
-                values.as_slice().chunks(width).map(|row| row.iter().map(|x| x * x).sum::<f32>().sqrt()).collect::<Vec<_>>()
+                values
+                    .as_slice()
+                    .chunks(width)
+                    .map(|row| row.iter().map(|x| x * x).sum::<f32>().sqrt())
+                    .collect::<Vec<_>>()
             };
             assert!(lengths(seen.key).iter().all(|length| (length - 1.0).abs() < 1e-3));
             assert!(lengths(seen.query).iter().all(|length| (length - 4.0).abs() < 1e-2));

@@ -52,9 +52,8 @@ impl NextScaleTransformer {
     /// A transformer with weights drawn at random.
     pub fn random(spec: &NextScaleSpec, device: &Device) -> Self {
         let dim = spec.dim;
-        let table = |rows: usize| {
-            Param::from_tensor(Tensor::random([rows, dim], Distribution::Normal(0.0, 0.1), device))
-        };
+        let table =
+            |rows: usize| Param::from_tensor(Tensor::random([rows, dim], Distribution::Normal(0.0, 0.1), device));
         Self {
             class: table(spec.classes + 1),
             word: Linear::random(spec.channels, dim, true, device),
@@ -124,13 +123,10 @@ impl NextScaleTransformer {
 
     /// The bias that hides later scales: `[1, 1, tokens, tokens]`.
     fn hidden(&self, device: &Device) -> Tensor<4> {
-        let scale_of: Vec<usize> = self
-            .scales
-            .iter()
-            .enumerate()
-            .flat_map(|(scale, side)| std::iter::repeat_n(scale, side * side))
-            .collect();
-        let seen = |query: &usize| scale_of.iter().map(|key| if key <= query { 0.0 } else { HIDDEN }).collect::<Vec<_>>();
+        let scale_of: Vec<usize> =
+            self.scales.iter().enumerate().flat_map(|(scale, side)| std::iter::repeat_n(scale, side * side)).collect();
+        let seen =
+            |query: &usize| scale_of.iter().map(|key| if key <= query { 0.0 } else { HIDDEN }).collect::<Vec<_>>();
         let values = scale_of.iter().flat_map(seen).collect();
         host::tensor(values, [1, 1, scale_of.len(), scale_of.len()], device)
     }

@@ -69,7 +69,9 @@ pub enum NextScaleTrainError {
     #[error(transparent)]
     Spec(#[from] NextScaleError),
     /// The generator is not one of these pictures.
-    #[error("the pictures have {size} pixels on a side and {classes} classes, and the generator is for {found_size} and {found_classes}")]
+    #[error(
+        "the pictures have {size} pixels on a side and {classes} classes, and the generator is for {found_size} and {found_classes}"
+    )]
     Pictures {
         /// Pixels on a side.
         size: usize,
@@ -152,7 +154,8 @@ impl NextScaleTraining {
             let (loss, quantised) = model.loss(pool.tensor(&chosen, &device));
             model = descent.step(model, &loss, step)?;
             usage.count(&quantised.tokens);
-            model.quantiser = usage.revive(model.quantiser, &quantised.cells, step, self.autoencoder_steps, &mut random);
+            model.quantiser =
+                usage.revive(model.quantiser, &quantised.cells, step, self.autoencoder_steps, &mut random);
             said(&self.moment(step + 1, false, descent.last));
         }
         Ok(model)

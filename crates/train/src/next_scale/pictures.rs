@@ -13,7 +13,8 @@ pub(super) struct Pictures {
 impl Pictures {
     /// `count` pictures that depend on nothing but `seed`.
     pub fn draw(seed: u64, count: u64) -> Self {
-        let picture = |number: u64| ColouredShapes::picture(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_add(number));
+        let picture =
+            |number: u64| ColouredShapes::picture(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_add(number));
         let (classes, pixels) = (0..count).map(picture).unzip();
         Self { classes, pixels }
     }

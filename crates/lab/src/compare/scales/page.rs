@@ -29,7 +29,8 @@ pub struct PageInput<'a> {
 pub fn html(input: &PageInput<'_>) -> String {
     let rows = &input.envelope.rows;
     let series = named(rows.iter().map(|row| row.policy.as_str()));
-    let pictures: String = input.strips.iter().zip(&series).map(|(strip, series)| drawn(strip, series, input)).collect();
+    let pictures: String =
+        input.strips.iter().zip(&series).map(|(strip, series)| drawn(strip, series, input)).collect();
     let why = "<p>One picture of every class by the likeliest codes. What differs from the full cache’s is drawn beside it.</p>";
     let content = [
         format!(
@@ -96,7 +97,11 @@ fn numbers(rows: &[ScaleRow], series: &[Series]) -> String {
         ];
         (series.tag(), cells)
     };
-    tables::table("What each policy holds and what it draws", &head.map(str::to_owned), rows.iter().zip(series).map(row))
+    tables::table(
+        "What each policy holds and what it draws",
+        &head.map(str::to_owned),
+        rows.iter().zip(series).map(row),
+    )
 }
 
 fn facts(rows: &[ScaleRow]) -> Vec<(&'static str, String)> {
@@ -118,15 +123,27 @@ const DEFINITIONS: [(&str, &str); 7] = [
         "policy",
         "What stays of keys and values of the maps so far before the next, larger map is drawn. The generator is the same.",
     ),
-    ("KV %, KV bytes", "The most that was held between two scales, for one picture with and without its class, and its share of the full cache."),
+    (
+        "KV %, KV bytes",
+        "The most that was held between two scales, for one picture with and without its class, and its share of the full cache.",
+    ),
     ("peak KV", "The most at any time: what is held and the map that is being drawn."),
-    ("codes %, last map %", "Codes that are those of the full cache, over all maps and in the last, by the likeliest codes."),
-    ("PSNR", "Peak signal to noise of the pictures to those of the full cache, over all of them; 25 dB is hard to see at this size."),
+    (
+        "codes %, last map %",
+        "Codes that are those of the full cache, over all maps and in the last, by the likeliest codes.",
+    ),
+    (
+        "PSNR",
+        "Peak signal to noise of the pictures to those of the full cache, over all of them; 25 dB is hard to see at this size.",
+    ),
     (
         "class %",
         "Of pictures drawn with chance (top 50 codes, 95 %), those whose nearest clean picture is of the class that was asked for.",
     ),
-    ("slots of the layers", "Slots of each head when the last scale is entered, layer by layer: drafters have many, refiners few."),
+    (
+        "slots of the layers",
+        "Slots of each head when the last scale is entered, layer by layer: drafters have many, refiners few.",
+    ),
 ];
 
 fn definitions() -> String {
@@ -150,10 +167,8 @@ mod tests {
         changed[0] = 255.0 - changed[0];
         changed[1] = 255.0;
         changed[2] = 0.0;
-        let strips = [
-            Strip { policy: "full".into(), pixels },
-            Strip { policy: hostile.policy.clone(), pixels: changed },
-        ];
+        let strips =
+            [Strip { policy: "full".into(), pixels }, Strip { policy: hostile.policy.clone(), pixels: changed }];
         let envelope = Envelope {
             version: "0.1.0".into(),
             machine: Machine::detect(2, "avx512"),
@@ -163,7 +178,13 @@ mod tests {
         let page = html(&PageInput { title: "Scales", envelope: &envelope, strips: &strips, date: "today" });
         assert_eq!(page.matches("src=\"data:image/png;base64,").count(), 48);
         assert_eq!(page.matches("<li class=\"other\"").count(), 1);
-        for part in ["The answer", "alt=\"red square\"", "not as with the full cache", "21, 21, 21, 21", "headwise compare scales"] {
+        for part in [
+            "The answer",
+            "alt=\"red square\"",
+            "not as with the full cache",
+            "21, 21, 21, 21",
+            "headwise compare scales",
+        ] {
             assert!(page.contains(part), "{part} is missing");
         }
         for forbidden in ["<script", "<img onerror", "href=", "http"] {

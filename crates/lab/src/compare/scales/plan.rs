@@ -89,7 +89,11 @@ impl ScaleComparison {
             let cache = || text.to_owned();
             let policy: ScalePolicy =
                 headwise_spec::from_text(text).map_err(|source| ScalesError::Cache { cache: cache(), source })?;
-            let each = if policy.says_budget() { vec![policy] } else { keep.iter().map(|&share| policy.clone().keeping(share)).collect() };
+            let each = if policy.says_budget() {
+                vec![policy]
+            } else {
+                keep.iter().map(|&share| policy.clone().keeping(share)).collect()
+            };
             for policy in each {
                 policy.check().map_err(|source| ScalesError::Policy { cache: cache(), source })?;
                 if !policies.contains(&policy) {
@@ -124,14 +128,12 @@ impl Plan {
         let subject = Subject::new(model, self.training.seed)?;
         let full = subject.full();
         let strip = |row: &ScaleRow, pixels: &[f32]| Strip { policy: row.policy.clone(), pixels: pixels.to_vec() };
-        let mut compared =
-            Compared { strips: vec![strip(&full, &subject.likeliest().pixels)], rows: vec![full] };
+        let mut compared = Compared { strips: vec![strip(&full, &subject.likeliest().pixels)], rows: vec![full] };
         for (number, policy) in self.policies.iter().enumerate() {
             let text = headwise_spec::to_text(policy);
             let done = TRAINING + (1.0 - TRAINING) * number as f64 / self.policies.len() as f64;
             said(&Moment::new(&format!("drawing with {text}"), done, started.elapsed()));
-            let (row, drawn) =
-                subject.measure(policy).map_err(|source| ScalesError::Policy { cache: text, source })?;
+            let (row, drawn) = subject.measure(policy).map_err(|source| ScalesError::Policy { cache: text, source })?;
             compared.strips.push(strip(&row, &drawn.pixels));
             compared.rows.push(row);
         }
@@ -152,7 +154,10 @@ impl fmt::Display for Plan {
             spec.dim,
             size = spec.size,
         )?;
-        writeln!(f, "{autoencoder_steps} steps of the autoencoder, {steps} of the transformer, {pictures} pictures each; it draws with")?;
+        writeln!(
+            f,
+            "{autoencoder_steps} steps of the autoencoder, {steps} of the transformer, {pictures} pictures each; it draws with"
+        )?;
         let policies: Vec<String> = self.policies.iter().map(headwise_spec::to_text).collect();
         write!(f, "  full, {}", policies.join(", "))
     }

@@ -89,15 +89,15 @@ impl Subject {
         let pairs = || likeliest.tokens.iter().zip(&self.likeliest.tokens).enumerate();
         let same = |first: usize| {
             let counted = pairs().filter(|(at, _)| at % each >= first);
-            let (count, same) = counted.fold((0, 0), |(count, same), (_, (one, other))| (count + 1, same + u32::from(one == other)));
+            let (count, same) =
+                counted.fold((0, 0), |(count, same), (_, (one, other))| (count + 1, same + u32::from(one == other)));
             100.0 * f64::from(same) / f64::from(count.max(1))
         };
         let pictures = likeliest.tokens.len() / each;
         let pixels = 3 * spec.size * spec.size;
         let classes = drawn.pixels.chunks(pixels).enumerate();
-        let right = classes.filter(|(picture, pixels)| {
-            ColouredShapes::nearest(pixels) == Some(picture % ColouredShapes::CLASSES)
-        });
+        let right = classes
+            .filter(|(picture, pixels)| ColouredShapes::nearest(pixels) == Some(picture % ColouredShapes::CLASSES));
         let n = [pictures, drawn.tokens.len() / each];
         ScaleRow {
             policy,

@@ -54,7 +54,8 @@ mod tests {
     #[test]
     fn a_line_for_every_policy() {
         let full = subject().full();
-        let other = ScaleRow { policy: "uniform(keep=0.25)".into(), psnr: Some(31.25), agreement: 87.5, ..full.clone() };
+        let other =
+            ScaleRow { policy: "uniform(keep=0.25)".into(), psnr: Some(31.25), agreement: 87.5, ..full.clone() };
         let text = table(&[full, other]);
         let line = text.lines().find(|line| line.contains("uniform")).unwrap();
         assert!(line.contains("31.2") && line.contains("87.5"), "{line}");

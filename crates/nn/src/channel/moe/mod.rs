@@ -85,6 +85,12 @@ impl Moe {
         &self.spec
     }
 
+    /// Lets go of its experts, which are those of `spec` and somewhere else; [`experts`](Self::experts) says where from now on.
+    pub fn let_go(&mut self, spec: &MoeSpec) {
+        self.experts = Experts::Resident(Vec::new());
+        self.spec = spec.clone();
+    }
+
     /// `x` `[batch, tokens, dim]` to the same shape; in training also what the loss gets for experts that are not equally busy.
     ///
     /// # Panics
