@@ -1,6 +1,6 @@
 //! The family of policies of scales, and what is wrong with a policy that cannot run.
 
-use headwise_models::next_scale::{Choice, Drawing, KeepEverything, NextScale, NextScaleError, NextScaleSpec};
+use headwise_models::next_scale::{Choice, Drawing, NextScale, NextScaleError, NextScaleSpec};
 
 use super::budgets::{Division, Rule};
 use super::plan::ScalePlan;
@@ -243,12 +243,5 @@ impl ScaleKv {
                 division.delta(((share * uniform).round() as usize).max(1))
             }
         }
-    }
-}
-
-/// A plan that keeps everything, for comparisons.
-impl From<KeepEverything> for ScalePlan {
-    fn from(_: KeepEverything) -> Self {
-        Self::new(Vec::new(), Selection { score: Score::Softmax, pool: Pool::Max, kernel: 1, grid: 1 })
     }
 }

@@ -34,7 +34,7 @@ pub struct Drawn {
     pub pixels: Vec<f32>,
     /// What the cache took.
     pub bytes: ScaleCacheBytes,
-    /// The scores that the codes were chosen by, at the scales that were asked for: `[pictures, cells, codes]` of each.
+    /// The scores that the codes were chosen by, scale by scale: `[pictures, cells, codes]` of each.
     pub scores: Vec<Vec<f32>>,
 }
 
