@@ -64,6 +64,7 @@ pub async fn responses(State(app): State<Arc<App>>, Body(bytes): Body) -> Result
     }
     let mut running = job.start(&served)?;
     let mut writing = Writing::new(&conversation);
+    writing.begin();
     while let Some(news) = running.next().await? {
         running.observe(&served.times);
         writing.read(&served, news);
@@ -104,6 +105,11 @@ impl Writing {
         Self { output: Output::new(conversation.message.clone()), reader, finish: "stop" }
     }
 
+    /// Begins a message at once if there is nothing else to come.
+    fn begin(&mut self) -> Vec<Event> {
+        if self.reader.is_none() { self.output.open(String::new) } else { Vec::new() }
+    }
+
     /// What happens with the next piece.
     fn read(&mut self, served: &Served, news: News) -> Vec<Event> {
         let (text, end) = match news {
@@ -142,9 +148,7 @@ impl Conversation {
         events.send("response.created", begun.clone()).await;
         events.send("response.in_progress", begun).await;
         let mut writing = Writing::new(self);
-        if writing.reader.is_none() {
-            events.send_all(writing.output.open(|| served.id("msg"))).await;
-        }
+        events.send_all(writing.begin()).await;
         while let Some(news) = running.next().await? {
             running.observe(&served.times);
             if !events.send_all(writing.read(served, news)).await {

@@ -216,5 +216,5 @@ pub struct ResponseEvent {
     pub name: Option<String>,
     /// Always empty.
     #[schema(nullable = false)]
-    pub logprobs: Option<Vec<Value>>,
+    pub logprobs: Option<Vec<String>>,
 }
