@@ -44,7 +44,7 @@ async fn responses_follow_their_form() {
     assert_eq!(answer["output"][0]["content"][0]["text"], "harbour");
     for (wrong, param) in [
         (json!({ "text": { "format": { "type": "regex", "regex": "(" } } }), "text.format"),
-        (json!({ "text": { "format": { "type": "yaml" } } }), "text.format"),
+        (json!({ "text": { "format": { "type": "yaml" } } }), "text.format.type"),
         (json!({ "tools": [{ "type": "web_search" }] }), "tools[0]"),
         (json!({ "tools": weather(), "tool_choice": { "type": "allowed_tools" } }), "tool_choice"),
         (json!({ "tools": weather(), "tool_choice": { "type": "function", "name": "x" } }), "tool_choice"),
@@ -108,7 +108,6 @@ async fn functions_are_called_and_answered_for() {
         let (first, second) = (server.post(PATH, ask(remembered)).await, server.post(PATH, ask(spelled)).await);
         assert_eq!(first["output"][0]["content"], second["output"][0]["content"]);
         assert_eq!(first["usage"]["input_tokens"], second["usage"]["input_tokens"]);
-        assert!(first["usage"]["input_tokens"].as_u64() > answer["usage"]["output_tokens"].as_u64());
     }
 }
 
