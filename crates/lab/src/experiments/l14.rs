@@ -53,11 +53,12 @@ const PAIRS: u64 = 16;
 const SEQUENCES: u64 = 256;
 /// Points that any difference exceeds: one answer of 4096 is 0.024.
 const STRICTLY: f64 = 0.01;
-/// Softmax, and memories of the same eight channels of keys: half as many as there are pairs.
+/// Softmax, and memories of the same 16 channels of keys, as many as there are pairs. With 64 channels linear attention recalls 99 % as well,
+/// and with 8 the gate learns on one seed and not on the next.
 const MIXERS: [&str; 3] = [
     "softmax(convolution=3)",
-    "linear_attention(heads=1, key_dim=8, convolution=3)",
-    "gla(heads=1, key_dim=8, convolution=3)",
+    "linear_attention(heads=1, key_dim=16, convolution=3)",
+    "gla(heads=1, key_dim=16, convolution=3)",
 ];
 
 fn run(seed: u64) -> Vec<Measured> {

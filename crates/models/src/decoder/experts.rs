@@ -86,7 +86,7 @@ impl Decoder {
             std::fs::read_to_string(&path).map_err(|source| LoadError::ConfigFile { path: path.clone(), source })?;
         let spec: DecoderSpec =
             toml::from_str(&description).map_err(|error| LoadError::Description(error.to_string()))?;
-        let Some(mut model) = Self::random_without_experts(spec, device)? else { return Ok(None) };
+        let Some(model) = Self::random_without_experts(spec, device)? else { return Ok(None) };
         let checkpoint = Checkpoint::open(directory)?;
         let asked = Asked::new(&checkpoint);
         let precision = precision(&checkpoint, weights);
@@ -131,7 +131,8 @@ impl Decoder {
                 mixture.let_go(spec);
             }
         }
-        Ok(model.mixtures().next().is_some().then_some(model))
+        let mixed = model.mixtures().next().is_some();
+        Ok(mixed.then_some(model))
     }
 
     /// Lets `source` bring the experts of all mixtures.
