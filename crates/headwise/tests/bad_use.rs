@@ -83,7 +83,7 @@ fn experts_that_cannot_stay_in_their_file() {
     says(&refused(&["compare", "experts", "--experts", "lruu"]), &["lruu", "lru"]);
     says(&refused(&["compare", "experts", "--model", "nowhere"]), &["nowhere", "no folder"]);
     says(&refused(&["compare", "experts", "--tokens", "0"]), &["--tokens is 0", "at least 1"]);
-    says(&refused(&["compare", "experts", "--model", model.path(), "--experts", "lru"]), &["tokens each need"]);
+    says(&refused(&["compare", "experts", "--model", model.path(), "--experts", "lru"]), &["has no experts"]);
 }
 
 #[test]
@@ -262,6 +262,7 @@ fn ways_of_writing_that_cannot_be() {
     says(&generate(&["--logit-bias", "99999=1"]), &["token 99999", "ids are below"]);
     says(&generate(&["--logit-bias", "5"]), &["42=-5"]);
     says(&generate(&["--beams", "2", "--top-k", "4"]), &["--beams", "--top-k"]);
+    says(&generate(&["--beams", "2", "--mirostat", "2"]), &["--beams", "--mirostat"]);
     says(&generate(&["--regex", "a", "--choice", "a"]), &["--regex", "--choice"]);
     says(&generate(&["--regex", "(a"]), &["regular expression cannot be followed", "unclosed group"]);
     says(&generate(&["--beams", "0"]), &["--beams is 0"]);

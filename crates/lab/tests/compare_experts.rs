@@ -43,7 +43,9 @@ fn every_policy_has_a_row_with_the_bits_of_the_whole_model() {
     assert_eq!((on_demand.hits_pct, on_demand.loads_ahead), (Some(0.0), 0));
     assert_eq!(on_demand.layer_hits_pct, [0.0, 0.0]);
     assert_eq!(lru.capacity_bytes * 4, lru.total_bytes);
-    assert!(lru.hits_pct > Some(0.0) && lru.loads_per_token() < on_demand.loads_per_token());
+    // Random routers may never come back to an expert while it is there.
+    assert!(lru.hits_pct >= on_demand.hits_pct && lru.loads_per_token() <= on_demand.loads_per_token());
+    assert_eq!(lru.hits_pct > Some(0.0), lru.loads_per_token() < on_demand.loads_per_token());
 }
 
 #[test]

@@ -27,7 +27,7 @@ pub struct Offload {
     /// The rows that the running forward added to the recording.
     recorded: Mutex<usize>,
     /// Its threads end when [`Shared`] is stopped.
-    _threads: rayon::ThreadPool,
+    _threads: Vec<rayon::ThreadPool>,
 }
 
 impl Offload {
@@ -53,16 +53,16 @@ impl Offload {
             stopped: false,
         };
         let shared = Arc::new(Shared { file, delay, state: Mutex::new(state), changed: Condvar::new() });
-        // A pool, so that packing what was read stays on the thread that has read it.
-        let threads = rayon::ThreadPoolBuilder::new()
-            .num_threads(AT_ONCE)
-            .thread_name(|index| format!("experts-{index}"))
-            .build()
-            .map_err(|error| ExpertsError::Threads { reason: error.to_string() })?;
-        for _ in 0..AT_ONCE {
+        // Pools of one thread: packing what was read stays on the thread that has read it, and no thread that waits within it can begin to
+        // serve a second time.
+        let thread = |index| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(1).thread_name(move |_| format!("experts-{index}"));
+            let pool = pool.build().map_err(|error| ExpertsError::Threads { reason: error.to_string() })?;
             let shared = Arc::clone(&shared);
-            threads.spawn(move || shared.serve());
-        }
+            pool.spawn(move || shared.serve());
+            Ok(pool)
+        };
+        let threads = (0..AT_ONCE).map(thread).collect::<Result<_, ExpertsError>>()?;
         let routers = model.mixtures().map(|(_, mixture)| (mixture.router.clone(), mixture.spec().active)).collect();
         Ok(Arc::new(Self {
             shared,

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Outcome;
 use super::model::Run;
+use super::samplers::SamplerOptions;
 use super::sampling::{Ending, Form, SamplingOptions};
 
 /// Talk with a model under any cache policy.
@@ -35,6 +36,8 @@ pub struct Chat {
     #[command(flatten)]
     sampling: SamplingOptions,
     #[command(flatten)]
+    samplers: SamplerOptions,
+    #[command(flatten)]
     ending: Ending,
     #[command(flatten)]
     form: Form,
@@ -50,7 +53,7 @@ impl Chat {
         let template =
             model.template.as_ref().ok_or("this model has no chat template: use `headwise generate --raw`")?;
         let generation = self.ending.generation(&model, self.tokens);
-        let fresh = self.sampling.sampler(&model, &self.ending, &self.form)?;
+        let fresh = self.sampling.sampler(&self.samplers, &model, &self.ending, &self.form)?;
         let mut sampler = fresh.clone();
         let (mut session, mut said) = self.begun(&model, &policy)?;
         let (input, interactive) = (std::io::stdin(), std::io::stdin().is_terminal());

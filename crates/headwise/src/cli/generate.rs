@@ -21,6 +21,7 @@ use headwise::models::embedded;
 use self::sap::SapOptions;
 use super::Outcome;
 use super::model::Run;
+use super::samplers::SamplerOptions;
 use super::sampling::{Ending, Form, SamplingOptions};
 use super::segments::{Begun, SegmentOptions};
 
@@ -53,6 +54,8 @@ pub struct Generate {
     #[command(flatten)]
     sampling: SamplingOptions,
     #[command(flatten)]
+    samplers: SamplerOptions,
+    #[command(flatten)]
     ending: Ending,
     #[command(flatten)]
     form: Form,
@@ -60,7 +63,7 @@ pub struct Generate {
     #[arg(long = "n", value_name = "ANSWERS", default_value_t = 1, conflicts_with_all = ["prompts", "ids", "profile"])]
     n: usize,
     /// Search for the likeliest answers with so many beams; prints them all, the best first
-    #[arg(long, conflicts_with_all = ["prompts", "ids", "profile", "n", "logprobs", "SamplingOptions", "Ending", "Form", "prompt_lookup"])]
+    #[arg(long, conflicts_with_all = ["prompts", "ids", "profile", "n", "logprobs", "SamplingOptions", "SamplerOptions", "Ending", "Form", "prompt_lookup"])]
     beams: Option<usize>,
     /// Rank the answers of beams by log-probability ÷ length to this power
     #[arg(long, default_value_t = 1.0, requires = "beams", allow_negative_numbers = true)]
@@ -72,7 +75,7 @@ pub struct Generate {
         value_name = "SPEC",
         num_args = 0..=1,
         default_missing_value = "opera",
-        conflicts_with_all = ["prompts", "ids", "profile", "n", "beams", "logprobs", "SamplingOptions", "Ending", "Form", "prompt_lookup"],
+        conflicts_with_all = ["prompts", "ids", "profile", "n", "beams", "logprobs", "SamplingOptions", "SamplerOptions", "Ending", "Form", "prompt_lookup"],
     )]
     opera: Option<String>,
     /// Let a token leave the model after a layer that is sure of the next one; takes parameters, for example

@@ -36,8 +36,6 @@ pub struct SamplingOptions {
     /// Take this off the scores of tokens for every time that the answer has them
     #[arg(long, value_name = "SCORE", default_value_t = 0.0, allow_negative_numbers = true)]
     frequency_penalty: f32,
-    #[command(flatten)]
-    samplers: SamplerOptions,
     /// Add BIAS to the score of token ID; may be given several times
     #[arg(long, value_name = "ID=BIAS", value_parser = bias)]
     logit_bias: Vec<(u32, f32)>,
@@ -83,7 +81,13 @@ pub struct Form {
 
 impl SamplingOptions {
     /// The sampler of every answer of `model` that follows `form`; each draws for itself.
-    pub fn sampler(&self, model: &TextModel, ending: &Ending, form: &Form) -> Result<Sampler, Box<dyn Error>> {
+    pub fn sampler(
+        &self,
+        more: &SamplerOptions,
+        model: &TextModel,
+        ending: &Ending,
+        form: &Form,
+    ) -> Result<Sampler, Box<dyn Error>> {
         let mut sampling = Sampling {
             temperature: self.temperature,
             top_k: self.top_k,
@@ -98,7 +102,7 @@ impl SamplingOptions {
             seed: self.seed,
             ..Sampling::default()
         };
-        self.samplers.add(&mut sampling, model)?;
+        more.add(&mut sampling, model)?;
         sampling.check(model.engine.spec().vocabulary)?;
         let sampler = Sampler::of(sampling);
         let Some(spec) = form.spec()? else {

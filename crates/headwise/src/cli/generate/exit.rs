@@ -17,7 +17,7 @@ impl Generate {
         let model = self.run.open(&self.model)?;
         let mut sequence = model.engine.sequence(policy)?;
         let ids = self.encode(&model, prompt)?;
-        let mut sampler = self.sampling.sampler(&model, &self.ending, &self.form)?;
+        let mut sampler = self.sampling.sampler(&self.samplers, &model, &self.ending, &self.form)?;
         let (mut decoder, mut stops) = (model.tokenizer.decoder(), self.ending.stops());
         let mut out = std::io::stdout().lock();
         let mut written = Ok(());

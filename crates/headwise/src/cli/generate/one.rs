@@ -27,7 +27,7 @@ impl Generate {
         let output = self.save_session.as_deref().map(Output::open).transpose()?;
         let Begun { mut sequence, ids, read, time } = self.begun(&model, policy, prompt)?;
         let lookup = self.prompt_lookup.map(PromptLookup::new);
-        let mut sampler = self.sampling.sampler(&model, &self.ending, &self.form)?;
+        let mut sampler = self.sampling.sampler(&self.samplers, &model, &self.ending, &self.form)?;
         sampler.read(&read);
         let (mut decoder, mut stops) = (model.tokenizer.decoder(), self.ending.stops());
         let mut out = std::io::stdout().lock();

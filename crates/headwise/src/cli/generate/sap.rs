@@ -25,7 +25,7 @@ pub struct SapOptions {
         value_name = "SPEC",
         num_args = 0..=1,
         default_missing_value = "sap",
-        conflicts_with_all = ["prompts", "ids", "profile", "n", "beams", "opera", "logprobs", "SamplingOptions", "Ending", "Form", "prompt_lookup"],
+        conflicts_with_all = ["prompts", "ids", "profile", "n", "beams", "opera", "logprobs", "SamplingOptions", "SamplerOptions", "Ending", "Form", "prompt_lookup"],
     )]
     pub sap: Option<String>,
     /// A file with a question, a tab and its answer on every line; --sap shows them before the prompt, which is a question too

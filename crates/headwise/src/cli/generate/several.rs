@@ -27,7 +27,7 @@ impl Generate {
             return Err(format!("{} is empty: it must have a prompt on every line", path.display()).into());
         }
         let model = self.run.open(&self.model)?;
-        let sampler = self.sampling.sampler(&model, &self.ending, &self.form)?;
+        let sampler = self.sampling.sampler(&self.samplers, &model, &self.ending, &self.form)?;
         let writing = |(index, prompt): (usize, &&str)| {
             Ok(self.writing(self.begin(&model, policy, prompt)?, sampler.number(index as u64)))
         };
@@ -53,7 +53,7 @@ impl Generate {
     pub(super) fn run_several(&self, policy: &CachePolicy, prompt: &str) -> Outcome {
         let model = self.run.open(&self.model)?;
         // How likely an answer is, is always said: it tells the best from the rest.
-        let sampler = self.sampling.sampler(&model, &self.ending, &self.form)?;
+        let sampler = self.sampling.sampler(&self.samplers, &model, &self.ending, &self.form)?;
         let begun = self.begin(&model, policy, prompt)?;
         let drawing = |index: usize| {
             let mut sampler = sampler.number(index as u64);

@@ -286,10 +286,10 @@ mod tests {
         // The convolution keeps two tokens of queries, keys and values in four bytes each.
         let tails = |channels: u64| 2 * 2 * 4 * channels;
         assert_eq!(all[0], [48, 96, 192].map(|tokens| tokens * token + tails(3 * 64)));
-        // A matrix of 8 × 64, for linear attention with its divisors, in each layer; retention's values are twice as wide.
-        assert_eq!(all[1], [2 * 8 * 65 * 4 + tails(8 + 8 + 64); 3]);
-        assert_eq!(all[2], [2 * 8 * 128 * 4 + tails(8 + 8 + 128); 3]);
-        assert_eq!(all[3], [2 * 8 * 64 * 4 + tails(8 + 8 + 64); 3]);
+        // A matrix of 16 × 64, for linear attention with its divisors, in each layer; retention's values are twice as wide.
+        assert_eq!(all[1], [2 * 16 * 65 * 4 + tails(16 + 16 + 64); 3]);
+        assert_eq!(all[2], [2 * 16 * 128 * 4 + tails(16 + 16 + 128); 3]);
+        assert_eq!(all[3], [2 * 16 * 64 * 4 + tails(16 + 16 + 64); 3]);
     }
 
     #[test]
