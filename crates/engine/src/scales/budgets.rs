@@ -77,8 +77,11 @@ mod tests {
     const MAPS: [usize; 4] = [24, 32, 40, 48];
     const FIRST: usize = 921;
 
-    /// Layers, drafters, and the slots of both kinds in the tables that were published with the code.
-    const RELEASED: [(usize, [usize; 5], [(usize, usize); 5]); 2] = [
+    /// Layers, drafters by scale, and slots of drafters and refiners by scale.
+    type Table = (usize, [usize; 5], [(usize, usize); 5]);
+
+    /// What was published with the code.
+    const RELEASED: [Table; 2] = [
         (32, [2, 2, 2, 2, 1], [(920, 632), (1490, 594), (2510, 526), (4100, 420), (6385, 465)]),
         (40, [3; 5], [(909, 629), (1464, 584), (2463, 503), (4054, 374), (6200, 200)]),
     ];
