@@ -10,8 +10,8 @@ from openai_forms import ANIMAL, WEATHER, Place, check_animal
 TOOL = {"type": "function", "strict": True, **WEATHER["function"]}
 
 
-def respond(server, text, **options):
-    return server.client.responses.create(model=server.model, input=text, **{"max_output_tokens": 24, "temperature": 0, **options})
+def respond(server, prompt, /, **options):
+    return server.client.responses.create(model=server.model, input=prompt, **{"max_output_tokens": 24, "temperature": 0, **options})
 
 
 def whole(server) -> str:
