@@ -144,13 +144,8 @@ impl Engine {
                 continue;
             }
             let mut cache = Stores::new(&mut chunks, &self.masked);
-            let mut ctx = MixContext {
-                positions: &positions,
-                segments: &segments,
-                layer: index,
-                cache: Some(&mut cache),
-                balance: Vec::new(),
-            };
+            let mut ctx =
+                MixContext { layer: index, cache: Some(&mut cache), ..MixContext::new(&positions, &segments) };
             x = self.model.layer(index, x, &mut ctx);
             chunks[0].hold(index, place);
             if exit.asks(index + 1, layers) {

@@ -138,13 +138,7 @@ impl Engine {
             let mut x = self.model.embed(ids, &positions, &self.device);
             for layer in 0..self.spec().layers.len() {
                 let cache: &mut dyn LayerCache = &mut *cache;
-                let mut ctx = MixContext {
-                    positions: &positions,
-                    segments: &segments,
-                    layer,
-                    cache: Some(cache),
-                    balance: Vec::new(),
-                };
+                let mut ctx = MixContext { layer, cache: Some(cache), ..MixContext::new(&positions, &segments) };
                 x = self.model.layer(layer, x, &mut ctx);
                 progress(layer + 1);
             }
@@ -199,7 +193,7 @@ impl Engine {
         if let Some(experts) = &self.experts {
             experts.begin(chunks.iter().flat_map(|chunk| {
                 let next = |recent: &mut Recent, &id: &u32| {
-                    recent.push(id);
+                    *recent = recent.with(id);
                     Some(*recent)
                 };
                 chunk.ids.iter().scan(chunk.sequence.recent, next)
@@ -211,11 +205,9 @@ impl Engine {
         for (index, place) in places(self.spec()).enumerate().take(layers) {
             let mut cache = Stores::new(chunks, &self.masked);
             let mut ctx = MixContext {
-                positions: &batch.positions,
-                segments: &batch.segments,
                 layer: index,
                 cache: Some(&mut cache),
-                balance: Vec::new(),
+                ..MixContext::new(&batch.positions, &batch.segments)
             };
             x = self.model.layer(index, x, &mut ctx);
             for chunk in chunks.iter_mut() {

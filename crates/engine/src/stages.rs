@@ -30,13 +30,7 @@ impl Engine {
         for (layer, place) in places(self.spec()).enumerate() {
             let segments = [Segment { sequence: 0, rows: 0..positions.len() }];
             let mut cache = Stores::new(&mut chunks, &self.masked);
-            let mut ctx = MixContext {
-                positions: &positions,
-                segments: &segments,
-                layer,
-                cache: Some(&mut cache),
-                balance: Vec::new(),
-            };
+            let mut ctx = MixContext { layer, cache: Some(&mut cache), ..MixContext::new(&positions, &segments) };
             x = self.model.layer(layer, x, &mut ctx);
             // The statistics are those of the rows: before a policy evicts from the layer.
             let next = plan.get(layer + 1).copied().unwrap_or(positions.len());

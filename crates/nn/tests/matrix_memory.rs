@@ -63,13 +63,7 @@ fn go_on(mixer: &Mixer, texts: &mut [(Tensor<3>, &mut MixerState, usize)]) -> Ve
     let x = Tensor::cat(texts.iter().map(|(x, ..)| x.clone()).collect(), 1);
     let mut states: Vec<MixerState> = texts.iter().map(|(_, state, _)| (**state).clone()).collect();
     let mut cache = States(&mut states);
-    let mut ctx = MixContext {
-        positions: &positions,
-        segments: &segments,
-        layer: 0,
-        cache: Some(&mut cache),
-        balance: Vec::new(),
-    };
+    let mut ctx = MixContext { cache: Some(&mut cache), ..MixContext::new(&positions, &segments) };
     let out = Host::new(mixer.forward(x, &mut ctx));
     texts.iter_mut().zip(states).for_each(|((_, state, _), new)| **state = new);
     segments.iter().map(|segment| out.as_slice()[segment.rows.start * DIM..segment.rows.end * DIM].to_vec()).collect()
@@ -163,8 +157,7 @@ fn the_published_normalisation_changes_little_after_the_norm() {
     );
     let positions: Vec<i32> = (0..100).collect();
     let segments = [Segment { sequence: 0, rows: 0..100 }];
-    let context =
-        || MixContext { positions: &positions, segments: &segments, layer: 0, cache: None, balance: Vec::new() };
+    let context = || MixContext::new(&positions, &segments);
     let found = distance(full.forward(x.clone(), &mut context()), plain.forward(x, &mut context()));
     assert!(found < 1e-4, "{found}");
 }

@@ -45,7 +45,7 @@ fn texts_of_a_batch_without_segments_are_sequences_of_their_own() {
     let mixer = mixer(None);
     let positions: Vec<i32> = (0..6).collect();
     let x = input(12);
-    let mut ctx = MixContext { positions: &positions, segments: &[], layer: 0, cache: None, balance: Vec::new() };
+    let mut ctx = MixContext::new(&positions, &[]);
     let batch = mixer.forward(x.clone().reshape([2, 6, DIM]), &mut ctx).reshape([1, 12, DIM]);
     let found = differences(batch, forward(&mixer, x, &[6, 6]));
     assert!(found.iter().all(|&row| row < 1e-5), "{found:?}");

@@ -11,12 +11,14 @@ pub(super) fn from_all(scores: &[f32], most: f32, scale: f32, share: f64, sums: 
     sums.clear();
     sums.resize(scores.len().div_ceil(BLOCK), 0.0);
     block_sums(scores, most, scale, sums);
-    let (block, left) = walk(sums.iter().map(|&sum| f64::from(sum)), share);
+    let sums = sums.iter().map(|&sum| f64::from(sum));
+    let (block, left) = walk(sums.clone(), share * sums.sum::<f64>());
     let inside = &scores[block * BLOCK..scores.len().min((block + 1) * BLOCK)];
     let mut weights = [0.0; BLOCK];
     let weights = &mut weights[..inside.len()];
     exponentials(inside, most, scale, weights);
-    let (within, _) = walk(weights.iter().map(|&weight| f64::from(weight)), left);
+    let weights = weights.iter().map(|&weight| f64::from(weight));
+    let (within, _) = walk(weights.clone(), left * weights.sum::<f64>());
     (block * BLOCK + within) as u32
 }
 
@@ -26,14 +28,13 @@ pub(super) fn from_candidates(candidates: &mut [Candidate], scale: f32, share: f
     for candidate in candidates.iter_mut() {
         candidate.weight = f64::from(((candidate.score - most) * scale).exp());
     }
-    let (index, _) = walk(candidates.iter().map(|candidate| candidate.weight), share);
     let total: f64 = candidates.iter().map(|candidate| candidate.weight).sum();
+    let (index, _) = walk(candidates.iter().map(|candidate| candidate.weight), share * total);
     (candidates[index].id, candidates[index].weight / total)
 }
 
-/// Which of `weights` the point `share` of their sum falls into, and how far into it as a share of it; never one that is 0.
-fn walk(weights: impl Iterator<Item = f64> + Clone, share: f64) -> (usize, f64) {
-    let mut left = share * weights.clone().sum::<f64>();
+/// Into which of `weights` the point falls that has `left` of them before it, and how far into it as a share of it; never one that is 0.
+fn walk(weights: impl Iterator<Item = f64>, mut left: f64) -> (usize, f64) {
     let mut last = (0, 0.0);
     for (index, weight) in weights.enumerate().filter(|(_, weight)| *weight > 0.0) {
         if left < weight {

@@ -48,13 +48,7 @@ impl NaiveCache {
         let segments = [Segment { sequence: 0, rows: 0..ids.len() }];
         let mut x = decoder.embed(ids, &positions, &device);
         for layer in 0..decoder.blocks.len() {
-            let mut ctx = MixContext {
-                positions: &positions,
-                segments: &segments,
-                layer,
-                cache: Some(self),
-                balance: Vec::new(),
-            };
+            let mut ctx = MixContext { layer, cache: Some(self), ..MixContext::new(&positions, &segments) };
             x = decoder.layer(layer, x, &mut ctx);
         }
         self.tokens += ids.len();

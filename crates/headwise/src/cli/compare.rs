@@ -5,10 +5,13 @@ mod mixers;
 mod scales;
 
 use std::error::Error;
+use std::fmt::Display;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use headwise::engine::TextModel;
+use headwise::kernels::parallel;
+use headwise::lab::compare::Moment;
 use headwise::lab::compare::cache::{CacheComparison, Subject, Suite, TOY_NOTE, toy_engine};
 use headwise::lab::report::ReportInput;
 use headwise::lab::{self, table};
@@ -17,7 +20,7 @@ use headwise::models::embedded;
 use super::Outcome;
 use super::envelope::envelope;
 use super::model::Run;
-use super::output::Report;
+use super::output::{Report, now};
 use super::progress::Comparison;
 
 /// Samples of the model that comes with the program: it is so small that there is time for many.
@@ -95,6 +98,24 @@ impl Compare {
     }
 }
 
+/// What `run` finds on so many `threads` (0: all), with its progress, after `plan` was shown; and how many threads there were.
+fn measured<T, E>(
+    threads: usize,
+    plan: &impl Display,
+    run: impl FnOnce(&mut dyn FnMut(&Moment<'_>)) -> Result<T, E> + Send,
+) -> Result<(usize, T), Box<dyn Error>>
+where
+    T: Send,
+    E: Error + Send + 'static,
+{
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
+    eprintln!("{plan}");
+    let mut progress = Comparison::default();
+    let found = pool.install(|| parallel::team(|| run(&mut |moment| progress.at(moment))))?;
+    progress.finish();
+    Ok((pool.current_num_threads(), found))
+}
+
 impl Cache {
     fn run(self) -> Outcome {
         let suite = self.suite.parse()?;
@@ -127,7 +148,7 @@ impl Cache {
         let rows = plan.run(&mut progress)?;
         progress.finish();
         let envelope = envelope(threads, rows);
-        let date = jiff::Zoned::now().strftime("%Y-%m-%d %H:%M").to_string();
+        let date = now();
         let title = format!("Cache policies on {}", subject.name());
         let page = lab::report::html(&ReportInput { title: &title, envelope: &envelope, date: &date, notes: &notes });
         let summary = format!(

@@ -13,7 +13,7 @@ use indicatif::ProgressBar;
 use super::Outcome;
 use super::envelope::envelope;
 use super::model::Run;
-use super::output::Report;
+use super::output::{Report, now};
 use super::progress::style;
 
 /// Where the heads of a model look: attention sinks, entropy and distance, as a report.
@@ -92,7 +92,7 @@ impl Attention {
                 .text
                 .as_ref()
                 .map_or_else(|| "the built-in speech".to_owned(), |path| path.display().to_string()),
-            date: &jiff::Zoned::now().strftime("%Y-%m-%d %H:%M").to_string(),
+            date: &now(),
         };
         output.write(&summary, &report, &inspect::html(&page))
     }

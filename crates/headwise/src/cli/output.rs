@@ -67,6 +67,11 @@ impl Drop for Output {
     }
 }
 
+/// The time, as pages show it.
+pub fn now() -> String {
+    jiff::Zoned::now().strftime("%Y-%m-%d %H:%M").to_string()
+}
+
 /// The page and the rows that a command writes, opened before its work begins.
 pub struct Report {
     page: Output,

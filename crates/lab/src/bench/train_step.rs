@@ -61,7 +61,7 @@ impl Encoder {
 
     /// The mean square of what the model makes of `x`, less `x`.
     fn loss(&self, x: Tensor<3>) -> Tensor<1> {
-        let mut ctx = MixContext { positions: &[], segments: &[], layer: 0, cache: None, balance: Vec::new() };
+        let mut ctx = MixContext::new(&[], &[]);
         let y = self.blocks.iter().fold(x.clone(), |x, block| block.forward(x, &mut ctx));
         (y - x).square().mean()
     }

@@ -70,8 +70,7 @@ pub(super) fn run(mixer: &MixerSpec, tensors: &Tensors) -> Result<Vec<(&'static 
     let mixer = named::fill(Mixer::random(mixer, dim, EPSILON, tensors.device()), &mut Given(tensors))?;
     let positions: Vec<i32> = (0..tokens as i32).collect();
     let segments = [Segment { sequence: 0, rows: 0..tokens }];
-    let mut context =
-        MixContext { positions: &positions, segments: &segments, layer: 0, cache: None, balance: Vec::new() };
+    let mut context = MixContext::new(&positions, &segments);
     Ok(vec![("output", Flat::new(mixer.forward(x, &mut context)))])
 }
 

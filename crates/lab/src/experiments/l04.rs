@@ -138,7 +138,7 @@ fn whole_and_steps(seed: u64) -> f64 {
     let x = numbers(seed, TOKENS * DIM);
     let positions: Vec<i32> = (0..TOKENS as i32).collect();
     let segments = [Segment { sequence: 0, rows: 0..TOKENS }];
-    let mut ctx = MixContext { positions: &positions, segments: &segments, layer: 0, cache: None, balance: Vec::new() };
+    let mut ctx = MixContext::new(&positions, &segments);
     let whole = Tensor::<3>::from_data(TensorData::new(x.clone(), [1, TOKENS, DIM]), &device);
     let whole = Host::new(layer.forward(whole, &mut ctx));
     let mut state = MixerSpec::from(layer.spec().clone()).state(DIM);
@@ -154,13 +154,7 @@ fn step(layer: &Retention, token: &[f32], position: usize, state: &mut MixerStat
     let segments = [Segment { sequence: 0, rows: 0..1 }];
     let mut kept = States(std::slice::from_mut(state));
     let positions = [position as i32];
-    let mut ctx = MixContext {
-        positions: &positions,
-        segments: &segments,
-        layer: 0,
-        cache: Some(&mut kept),
-        balance: Vec::new(),
-    };
+    let mut ctx = MixContext { cache: Some(&mut kept), ..MixContext::new(&positions, &segments) };
     let token = TensorData::new(token.to_vec(), [1, 1, DIM]);
     Host::new(layer.forward(Tensor::from_data(token, &Device::flex()), &mut ctx))
 }

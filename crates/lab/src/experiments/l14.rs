@@ -81,7 +81,7 @@ fn whole_and_steps(seed: u64) -> f64 {
     let x: Vec<f32> = (0..TOKENS * DIM).map(|_| random.random_range(-1.0f32..1.0)).collect();
     let positions: Vec<i32> = (0..TOKENS as i32).collect();
     let segments = [Segment { sequence: 0, rows: 0..TOKENS }];
-    let mut ctx = MixContext { positions: &positions, segments: &segments, layer: 0, cache: None, balance: Vec::new() };
+    let mut ctx = MixContext::new(&positions, &segments);
     let whole = Tensor::<3>::from_data(TensorData::new(x.clone(), [1, TOKENS, DIM]), &device);
     let whole = Host::new(layer.forward(whole, &mut ctx));
     let mut state = [MixerSpec::from(layer.spec().clone()).state(DIM)];
@@ -89,8 +89,7 @@ fn whole_and_steps(seed: u64) -> f64 {
         let segments = [Segment { sequence: 0, rows: 0..1 }];
         let positions = std::slice::from_ref(position);
         let mut kept = States(&mut state);
-        let mut ctx =
-            MixContext { positions, segments: &segments, layer: 0, cache: Some(&mut kept), balance: Vec::new() };
+        let mut ctx = MixContext { cache: Some(&mut kept), ..MixContext::new(positions, &segments) };
         let token = Tensor::<3>::from_data(TensorData::new(token.to_vec(), [1, 1, DIM]), &device);
         Host::new(layer.forward(token, &mut ctx)).as_slice().to_vec()
     });

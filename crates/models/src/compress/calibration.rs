@@ -71,25 +71,13 @@ impl Reading {
 
     /// What layer `layer` makes of `hidden`, another form of the same text.
     pub fn layer(&self, model: &Decoder, layer: usize, hidden: Tensor<3>) -> Tensor<3> {
-        let mut ctx = MixContext {
-            positions: &self.positions,
-            segments: &self.segments,
-            layer,
-            cache: None,
-            balance: Vec::new(),
-        };
+        let mut ctx = MixContext { layer, ..MixContext::new(&self.positions, &self.segments) };
         model.layer(layer, hidden, &mut ctx)
     }
 
     /// What `block`, of whatever model, makes of `hidden`.
     pub fn block(&self, block: &Block, hidden: Tensor<3>) -> Tensor<3> {
-        let mut ctx = MixContext {
-            positions: &self.positions,
-            segments: &self.segments,
-            layer: 0,
-            cache: None,
-            balance: Vec::new(),
-        };
+        let mut ctx = MixContext::new(&self.positions, &self.segments);
         block.forward(hidden, &mut ctx)
     }
 

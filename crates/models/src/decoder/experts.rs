@@ -10,7 +10,7 @@ use headwise_nn::Linear;
 use headwise_nn::channel::{Channel, ChannelSpec, Elsewhere, ExpertSource, Experts, Gate, Gated, Moe};
 
 use super::asked::Asked;
-use super::folder::{fill, precision};
+use super::folder::{described, description, fill, precision};
 use super::{Decoder, DecoderSpec, LoadError, Precision, Weights};
 use crate::safetensors::{Checkpoint, TensorView};
 
@@ -78,15 +78,8 @@ impl Decoder {
         weights: Weights,
         device: &Device,
     ) -> Result<Option<(Self, ExpertFile)>, LoadError> {
-        let path = directory.join("headwise.toml");
-        if directory.join("config.json").exists() || !path.exists() {
-            return Ok(None);
-        }
-        let description =
-            std::fs::read_to_string(&path).map_err(|source| LoadError::ConfigFile { path: path.clone(), source })?;
-        let spec: DecoderSpec =
-            toml::from_str(&description).map_err(|error| LoadError::Description(error.to_string()))?;
-        let Some(model) = Self::random_without_experts(spec, device)? else { return Ok(None) };
+        let Some(text) = description(directory)? else { return Ok(None) };
+        let Some(model) = Self::random_without_experts(described(&text)?, device)? else { return Ok(None) };
         let checkpoint = Checkpoint::open(directory)?;
         let asked = Asked::new(&checkpoint);
         let precision = precision(&checkpoint, weights);

@@ -17,13 +17,10 @@ impl Decoder {
     /// Loads the model in `directory`, its weights in the form `weights`: with a `config.json` it is a Hugging Face model, else one with
     /// a `headwise.toml`, which may have any mixers.
     pub fn open(directory: &Path, weights: Weights, device: &Device) -> Result<Self, LoadError> {
-        let path = directory.join("headwise.toml");
-        if directory.join("config.json").exists() || !path.exists() {
-            return Self::from_hf(directory, weights, device);
+        match description(directory)? {
+            Some(text) => Self::from_description(&text, &Checkpoint::open(directory)?, weights, device),
+            None => Self::from_hf(directory, weights, device),
         }
-        let description =
-            std::fs::read_to_string(&path).map_err(|source| LoadError::ConfigFile { path: path.clone(), source })?;
-        Self::from_description(&description, &Checkpoint::open(directory)?, weights, device)
     }
 
     /// Builds a model from the text of a `headwise.toml` and its weights, in the form `weights`.
@@ -33,8 +30,7 @@ impl Decoder {
         weights: Weights,
         device: &Device,
     ) -> Result<Self, LoadError> {
-        let spec: DecoderSpec =
-            toml::from_str(description).map_err(|error| LoadError::Description(error.to_string()))?;
+        let spec = described(description)?;
         let asked = Asked::new(checkpoint);
         let mut model = fill(Self::random(spec, device)?, &asked, device)?;
         asked.check_unused("headwise.toml", |_| false)?;
@@ -74,6 +70,20 @@ fn matrix(weight: Tensor<2>, precision: Precision) -> PackedMatrix {
     let [outputs, inputs] = weight.dims();
     let host = Host::new(contiguous(weight));
     packed(host.as_slice(), outputs, inputs, precision)
+}
+
+/// The text of the `headwise.toml` in `directory`; none if that holds a Hugging Face model.
+pub(super) fn description(directory: &Path) -> Result<Option<String>, LoadError> {
+    let path = directory.join("headwise.toml");
+    if directory.join("config.json").exists() || !path.exists() {
+        return Ok(None);
+    }
+    std::fs::read_to_string(&path).map(Some).map_err(|source| LoadError::ConfigFile { path, source })
+}
+
+/// The model that the text of a `headwise.toml` describes.
+pub(super) fn described(description: &str) -> Result<DecoderSpec, LoadError> {
+    toml::from_str(description).map_err(|error| LoadError::Description(error.to_string()))
 }
 
 /// In which type the inference form of `weights` is kept.

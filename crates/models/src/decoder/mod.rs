@@ -179,7 +179,7 @@ impl Decoder {
         segments: &[Segment],
         device: &Device,
     ) -> (Tensor<2>, Option<Tensor<1>>) {
-        let mut ctx = MixContext { positions, segments, layer: 0, cache: None, balance: Vec::new() };
+        let mut ctx = MixContext::new(positions, segments);
         let x = self.embed(ids, positions, device);
         let x = (0..self.spec.layers.len()).fold(x, |x, index| self.layer(index, x, &mut ctx));
         let balance = ctx.balance.into_iter().reduce(|sum, more| sum + more);
@@ -188,7 +188,7 @@ impl Decoder {
 
     /// The residual stream after each layer, `[ids, dim]`, of what [`hidden`](Self::hidden) reads.
     pub fn states(&self, ids: &[u32], positions: &[i32], segments: &[Segment], device: &Device) -> Vec<Tensor<2>> {
-        let mut ctx = MixContext { positions, segments, layer: 0, cache: None, balance: Vec::new() };
+        let mut ctx = MixContext::new(positions, segments);
         let mut x = self.embed(ids, positions, device);
         let after = |index: usize| {
             x = self.layer(index, x.clone(), &mut ctx);

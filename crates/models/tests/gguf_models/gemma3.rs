@@ -38,7 +38,7 @@ fn each_row(model: &Decoder, ids: &[u32], first: usize, mut each: impl FnMut(usi
     let device = Device::flex();
     let positions: Vec<i32> = (0..ids.len() as i32).collect();
     let segments = [Segment { sequence: 0, rows: 0..ids.len() }];
-    let mut ctx = MixContext { positions: &positions, segments: &segments, layer: 0, cache: None, balance: Vec::new() };
+    let mut ctx = MixContext::new(&positions, &segments);
     let layers = model.spec().layers.len();
     let x: Tensor<3> = model.embed(ids, &positions, &device);
     let x = (0..layers).fold(x, |x, layer| model.layer(layer, x, &mut ctx));

@@ -32,7 +32,12 @@ pub struct MixContext<'a> {
     pub balance: Vec<Tensor<1>>,
 }
 
-impl MixContext<'_> {
+impl<'a> MixContext<'a> {
+    /// For a forward over rows at `positions` that belong to `segments`, its first layer, with nothing kept of earlier ones.
+    pub fn new(positions: &'a [i32], segments: &'a [Segment]) -> Self {
+        Self { positions, segments, layer: 0, cache: None, balance: Vec::new() }
+    }
+
     /// The length of every sequence if all have the same length and positions, or none are marked.
     pub(crate) fn equal_lengths(&self) -> Option<usize> {
         let first = self.segments.first().map_or(0..0, |segment| segment.rows.clone());

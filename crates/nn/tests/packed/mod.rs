@@ -11,5 +11,5 @@ pub fn side_by_side<T>(lengths: &[usize], run: impl FnOnce(&mut MixContext<'_>) 
         Segment { sequence, rows: start - length..start }
     };
     let segments: Vec<Segment> = lengths.iter().enumerate().map(segment).collect();
-    run(&mut MixContext { positions: &positions, segments: &segments, layer: 0, cache: None, balance: Vec::new() })
+    run(&mut MixContext::new(&positions, &segments))
 }

@@ -3,14 +3,13 @@
 use std::time::Duration;
 
 use clap::Args;
-use headwise::kernels::parallel;
 use headwise::lab::compare::experts::{ExpertsComparison, PageInput, TINY_NOTE, answer, html, table};
 
 use super::super::Outcome;
 use super::super::envelope::envelope;
 use super::super::model::folder_of;
-use super::super::output::Report;
-use super::super::progress::Comparison;
+use super::super::output::{Report, now};
+use super::measured;
 
 /// Ways to hold the experts of a mixture in a bounded memory.
 #[derive(Debug, Args)]
@@ -65,16 +64,11 @@ impl Experts {
         let report = Report::open(&self.html, self.json.as_deref())?;
         let notes: Vec<String> = comparison.model.is_none().then(|| TINY_NOTE.to_owned()).into_iter().collect();
         notes.iter().for_each(|note| eprintln!("{note}"));
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(self.threads).build()?;
-        eprintln!("{plan}");
-        let mut progress = Comparison::default();
-        let rows = pool.install(|| parallel::team(|| plan.run(&mut |moment| progress.at(moment))))?;
-        progress.finish();
-        let envelope = envelope(pool.current_num_threads(), rows);
+        let (threads, rows) = measured(self.threads, &plan, |said| plan.run(said))?;
+        let envelope = envelope(threads, rows);
         let summary = format!("{}\n{}\n", table(&envelope.rows), answer(&envelope.rows));
-        let date = jiff::Zoned::now().strftime("%Y-%m-%d %H:%M").to_string();
         let title = "Experts in a bounded memory";
-        let page = html(&PageInput { title, envelope: &envelope, date: &date, notes: &notes });
+        let page = html(&PageInput { title, envelope: &envelope, date: &now(), notes: &notes });
         report.write(&summary, &envelope, &page)
     }
 }

@@ -1,13 +1,12 @@
 //! `headwise compare mixers`
 
 use clap::Args;
-use headwise::kernels::parallel;
 use headwise::lab::compare::mixers::{MixerComparison, PageInput, answer, html, table};
 
 use super::super::Outcome;
 use super::super::envelope::envelope;
-use super::super::output::Report;
-use super::super::progress::Comparison;
+use super::super::output::{Report, now};
+use super::measured;
 
 /// Token mixers in small decoders of equal size, trained on a task and tested at longer lengths.
 #[derive(Debug, Args)]
@@ -67,15 +66,10 @@ impl Mixers {
         };
         let plan = comparison.plan()?;
         let report = Report::open(&self.html, self.json.as_deref())?;
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(self.threads).build()?;
-        eprintln!("{plan}");
-        let mut progress = Comparison::default();
-        let rows = pool.install(|| parallel::team(|| plan.run(&mut |moment| progress.at(moment))))?;
-        progress.finish();
-        let envelope = envelope(pool.current_num_threads(), rows);
+        let (threads, rows) = measured(self.threads, &plan, |said| plan.run(said))?;
+        let envelope = envelope(threads, rows);
         let summary = format!("{}\n{}\n", table(&envelope.rows), answer(&envelope.rows));
-        let date = jiff::Zoned::now().strftime("%Y-%m-%d %H:%M").to_string();
-        let page = html(&PageInput { title: "Token mixers at equal size", envelope: &envelope, date: &date });
+        let page = html(&PageInput { title: "Token mixers at equal size", envelope: &envelope, date: &now() });
         report.write(&summary, &envelope, &page)
     }
 }

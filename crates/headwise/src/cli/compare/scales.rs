@@ -1,13 +1,12 @@
 //! `headwise compare scales`
 
 use clap::Args;
-use headwise::kernels::parallel;
 use headwise::lab::compare::scales::{PageInput, ScaleComparison, answer, html, table};
 
 use super::super::Outcome;
 use super::super::envelope::envelope;
-use super::super::output::Report;
-use super::super::progress::Comparison;
+use super::super::output::{Report, now};
+use super::measured;
 
 /// Cache policies of a small generator of pictures that draws maps of growing size; it is trained first.
 #[derive(Debug, Args)]
@@ -50,16 +49,11 @@ impl Scales {
         };
         let plan = comparison.plan()?;
         let report = Report::open(&self.html, self.json.as_deref())?;
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(self.threads).build()?;
-        eprintln!("{plan}");
-        let mut progress = Comparison::default();
-        let compared = pool.install(|| parallel::team(|| plan.run(&mut |moment| progress.at(moment))))?;
-        progress.finish();
-        let envelope = envelope(pool.current_num_threads(), compared.rows);
+        let (threads, compared) = measured(self.threads, &plan, |said| plan.run(said))?;
+        let envelope = envelope(threads, compared.rows);
         let summary = format!("{}\n{}\n", table(&envelope.rows), answer(&envelope.rows));
-        let date = jiff::Zoned::now().strftime("%Y-%m-%d %H:%M").to_string();
         let title = "Pictures with less of the cache";
-        let page = html(&PageInput { title, envelope: &envelope, strips: &compared.strips, date: &date });
+        let page = html(&PageInput { title, envelope: &envelope, strips: &compared.strips, date: &now() });
         report.write(&summary, &envelope, &page)
     }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use headwise_engine::cache::CachePolicy;
-use headwise_engine::experts::{ExpertPolicy, ExpertStatistics};
+use headwise_engine::experts::{ExpertPolicy, ExpertStatistics, Offload};
 use headwise_engine::{Chunk, Engine, EngineError, Sequence, TextModel, Wanted};
 use headwise_models::decoder::Weights;
 use headwise_tasks::DEFAULT_TEXT;
@@ -22,6 +22,8 @@ struct Read {
     /// Of all scores.
     bits: u64,
     time: Duration,
+    /// What the tokens after the prompts needed; nothing of a model whose experts are all in memory.
+    counted: ExpertStatistics,
 }
 
 impl Plan {
@@ -60,13 +62,11 @@ impl Plan {
         let ids = whole.encode(text)?;
         let texts = self.texts(&ids)?;
         let read = self.read(&whole.engine, &texts)?;
-        let expected = read.bits;
-        let mut rows = vec![self.row(&whole, WHOLE, &read, &ExpertStatistics::default(), true)];
+        let mut rows = vec![self.row(&whole, WHOLE, &read, true)];
         let of_policy = |policy: &ExpertPolicy| -> Result<ExpertsRow, ExpertsComparisonError> {
             let model = TextModel::open_with_experts(folder, Weights::Stored, threads, policy, delay, lesson)?;
-            let mut counted = ExpertStatistics::default();
-            let read = self.read_counting(&model.engine, &texts, &mut counted)?;
-            Ok(self.row(&model, &policy.to_string(), &read, &counted, read.bits == expected))
+            let found = self.read(&model.engine, &texts)?;
+            Ok(self.row(&model, &policy.to_string(), &found, found.bits == read.bits))
         };
         for (index, policy) in self.policies.iter().enumerate() {
             say(index + 1, &policy.to_string());
@@ -90,17 +90,8 @@ impl Plan {
         Ok((0..texts).map(|text| &ids[text * (found / texts)..][..length]).collect())
     }
 
-    fn read(&self, engine: &Engine, texts: &[&[u32]]) -> Result<Read, EngineError> {
-        self.read_counting(engine, texts, &mut ExpertStatistics::default())
-    }
-
     /// Reads the prompts, then a token of every text at a time, in two batches; counts what the latter needed.
-    fn read_counting(
-        &self,
-        engine: &Engine,
-        texts: &[&[u32]],
-        counted: &mut ExpertStatistics,
-    ) -> Result<Read, EngineError> {
+    fn read(&self, engine: &Engine, texts: &[&[u32]]) -> Result<Read, EngineError> {
         let ExpertsComparison { prompt, tokens, .. } = self.comparison;
         let mut bits = DefaultHasher::new();
         let mut note = |scores: &[f32]| scores.iter().for_each(|score| score.to_bits().hash(&mut bits));
@@ -122,21 +113,13 @@ impl Plan {
             engine.forward_in_two(&mut chunks)?.iter().for_each(|scores| note(scores.last()));
         }
         let time = started.elapsed();
-        if let Some(experts) = engine.experts() {
-            *counted = experts.statistics();
-        }
-        Ok(Read { bits: bits.finish(), time })
+        let counted = engine.experts().map(Offload::statistics).unwrap_or_default();
+        Ok(Read { bits: bits.finish(), time, counted })
     }
 
-    fn row(
-        &self,
-        model: &TextModel,
-        policy: &str,
-        read: &Read,
-        counted: &ExpertStatistics,
-        same_bits: bool,
-    ) -> ExpertsRow {
+    fn row(&self, model: &TextModel, policy: &str, read: &Read, same_bits: bool) -> ExpertsRow {
         let ExpertsComparison { batch, tokens, delay, seed, .. } = self.comparison;
+        let counted = &read.counted;
         let all = counted.hits();
         let name = if self.comparison.model.is_some() { model.name.clone() } else { "small mixture".to_owned() };
         ExpertsRow {

@@ -117,7 +117,7 @@ pub fn layers(tiny: &Tiny) -> [Measured; 2] {
     short.keep_layers(&[0, 1, 2, 4, 5]);
     let positions: Vec<i32> = (0..ids.len() as i32).collect();
     let segments = [Segment { sequence: 0, rows: 0..ids.len() }];
-    let mut ctx = MixContext { positions: &positions, segments: &segments, layer: 0, cache: None, balance: Vec::new() };
+    let mut ctx = MixContext::new(&positions, &segments);
     let x = model.embed(ids, &positions, &Device::flex());
     let x = [0, 1, 2, 4, 5].into_iter().fold(x, |x, layer| model.layer(layer, x, &mut ctx));
     let rows: Vec<usize> = (0..ids.len()).collect();

@@ -7,6 +7,8 @@
 mod experts;
 mod routes;
 
+use std::collections::BTreeMap;
+
 use burn::module::Module;
 use burn::tensor::activation::softmax;
 use burn::tensor::{Device, IndexingUpdateOp, Int, Tensor, TensorData};
@@ -111,16 +113,17 @@ impl Moe {
     fn forward_on_host(&self, x: Tensor<2>, routes: &Routes) -> Tensor<2> {
         let ([rows, dim], device) = (x.dims(), x.device());
         let input = Host::new(host::contiguous(x.clone()));
-        let mut found: Vec<Option<Host>> = (0..self.spec.experts).map(|_| None).collect();
+        // What each expert gave, with the rows that chose it: experts may come in any order, and are added in theirs.
+        let mut found = BTreeMap::new();
         self.experts.visit(&x, routes, &mut |expert, layer| {
             let chosen = routes.of_expert(expert);
             let gathered = chosen.iter().flat_map(|&(row, _)| &input.as_slice()[row * dim..][..dim]).copied().collect();
-            found[expert] = Some(Host::new(layer.forward(host::tensor(gathered, [1, chosen.len(), dim], &device))));
+            let given = Host::new(layer.forward(host::tensor(gathered, [1, chosen.len(), dim], &device)));
+            found.insert(expert, (chosen, given));
         });
         let mut y = vec![0.0; rows * dim];
-        for (expert, found) in found.iter().enumerate() {
-            let Some(found) = found else { continue };
-            for ((row, weight), from) in routes.of_expert(expert).into_iter().zip(found.as_slice().chunks_exact(dim)) {
+        for (chosen, given) in found.into_values() {
+            for ((row, weight), from) in chosen.into_iter().zip(given.as_slice().chunks_exact(dim)) {
                 y[row * dim..][..dim].iter_mut().zip(from).for_each(|(y, from)| *y += weight * from);
             }
         }

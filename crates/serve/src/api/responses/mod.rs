@@ -12,7 +12,7 @@ use axum::response::{IntoResponse, Response};
 use headwise_models::chat::{Message, Piece, ToolCallReader};
 use serde_json::{Value, json};
 
-use self::output::{Event, Output};
+use self::output::{Event, Output, status};
 use self::request::ResponseRequest;
 pub use self::request::TextFormat;
 use super::generation::DEFAULT_TEMPERATURE;
@@ -155,17 +155,16 @@ impl Conversation {
                 return Ok(());
             }
         }
-        let kind = if writing.finish == "length" { "response.incomplete" } else { "response.completed" };
+        let kind = format!("response.{}", status(writing.finish));
         // Remembered before the client hears that it can be gone on with.
         let answer = self.complete(app, served, &running, writing);
-        events.send(kind, json!({ "response": answer })).await;
+        events.send(&kind, json!({ "response": answer })).await;
         Ok(())
     }
 
     /// The response once all is written; remembers it.
     fn complete(&self, app: &App, served: &Served, running: &Running<'_>, writing: Writing) -> Value {
-        let status = if writing.finish == "length" { "incomplete" } else { "completed" };
-        let mut response = self.response(served, status, &writing.output.items());
+        let mut response = self.response(served, status(writing.finish), &writing.output.items());
         running.tell(served, &mut response);
         let usage = response["usage"].take();
         response["usage"] = json!({

@@ -87,7 +87,7 @@ impl Output {
     /// Ends for the reason `finish`; there is at least an empty message then.
     pub fn end(&mut self, finish: &str) -> Vec<Event> {
         let mut events = if self.items.is_empty() { self.open(String::new) } else { Vec::new() };
-        events.extend(self.close(if finish == "length" { "incomplete" } else { "completed" }));
+        events.extend(self.close(status(finish)));
         events
     }
 
@@ -150,6 +150,11 @@ impl Output {
         }
         message
     }
+}
+
+/// How something stands that ended for the reason `finish`.
+pub fn status(finish: &str) -> &'static str {
+    if finish == "length" { "incomplete" } else { "completed" }
 }
 
 fn part(text: &str) -> Value {
