@@ -64,6 +64,12 @@ impl<T: Plain> Aligned<T> {
         self.values_mut()
     }
 
+    /// The memory of the values.
+    pub fn memory(&self) -> &[u8] {
+        // SAFETY: the lines hold at least `bytes` bytes.
+        unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), self.bytes()) }
+    }
+
     /// Bytes of the values.
     pub fn bytes(&self) -> usize {
         self.length * size_of::<T>()

@@ -6,6 +6,7 @@
 //! The workers are the threads of rayon's current pool, so `pool.install(..)` and `RAYON_NUM_THREADS` limit them. Inside
 //! [`team`] they are awake already; elsewhere rayon wakes them.
 
+mod ahead;
 mod team;
 
 use std::ops::Range;
@@ -15,6 +16,8 @@ use rayon::prelude::*;
 
 use crate::disjoint::Disjoint;
 
+pub(crate) use ahead::Reading;
+pub(crate) use team::reads;
 pub use team::team;
 
 /// How many workers there are.
@@ -49,6 +52,23 @@ pub fn parts(parts: usize, body: impl Fn(usize) + Sync) {
     });
 }
 
+/// As [`parts`], but each worker begins with a run of neighbouring parts of its own, and helps the others after that.
+pub fn runs(parts: usize, body: impl Fn(usize) + Sync) {
+    /// More workers than this share runs from the start.
+    const MOST_RUNS: usize = 64;
+    let count = parts.min(threads()).min(MOST_RUNS);
+    let taken = [const { AtomicUsize::new(0) }; MOST_RUNS];
+    workers(parts, |worker, _| {
+        let own = worker % count;
+        for run in (own..count).chain(0..own) {
+            let parts = share(parts, run, count);
+            while let Some(part) = parts.clone().nth(taken[run].fetch_add(1, Ordering::Relaxed)) {
+                body(part);
+            }
+        }
+    });
+}
+
 /// Splits `data` into pieces of `length` elements (the last may be shorter) and calls `body(index, piece)` for each.
 pub fn pieces<T: Send>(data: &mut [T], length: usize, body: impl Fn(usize, &mut [T]) + Sync) {
     let (total, length) = (data.len(), length.max(1));
@@ -79,6 +99,17 @@ mod tests {
                 runs[part].fetch_add(1, Ordering::Relaxed);
             });
             assert!(runs.iter().all(|run| run.load(Ordering::Relaxed) == 1));
+        }
+    }
+
+    #[test]
+    fn runs_hold_every_part_once() {
+        for count in [0, 1, 2, 3, 17, 1000] {
+            let done: Vec<AtomicUsize> = (0..count).map(|_| AtomicUsize::new(0)).collect();
+            runs(count, |part| {
+                done[part].fetch_add(1, Ordering::Relaxed);
+            });
+            assert!(done.iter().all(|done| done.load(Ordering::Relaxed) == 1), "{count} parts");
         }
     }
 

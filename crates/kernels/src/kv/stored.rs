@@ -11,7 +11,7 @@ use super::page::Page;
 use super::values::Values;
 use crate::attention::{BLOCK, Columns, StoredReader};
 use crate::simd::float::{Bf16, F16, F32, Float};
-use crate::simd::{LANES, Simd, check, prefetch, prefetch_second_level};
+use crate::simd::{LANES, Simd, check, prefetch};
 use groups::{KeysInGroups, RowsInGroups};
 
 pub(super) use groups::Tables;
@@ -148,13 +148,7 @@ impl<T: Float> Columns for Numbers<'_, T> {
 
     #[inline(always)]
     fn ahead(self, step: usize, vector: usize, count: usize) {
-        let (at, count) = (step * self.width + vector * LANES, count * LANES);
-        if size_of::<T::Stored>() < 4 {
-            prefetch(self.next, at, count);
-        } else {
-            // This block and the next one in single precision do not both fit into the first-level cache.
-            prefetch_second_level(self.next, at, count);
-        }
+        prefetch(self.next, step * self.width + vector * LANES, count * LANES);
     }
 }
 

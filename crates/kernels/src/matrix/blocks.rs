@@ -173,6 +173,13 @@ impl Numbers {
         }
     }
 
+    fn memory(&self) -> &[u8] {
+        match self {
+            Self::Half(values) => values.memory(),
+            Self::Single(values) => values.memory(),
+        }
+    }
+
     fn bytes(&self) -> usize {
         match self {
             Self::Half(values) => values.bytes(),
@@ -258,6 +265,12 @@ impl Blocks {
     /// Whether 16 inputs share a scale instead of 32.
     pub fn has_halves(&self) -> bool {
         self.layout.scales == 2
+    }
+
+    /// All memory: codes, scales and minimums.
+    pub fn arrays(&self) -> Vec<&[u8]> {
+        let numbers = std::iter::once(&self.scales).chain(&self.minimums);
+        std::iter::once(self.codes.memory()).chain(numbers.map(Numbers::memory)).collect()
     }
 
     /// Bytes of memory.

@@ -17,8 +17,10 @@ mod schedule;
 mod super_blocks;
 
 use std::fmt;
+use std::sync::Arc;
 
 use crate::aligned::{Aligned, Plain};
+use crate::parallel::{self, Reading};
 use crate::profile::{self, Work};
 use crate::simd::{LANES, Level, float};
 use activations::Rounded;
@@ -95,12 +97,25 @@ enum Storage {
     Blocks(Blocks),
 }
 
+impl Storage {
+    /// All memory, in arrays that a product reads side by side.
+    fn arrays(&self) -> Vec<&[u8]> {
+        match self {
+            Self::F32(weights) => vec![weights.memory()],
+            Self::F16(weights) | Self::Bf16(weights) => vec![weights.memory()],
+            Self::Blocks(blocks) => blocks.arrays(),
+        }
+    }
+}
+
 /// A weight matrix `[outputs, inputs]` in the layout of the product kernel.
 pub struct PackedMatrix {
     storage: Storage,
     format: Format,
     outputs: usize,
     inputs: usize,
+    /// Where the storage lies, and what products read after it.
+    reading: Arc<Reading>,
 }
 
 impl fmt::Debug for PackedMatrix {
@@ -115,7 +130,7 @@ impl PackedMatrix {
     /// # Panics
     /// If the length of `weights` is not `outputs · inputs`.
     pub fn from_f32(weights: &[f32], outputs: usize, inputs: usize) -> Self {
-        Self { storage: Storage::F32(panels(weights, outputs, inputs)), format: Format::F32, outputs, inputs }
+        Self::new(Storage::F32(panels(weights, outputs, inputs)), Format::F32, outputs, inputs)
     }
 
     /// Packs row-major half-precision bits `[outputs, inputs]`, kept in half precision.
@@ -123,7 +138,7 @@ impl PackedMatrix {
     /// # Panics
     /// If the length of `weights` is not `outputs · inputs`.
     pub fn from_f16_bits(weights: &[u16], outputs: usize, inputs: usize) -> Self {
-        Self { storage: Storage::F16(panels(weights, outputs, inputs)), format: Format::F16, outputs, inputs }
+        Self::new(Storage::F16(panels(weights, outputs, inputs)), Format::F16, outputs, inputs)
     }
 
     /// Packs row-major bfloat16 bits `[outputs, inputs]`, kept in bfloat16.
@@ -131,7 +146,7 @@ impl PackedMatrix {
     /// # Panics
     /// If the length of `weights` is not `outputs · inputs`.
     pub fn from_bf16_bits(weights: &[u16], outputs: usize, inputs: usize) -> Self {
-        Self { storage: Storage::Bf16(panels(weights, outputs, inputs)), format: Format::Bf16, outputs, inputs }
+        Self::new(Storage::Bf16(panels(weights, outputs, inputs)), Format::Bf16, outputs, inputs)
     }
 
     /// Packs the blocks of a GGUF tensor: `outputs` rows of `inputs` weights each.
@@ -148,7 +163,12 @@ impl PackedMatrix {
             return Err(MatrixError::WrongLength { format, outputs, inputs, expected, found: bytes.len() });
         }
         let storage = Storage::Blocks(Blocks::pack(layout, bytes, outputs, inputs));
-        Ok(Self { storage, format, outputs, inputs })
+        Ok(Self::new(storage, format, outputs, inputs))
+    }
+
+    fn new(storage: Storage, format: Format, outputs: usize, inputs: usize) -> Self {
+        let reading = Reading::of(&storage.arrays());
+        Self { storage, format, outputs, inputs, reading }
     }
 
     /// Rows of the matrix: elements of a result.
@@ -237,6 +257,7 @@ impl PackedMatrix {
 
     fn product_of(&self, level: Level, x: Rows<'_>, rounded: &mut Rounded, y: &Target<'_>) {
         let _span = profile::span(self.format.product_name()).work(|| self.work(x.count));
+        parallel::reads(&self.reading);
         match &self.storage {
             Storage::F32(weights) => float_product::run::<float::F32>(level, weights, self.inputs, x, y),
             Storage::F16(weights) => float_product::run::<float::F16>(level, weights, self.inputs, x, y),
@@ -310,7 +331,7 @@ fn panels<T: Plain + Send + Sync>(weights: &[T], outputs: usize, inputs: usize) 
     assert_eq!(Some(weights.len()), outputs.checked_mul(inputs), "{outputs} outputs of {inputs} inputs");
     let mut packed = Aligned::zeros(outputs.div_ceil(LANES) * inputs * LANES);
     if inputs > 0 {
-        crate::parallel::pieces(packed.values_mut(), LANES * inputs, |panel, packed| {
+        parallel::pieces(packed.values_mut(), LANES * inputs, |panel, packed| {
             for (lane, row) in weights.chunks_exact(inputs).skip(panel * LANES).take(LANES).enumerate() {
                 for (target, weight) in packed[lane..].iter_mut().step_by(LANES).zip(row) {
                     *target = *weight;

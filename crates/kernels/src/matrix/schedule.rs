@@ -71,6 +71,10 @@ pub(super) struct Cost {
 const CACHED_ROW_BYTES: usize = 1 << 20;
 /// Weights that stay in the second-level cache while all tiles of a chunk pass by.
 const CACHED_PANEL_BYTES: usize = 1 << 19;
+/// One tile only waits for the weights: every worker reads a run of them, of at least so many bytes.
+const LEAST_BYTES: usize = 1 << 13;
+/// Parts of a worker's run, of which the others take the last ones if it is slow.
+const RUN_PARTS: usize = 3;
 /// The least work worth handing to a thread, in cycles.
 const PART_CYCLES: usize = 12_000;
 /// Bytes of weights that one core reads from memory per cycle.
@@ -95,6 +99,11 @@ struct Cut {
 
 impl Cut {
     fn new(panels: usize, cost: Cost, tiles: &[Tile]) -> Self {
+        if tiles.len() == 1 {
+            let parts = (panels * cost.panel_bytes / LEAST_BYTES).clamp(1, RUN_PARTS * parallel::threads());
+            let panels = panels.div_ceil(parts);
+            return Self { panels, tiles: 1, cached_panels: panels };
+        }
         let height = tiles[0].height;
         let cached_tiles = (CACHED_ROW_BYTES / (cost.row_bytes * height).max(1)).clamp(1, tiles.len());
         let panel_cycles = |tiles: usize| {
@@ -104,11 +113,7 @@ impl Cut {
         let chunks = LEAST_PARTS.div_ceil(panels.div_ceil(together));
         let balanced_tiles = tiles.len().div_ceil(chunks).max(LEAST_TILES);
         let cached_panels = (CACHED_PANEL_BYTES / cost.panel_bytes.max(1) / 2 * 2).max(2);
-        Self {
-            panels: together,
-            tiles: cached_tiles.min(balanced_tiles),
-            cached_panels: if tiles.len() == 1 { together } else { cached_panels },
-        }
+        Self { panels: together, tiles: cached_tiles.min(balanced_tiles), cached_panels }
     }
 }
 
@@ -119,7 +124,7 @@ pub(super) fn run(panels: usize, cost: Cost, tiles: &[Tile], body: impl Fn(Range
     let cut = Cut::new(panels, cost, tiles);
     let chunks: Vec<&[Tile]> = tiles.chunks(cut.tiles).collect();
     let groups = panels.div_ceil(cut.panels);
-    parallel::parts(chunks.len() * groups, |part| {
+    parallel::runs(chunks.len() * groups, |part| {
         let first = part % groups * cut.panels;
         let last = (first + cut.panels).min(panels);
         for cached in (first..last).step_by(cut.cached_panels) {

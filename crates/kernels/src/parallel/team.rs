@@ -17,6 +17,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
+use super::ahead::{Ahead, Order, Reading};
+
 /// What a region runs: `body(worker, workers)`.
 type Body<'a> = dyn Fn(usize, usize) + Sync + 'a;
 
@@ -87,6 +89,15 @@ pub(super) fn run(workers: usize, body: &Body<'_>) -> bool {
     true
 }
 
+/// The next region of this thread's team, if it leads one, reads `reading`.
+pub(crate) fn reads(reading: &Arc<Reading>) {
+    ROLE.with_borrow(|role| {
+        if let Role::Leader(team) = role {
+            team.order.note(reading);
+        }
+    });
+}
+
 /// What leader and helpers share. Counters that different threads wait for lie in different lines of the cache.
 struct Team {
     leader: Thread,
@@ -95,6 +106,8 @@ struct Team {
     tickets: Line<AtomicUsize>,
     /// Tickets of the region that are not finished.
     unfinished: Line<AtomicUsize>,
+    /// What idle helpers read ahead.
+    order: Order,
     /// Helpers that watch, and invitations that nobody has followed yet.
     helpers: AtomicUsize,
     /// The first panic of the region.
@@ -130,6 +143,7 @@ impl Team {
             region: UnsafeCell::default(),
             tickets: Line::default(),
             unfinished: Line::default(),
+            order: Order::default(),
             helpers: AtomicUsize::new(0),
             panic: Mutex::default(),
             ended: AtomicBool::new(false),
@@ -147,7 +161,7 @@ impl Team {
         // Publishes all of the above. Those who take a later ticket see it too: their exchanges continue this release.
         self.tickets.0.store(workers, Ordering::SeqCst);
         self.invite(workers - 1);
-        while self.take_ticket() {}
+        while self.take_ticket().is_some() {}
         let watch = Watch::new();
         // What all tickets did is visible here: each ended with a release on this counter.
         while self.unfinished.0.load(Ordering::Acquire) > 0 {
@@ -174,14 +188,14 @@ impl Team {
         }
     }
 
-    /// Takes a ticket of the current region and works on it; false if there is none.
-    fn take_ticket(&self) -> bool {
+    /// Takes a ticket of the current region and works on it. Which worker of how many it was; `None` if there is no ticket.
+    fn take_ticket(&self) -> Option<(usize, usize)> {
         // A look costs the leader nothing; an exchange would take the line of the cache from it.
         if self.tickets.0.load(Ordering::SeqCst) == 0 {
-            return false;
+            return None;
         }
         let taken = self.tickets.0.fetch_update(Ordering::Acquire, Ordering::Relaxed, |left| left.checked_sub(1));
-        let Ok(left) = taken else { return false };
+        let left = taken.ok()?;
         // SAFETY: a ticket was taken and is not finished, so the region is published and stays as it is.
         let Region { body, workers } = unsafe { *self.region.get() };
         let working = Playing::new(Role::Worker);
@@ -198,7 +212,7 @@ impl Team {
         if self.unfinished.0.fetch_sub(1, Ordering::Release) == 1 {
             self.leader.unpark();
         }
-        true
+        Some((workers - left, workers))
     }
 
     /// Follows an invitation: takes tickets until none has come for a while.
@@ -207,8 +221,13 @@ impl Team {
         let is_free = ROLE.with_borrow(|role| matches!(role, Role::Free));
         let _helping = is_free.then(|| Playing::new(Role::Helper));
         let mut watch = Watch::new();
+        let (mut worker, mut ahead) = (None, Ahead::default());
         while is_free && !self.ended.load(Ordering::Relaxed) && !watch.is_over() {
-            if self.take_ticket() || watch.is_late() && rayon::yield_now() == Some(rayon::Yield::Executed) {
+            if let taken @ Some(_) = self.take_ticket() {
+                (worker, watch) = (taken, Watch::new());
+            } else if worker.is_some_and(|worker| ahead.step(&self.order, worker)) {
+                // Looks for a ticket again at once.
+            } else if watch.is_late() && rayon::yield_now() == Some(rayon::Yield::Executed) {
                 watch = Watch::new();
             } else {
                 std::hint::spin_loop();
@@ -216,7 +235,7 @@ impl Team {
         }
         self.helpers.fetch_sub(1, Ordering::SeqCst);
         // The leader counted on this helper if it published tickets before the line above.
-        while is_free && self.take_ticket() {}
+        while is_free && self.take_ticket().is_some() {}
     }
 }
 

@@ -139,29 +139,28 @@ pub(crate) fn check(at: usize, length: usize, total: usize) {
 #[inline(always)]
 pub fn prefetch<T>(data: &[T], at: usize, count: usize) {
     #[cfg(target_arch = "x86_64")]
-    prefetch_lines::<{ std::arch::x86_64::_MM_HINT_T0 }, T>(data, at, count);
+    prefetch_bytes::<{ std::arch::x86_64::_MM_HINT_T0 }>(data.as_ptr().wrapping_add(at).cast(), count * size_of::<T>());
     #[cfg(not(target_arch = "x86_64"))]
     let _ = (data, at, count);
 }
 
-/// As [`prefetch`], but only into the second-level cache: for more than the first one has room for.
+/// Asks for `bytes` from `address` on, which need not exist any more, for the second-level cache.
 #[inline(always)]
-pub fn prefetch_second_level<T>(data: &[T], at: usize, count: usize) {
+pub fn prefetch_address(address: usize, bytes: usize) {
     #[cfg(target_arch = "x86_64")]
-    prefetch_lines::<{ std::arch::x86_64::_MM_HINT_T1 }, T>(data, at, count);
+    prefetch_bytes::<{ std::arch::x86_64::_MM_HINT_T1 }>(std::ptr::without_provenance(address), bytes);
     #[cfg(not(target_arch = "x86_64"))]
-    let _ = (data, at, count);
+    let _ = (address, bytes);
 }
 
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
-fn prefetch_lines<const HINT: i32, T>(data: &[T], at: usize, count: usize) {
+fn prefetch_bytes<const HINT: i32>(start: *const i8, bytes: usize) {
     /// Bytes that move together.
     const LINE: usize = 64;
-    for line in 0..(count * size_of::<T>()).div_ceil(LINE) {
-        let byte = at * size_of::<T>() + line * LINE;
+    for byte in (0..bytes).step_by(LINE) {
         // SAFETY: a prefetch changes nothing but the caches, wherever the address points; every x86-64 processor has it.
-        unsafe { std::arch::x86_64::_mm_prefetch::<HINT>(data.as_ptr().cast::<i8>().wrapping_add(byte)) };
+        unsafe { std::arch::x86_64::_mm_prefetch::<HINT>(start.wrapping_add(byte)) };
     }
 }
 

@@ -6,6 +6,7 @@ use headwise_kernels::attention::{
     backward, forward,
 };
 use headwise_kernels::kv::{Codec, KeyValues};
+use headwise_kernels::parallel;
 
 use super::plan::Run;
 use super::{BenchRow, Params, Times};
@@ -107,12 +108,15 @@ pub(super) fn decode(run: &Run<'_>) -> Vec<BenchRow> {
         let caches = caches(run, codec, batch * kv_heads, keys, head_dim);
         let bytes: usize = caches[0].iter().map(|pairs| pairs.bytes().coded()).sum();
         let mut next = caches.iter().cycle();
-        let times = Times::of_calls(run.repeats(50, 0.5), || {
-            let Some(cache) = next.next() else { return };
-            let segments = cache.chunks(kv_heads).enumerate();
-            let segments: Vec<_> = segments.map(|(row, heads)| Segment { rows: row..row + 1, heads }).collect();
-            let (query, out) = (Rows { data: &query, stride: width }, RowsMut { data: &mut out, stride: width });
-            attend(&spec, shape, query, &segments, out, &mut StatsOut::default());
+        // As in a model, whose threads are awake when a layer attends.
+        let times = parallel::team(|| {
+            Times::of_calls(run.repeats(50, 0.5), || {
+                let Some(cache) = next.next() else { return };
+                let segments = cache.chunks(kv_heads).enumerate();
+                let segments: Vec<_> = segments.map(|(row, heads)| Segment { rows: row..row + 1, heads }).collect();
+                let (query, out) = (Rows { data: &query, stride: width }, RowsMut { data: &mut out, stride: width });
+                attend(&spec, shape, query, &segments, out, &mut StatsOut::default());
+            })
         });
         let params = Params { kv_heads: Some(kv_heads), ..run.params(codec.name()) };
         let flops = 4.0 * (batch * heads * keys * head_dim) as f64;
