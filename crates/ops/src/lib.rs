@@ -39,7 +39,7 @@ pub use headwise_kernels::loss::{Filter, IGNORED, Settings as CrossEntropySettin
 pub use integer_gelu::integer_gelu;
 pub use layer_norm::layer_norm;
 pub use linear::linear;
-pub use linear_recurrence::{Decay, Recurred, Recurrence, linear_recurrence};
+pub use linear_recurrence::{Decay, Recurred, Recurrence, composed_linear_recurrence, linear_recurrence};
 pub use packed::packed_products;
 pub use residual_norm::{add_layer_norm, add_rms_norm};
 pub use rms_norm::rms_norm;

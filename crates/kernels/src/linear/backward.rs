@@ -179,16 +179,17 @@ impl Pass for Call<'_> {
     fn run<S: Simd, D: ChunkDecay>(&self, s: S, stream: Stream, room: &mut ChunkGradient, decay: &mut D) {
         let Self { spec, dims, inputs, upstream, layout, .. } = self;
         let columns = stream.columns.clone();
+        let size = [dims.key_dim, layout.columns];
         let last = upstream.d_states.map(|states| &states[layout.of_sequence(&stream)..][..dims.state(spec)]);
-        read_state(s, &mut room.d_state, last, dims, columns.clone(), spec.normalise);
+        read_state(s, &mut room.d_state, last, size, columns.clone(), spec.normalise);
         if spec.normalise && stream.block > 0 {
             // The first block alone counts the normaliser's column.
             (0..dims.key_dim).for_each(|row| room.d_state.row_mut(row)[columns.len()] = 0.0);
         }
         for (number, place) in stream.chunks().rev() {
             let before = &upstream.chunk_states[layout.of_chunk(&place, number)..][..dims.state(spec)];
-            read_state(s, &mut room.state, Some(before), dims, columns.clone(), spec.normalise);
-            room.chunk.read(s, spec, dims, inputs, &place, columns.clone());
+            read_state(s, &mut room.state, Some(before), size, columns.clone(), spec.normalise);
+            room.chunk.read(s, spec, dims, inputs, &place, columns.clone(), spec.normalise);
             decay.read(s, &inputs.decay, &place, dims.key_dim);
             decay.meet_state(s, &mut room.chunk);
             decay.weigh(s, &mut room.chunk);
