@@ -29,7 +29,7 @@ mod softmax;
 
 pub use activation::{gelu, gelu_tanh, silu};
 pub use adamw::adamw;
-pub use attention::{Attended, attention};
+pub use attention::{Attended, attention, packed_attention};
 pub use bias_activation::{bias_gelu, bias_gelu_tanh, bias_silu};
 pub use cross_entropy::{CrossEntropy, CutSettings, cut_cross_entropy};
 pub use dropout::dropout;

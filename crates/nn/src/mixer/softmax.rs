@@ -9,9 +9,9 @@ use headwise_kernels::attention::{AttnSpec, Stats};
 use headwise_kernels::rope::Rope;
 use headwise_ops::host::{self, Host};
 
-use super::past::Past;
+use super::past::{Past, offsets};
 use super::short_convolution::{ShortConvolution, check_width};
-use super::{MixContext, MixerState, Projected, Segment};
+use super::{MixContext, MixerState, Projected};
 use crate::Linear;
 use crate::norm::RmsNorm;
 use crate::position::{PositionSpec, RopeSpec, slopes};
@@ -260,26 +260,28 @@ impl Softmax {
     fn attend_each(&self, query: Tensor<3>, key: Tensor<3>, value: Tensor<3>, ctx: &MixContext<'_>) -> Tensor<3> {
         let [batch, tokens, width] = query.dims();
         let Some(length) = ctx.equal_lengths() else {
-            let rows = |x: &Tensor<3>, segment: &Segment| x.clone().narrow(1, segment.rows.start, segment.rows.len());
-            let attend = |segment: &Segment| {
-                let [query, key, value] = [&query, &key, &value].map(|x| rows(x, segment));
-                self.attend_all(query, key, value, &ctx.positions[segment.rows.clone()])
-            };
-            return Tensor::cat(ctx.segments.iter().map(attend).collect(), 1);
+            return self.attend_all(query, key, value, ctx.positions, &offsets(ctx.segments, tokens));
         };
         if length == tokens || ctx.segments.is_empty() {
-            return self.attend_all(query, key, value, ctx.positions);
+            return self.attend_all(query, key, value, ctx.positions, &[]);
         }
         let apart = |x: Tensor<3>| {
             let [_, _, width] = x.dims();
             x.reshape([batch * tokens / length, length, width])
         };
-        let mixed = self.attend_all(apart(query), apart(key), apart(value), &ctx.positions[..length]);
+        let mixed = self.attend_all(apart(query), apart(key), apart(value), &ctx.positions[..length], &[]);
         mixed.reshape([batch, tokens, width])
     }
 
-    /// Attention of whole texts at once, without a cache; differentiable.
-    fn attend_all(&self, query: Tensor<3>, key: Tensor<3>, value: Tensor<3>, positions: &[i32]) -> Tensor<3> {
+    /// Attention of whole texts at once, without a cache; differentiable. Rows are cut into texts at `offsets`, if there are any.
+    fn attend_all(
+        &self,
+        query: Tensor<3>,
+        key: Tensor<3>,
+        value: Tensor<3>,
+        positions: &[i32],
+        offsets: &[usize],
+    ) -> Tensor<3> {
         let [batch, tokens, width] = query.dims();
         let split = |x: Tensor<3>, heads| x.reshape([batch, tokens, heads, self.heads.head_dim]).swap_dims(1, 2);
         let rotate = |x: Tensor<4>| match &self.rope {
@@ -289,7 +291,10 @@ impl Softmax {
         let query = rotate(split(query, self.heads.heads));
         let key = rotate(split(key, self.heads.kv_heads));
         let value = split(value, self.heads.kv_heads);
-        let mixed = headwise_ops::attention(query, key, value, None, &self.attention).output;
+        let mixed = match offsets {
+            [] => headwise_ops::attention(query, key, value, None, &self.attention).output,
+            offsets => headwise_ops::packed_attention(query, key, value, offsets, &self.attention),
+        };
         mixed.swap_dims(1, 2).reshape([batch, tokens, width])
     }
 
