@@ -258,31 +258,20 @@ impl Softmax {
 
     /// Attention of every sequence alone, without a cache.
     fn attend_each(&self, query: Tensor<3>, key: Tensor<3>, value: Tensor<3>, ctx: &MixContext<'_>) -> Tensor<3> {
-        let [batch, tokens, width] = query.dims();
-        let Some(length) = ctx.equal_lengths() else {
-            return self.attend_all(query, key, value, ctx.positions, &offsets(ctx.segments, tokens));
-        };
-        if length == tokens || ctx.segments.is_empty() {
-            return self.attend_all(query, key, value, ctx.positions, &[]);
-        }
-        let apart = |x: Tensor<3>| {
+        let ([batch, tokens, width], offsets) = (query.dims(), offsets(ctx.segments, query.dims()[1]));
+        let length = ctx.equal_lengths().filter(|_| offsets.len() > 2);
+        let Some(length) = length else { return self.attend_all([query, key, value], ctx.positions, &offsets) };
+        // Texts of one length are a batch.
+        let apart = [query, key, value].map(|x| {
             let [_, _, width] = x.dims();
             x.reshape([batch * tokens / length, length, width])
-        };
-        let mixed = self.attend_all(apart(query), apart(key), apart(value), &ctx.positions[..length], &[]);
-        mixed.reshape([batch, tokens, width])
+        });
+        self.attend_all(apart, &ctx.positions[..length], &[0, length]).reshape([batch, tokens, width])
     }
 
-    /// Attention of whole texts at once, without a cache; differentiable. Rows are cut into texts at `offsets`, if there are any.
-    fn attend_all(
-        &self,
-        query: Tensor<3>,
-        key: Tensor<3>,
-        value: Tensor<3>,
-        positions: &[i32],
-        offsets: &[usize],
-    ) -> Tensor<3> {
-        let [batch, tokens, width] = query.dims();
+    /// Attention of the texts between `offsets`, without a cache; differentiable.
+    fn attend_all(&self, inputs: [Tensor<3>; 3], positions: &[i32], offsets: &[usize]) -> Tensor<3> {
+        let ([batch, tokens, width], [query, key, value]) = (inputs[0].dims(), inputs);
         let split = |x: Tensor<3>, heads| x.reshape([batch, tokens, heads, self.heads.head_dim]).swap_dims(1, 2);
         let rotate = |x: Tensor<4>| match &self.rope {
             Some(rope) => headwise_ops::rope(x, positions, rope),
@@ -292,8 +281,8 @@ impl Softmax {
         let key = rotate(split(key, self.heads.kv_heads));
         let value = split(value, self.heads.kv_heads);
         let mixed = match offsets {
-            [] => headwise_ops::attention(query, key, value, None, &self.attention).output,
-            offsets => headwise_ops::packed_attention(query, key, value, offsets, &self.attention),
+            [_, _] => headwise_ops::attention(query, key, value, None, &self.attention).output,
+            _ => headwise_ops::packed_attention(query, key, value, offsets, &self.attention),
         };
         mixed.swap_dims(1, 2).reshape([batch, tokens, width])
     }
