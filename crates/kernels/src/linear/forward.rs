@@ -119,7 +119,10 @@ impl Pass for Call<'_> {
                 let at = ((place.batch * dims.tokens + token) * dims.heads + place.head) * dims.value_dim;
                 // SAFETY: these columns of the row belong to the stream; `forward` has checked that the row exists.
                 let to = unsafe { self.out.range(at + columns.start, columns.len()) };
-                let divisor = if spec.normalise { divisor(s, &met, row, sums) } else { 1.0 };
+                let divisor = match spec.normalise {
+                    true => divisor(s, [met.query.row(row), sums], met.reach[row], met.weights.row(row)),
+                    false => 1.0,
+                };
                 write_row(s, out.row(row), divisor, to);
             }
             if spec.normalise {
@@ -151,30 +154,30 @@ fn advance<S: Simd>(s: S, met: &Met<'_>, state: &mut Rows) {
 
 /// Reads the last column of the state `from` `[key_dim, width]`; zeros if there is none.
 #[inline(always)]
-fn read_sums(sums: &mut Vec<f32>, from: Option<&[f32]>, [key_dim, width]: [usize; 2]) {
+pub(super) fn read_sums(sums: &mut Vec<f32>, from: Option<&[f32]>, [key_dim, width]: [usize; 2]) {
     sums.clear();
     sums.extend(from.into_iter().flat_map(|from| from.iter().skip(width - 1).step_by(width)));
     sums.resize(key_dim.next_multiple_of(LANES), 0.0);
 }
 
-/// What the output of a token of the chunk is divided by: the sum of its weights on all tokens so far.
+/// What an output is divided by: the sum of a token's weights on the tokens of its chunk, and of those before, `reach · query · sums`.
 #[inline(always)]
-fn divisor<S: Simd>(s: S, met: &Met<'_>, token: usize, before: &[f32]) -> f32 {
+pub(super) fn divisor<S: Simd>(s: S, query_and_sums: [&[f32]; 2], reach: f32, weights: &[f32]) -> f32 {
     let [earlier] = sums(
         s,
-        [met.query.row(token), before],
+        query_and_sums,
         [0.0; 2],
         #[inline(always)]
         |[query, sum]| [s.mul(query, sum)],
     );
     let [inside] = sums(
         s,
-        [met.weights.row(token)],
+        [weights],
         [0.0],
         #[inline(always)]
         |[weight]| [weight],
     );
-    inside + met.reach[token] * earlier + EPSILON
+    inside + reach * earlier + EPSILON
 }
 
 /// `z ← carry ⊙ z + Σ K_out`

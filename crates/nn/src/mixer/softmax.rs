@@ -259,7 +259,7 @@ impl Softmax {
     /// Attention of every sequence alone, without a cache.
     fn attend_each(&self, query: Tensor<3>, key: Tensor<3>, value: Tensor<3>, ctx: &MixContext<'_>) -> Tensor<3> {
         let ([batch, tokens, width], offsets) = (query.dims(), offsets(ctx.segments, query.dims()[1]));
-        let length = ctx.equal_lengths().filter(|_| offsets.len() > 2);
+        let length = ctx.equal_lengths().filter(|&length| length > 0 && offsets.len() > 2);
         let Some(length) = length else { return self.attend_all([query, key, value], ctx.positions, &offsets) };
         // Texts of one length are a batch.
         let apart = [query, key, value].map(|x| {
