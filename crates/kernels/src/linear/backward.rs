@@ -198,8 +198,8 @@ impl Pass for Call<'_> {
             room.through_state(s, columns.len(), self.width > 0);
             let ChunkGradient { chunk, d_query, d_key, d_end, .. } = room;
             decay.scale_as_met(s, chunk.tokens, d_query, d_key);
-            if self.width > 0 {
-                (0..chunk.tokens).for_each(|token| add_product(s, chunk.key.row(token), d_key.row(token), d_end));
+            for token in 0..if self.width > 0 { chunk.tokens } else { 0 } {
+                add_product(s, chunk.key.row(token), d_key.row(token), d_end);
             }
             room.through_weights(s, decay);
             room.advance(s);

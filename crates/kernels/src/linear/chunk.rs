@@ -7,7 +7,7 @@ use super::inputs::{Dims, Inputs, Recurrence};
 use super::rows::Rows;
 use super::stream::Place;
 use crate::attention::View4;
-use crate::simd::{LANES, Simd};
+use crate::simd::{LANES, Simd, prefetch_second_level};
 
 /// The tokens of a chunk.
 pub(super) struct Chunk {
@@ -97,6 +97,16 @@ pub(super) fn read_rows<S: Simd>(
         rows.set(s, row, source, factor);
     }
     rows.clear(place.tokens.len()..place.tokens.len().next_multiple_of(LANES));
+}
+
+/// Asks for some columns of the tokens of `place`, which are read after something else is computed.
+#[inline(always)]
+pub(super) fn ask_for(view: View4<'_>, place: &Place, columns: Range<usize>) {
+    let [batches, heads, tokens] = view.strides;
+    let first = place.batch * batches + place.head * heads + columns.start;
+    for token in place.tokens.clone() {
+        prefetch_second_level(view.data, first + token * tokens, columns.len());
+    }
 }
 
 /// As [`read_rows`], with a column of ones after the others if `ones`.

@@ -8,7 +8,7 @@ use std::cell::RefCell;
 use std::ops::Range;
 
 use super::CHUNK;
-use super::chunk::{Chunk, read_state};
+use super::chunk::{Chunk, ask_for, read_state};
 use super::decay::{ChunkDecay, Met};
 use super::inputs::{Dims, Inputs, Recurrence};
 use super::pass::{self, Pass, Scratch};
@@ -106,14 +106,20 @@ impl Pass for Call<'_> {
         let first = inputs.state.map(|states| &states[layout.of_sequence(&stream)..][..dims.state(spec)]);
         read_state(s, state, first, [dims.key_dim, layout.columns], columns.clone(), false);
         read_sums(sums, first.filter(|_| spec.normalise), [dims.key_dim, layout.columns]);
-        for (number, place) in stream.chunks() {
+        let mut chunks = stream.chunks().peekable();
+        while let Some((number, place)) = chunks.next() {
             if self.saves {
                 self.write_state(&self.chunk_states, layout.of_chunk(&place, number), &columns, state, sums);
             }
             chunk.read(s, spec, dims, inputs, &place, columns.clone(), false);
             decay.read(s, &inputs.decay, &place, dims.key_dim);
+            // In three parts, so that no product waits for all of them.
+            let next = chunks.peek().map(|(_, next)| next);
+            next.inspect(|next| ask_for(inputs.key, next, 0..dims.key_dim));
             let met = decay.meet(s, chunk);
+            next.inspect(|next| ask_for(inputs.value, next, columns.clone()));
             read_out(s, &met, state, out);
+            next.inspect(|next| ask_for(inputs.query, next, 0..dims.key_dim));
             advance(s, &met, state);
             for (row, token) in place.tokens.clone().enumerate() {
                 let at = ((place.batch * dims.tokens + token) * dims.heads + place.head) * dims.value_dim;
