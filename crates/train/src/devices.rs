@@ -37,7 +37,9 @@ pub enum DevicesError {
         name: String,
     },
     /// A GPU in a program without its backend.
-    #[error("devices `{text}`: this program was built without CUDA: build it with `--features cuda`, or train on `cpu`")]
+    #[error(
+        "devices `{text}`: this program was built without CUDA: build it with `--features cuda`, or train on `cpu`"
+    )]
     WithoutCuda {
         /// What was written.
         text: String,

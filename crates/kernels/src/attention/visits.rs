@@ -162,8 +162,7 @@ fn packed_texts_visit_nothing_of_each_other() {
             lengths.map(of).sum()
         };
         let (mut out, mut lse) = (vec![0.0; tensors.dims.output()], vec![0.0; tensors.dims.lse()]);
-        let found =
-            visits(|| forward_packed(&spec, &tensors.dims, &tensors.inputs(), &offsets, &mut out, &mut lse));
+        let found = visits(|| forward_packed(&spec, &tensors.dims, &tensors.inputs(), &offsets, &mut out, &mut lse));
         let together = visits(|| drop(tensors.forward(&spec)));
         assert_eq!(found, alone(|tensors, spec| drop(tensors.forward(spec))), "forward, {spec:?}");
         assert!(spec.window.is_some() || 2 * found < together, "{found} of {together}, {spec:?}");

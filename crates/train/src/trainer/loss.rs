@@ -17,13 +17,7 @@ impl Trainer {
     }
 
     /// The sum of the losses of a view by `model`, which is on `device`; with a supernet, the mean of its parts.
-    pub(super) fn loss(
-        &self,
-        model: &Decoder,
-        view: &TokenView,
-        target: &TokenTarget,
-        device: &Device,
-    ) -> Tensor<1> {
+    pub(super) fn loss(&self, model: &Decoder, view: &TokenView, target: &TokenTarget, device: &Device) -> Tensor<1> {
         let of = |model: &Decoder| match &self.distillation {
             Some(teacher) => teacher.loss(model, &self.objective, view, target, device).sum,
             None => self.objective.loss(model.look(view, device), target).sum,

@@ -10,7 +10,12 @@ use crate::world::World;
 
 impl Trainer {
     /// What is shown and asked in a step of a stage: this process's share, in the parts of its first device, then of the next.
-    pub(super) fn parts(&self, index: usize, stage: &Stage, before: u64) -> Result<Vec<(TokenView, TokenTarget)>, TrainError> {
+    pub(super) fn parts(
+        &self,
+        index: usize,
+        stage: &Stage,
+        before: u64,
+    ) -> Result<Vec<(TokenView, TokenTarget)>, TrainError> {
         let &Stage { sequences, length, parts, .. } = stage;
         let parts = parts * self.devices.count();
         let (data, stage) = (self.staged[index].as_ref().unwrap_or(&self.data), index as u64);
@@ -49,10 +54,7 @@ pub(super) fn check_shares(world: World, devices: &Devices, spec: &TrainSpec) ->
     }
     let (processes, devices) = (world.size(), devices.count());
     let too_few = |stage: &&Stage| stage.sequences < (stage.parts * devices * processes) as u64;
-    spec.stages
-        .iter()
-        .find(too_few)
-        .map_or(Ok(()), |&Stage { sequences, parts, .. }| {
-            Err(TrainError::Shares { sequences, parts, devices, processes })
-        })
+    spec.stages.iter().find(too_few).map_or(Ok(()), |&Stage { sequences, parts, .. }| {
+        Err(TrainError::Shares { sequences, parts, devices, processes })
+    })
 }
