@@ -255,6 +255,20 @@ fn processes_that_cannot_talk_do_not_start() {
     says(&error(&output), &["2 processes", "built without MPI", "--features mpi"]);
 }
 
+#[cfg(not(feature = "cuda"))]
+#[test]
+fn gpus_need_a_program_with_cuda() {
+    let run = Run::new(SPEC);
+    let refused = |devices: &str| {
+        let output = run.command("out", &["--devices", devices]).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{devices}");
+        error(&output)
+    };
+    says(&refused("cuda:0,cuda:1"), &["`cuda:0,cuda:1`", "built without CUDA", "--features cuda"]);
+    says(&refused("gpu"), &["`gpu`", "`cpu`", "`cuda:0,cuda:1`"]);
+    assert!(!run.path("out").exists());
+}
+
 /// A model that learned to fill gaps says with which tokens, and writes with them.
 #[test]
 fn a_model_that_fills_gaps_writes_long_answers() {

@@ -29,7 +29,7 @@ mod softmax;
 
 pub use activation::{gelu, gelu_tanh, silu};
 pub use adamw::adamw;
-pub use attention::{Attended, attention};
+pub use attention::{Attended, attention, packed_attention};
 pub use bias_activation::{bias_gelu, bias_gelu_tanh, bias_silu};
 pub use cross_entropy::{CrossEntropy, CutSettings, cut_cross_entropy};
 pub use dropout::dropout;
@@ -39,7 +39,7 @@ pub use headwise_kernels::loss::{Filter, IGNORED, Settings as CrossEntropySettin
 pub use integer_gelu::integer_gelu;
 pub use layer_norm::layer_norm;
 pub use linear::linear;
-pub use linear_recurrence::{Decay, Recurred, Recurrence, linear_recurrence};
+pub use linear_recurrence::{Decay, Recurred, Recurrence, composed_linear_recurrence, linear_recurrence};
 pub use packed::packed_products;
 pub use residual_norm::{add_layer_norm, add_rms_norm};
 pub use rms_norm::rms_norm;

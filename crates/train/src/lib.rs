@@ -7,6 +7,7 @@
 pub mod average;
 pub mod checkpoint;
 pub mod data;
+pub mod devices;
 pub mod distil;
 pub mod draws;
 pub mod events;

@@ -2,7 +2,10 @@
 
 mod runs;
 
-use headwise_train::trainer::End;
+use burn::tensor::Device;
+use headwise_train::devices::Devices;
+use headwise_train::trainer::{End, TrainError, Trainer};
+use headwise_train::world::World;
 use runs::{Watch, spec, start, weights};
 
 #[test]
@@ -54,4 +57,28 @@ fn a_step_in_four_parts_is_the_step_in_one() {
         }
         assert!(one.last().unwrap().loss < one[0].loss, "{objective} is not learnt");
     }
+}
+
+#[test]
+fn a_step_on_three_devices_is_the_step_on_one() {
+    let run = |count: usize| {
+        let spec = spec("optimiser = \"sgd(learning_rate=0.5)\"");
+        let (folder, others) = (tempfile::tempdir().unwrap(), std::iter::repeat_n(Device::flex(), count - 1));
+        let devices = Devices::new(Device::flex(), others);
+        let mut trainer = Trainer::among(World::ALONE, devices, spec, folder.path())?;
+        let mut watch = Watch::default();
+        trainer.run(&mut watch).unwrap();
+        Ok((watch.steps, weights(trainer.model())))
+    };
+    let ((one, weights_one), (three, weights_three)) = (run(1).unwrap(), run(3).unwrap());
+    for (one, three) in one.iter().zip(&three) {
+        assert_eq!(one.tokens, three.tokens);
+        assert!((one.loss - three.loss).abs() < 1e-4, "{} and {}", one.loss, three.loss);
+    }
+    for (one, three) in weights_one.iter().zip(&weights_three) {
+        let (one, three) = (f32::from_bits(*one), f32::from_bits(*three));
+        assert!((one - three).abs() < 1e-4, "{one} and {three}");
+    }
+    let error: TrainError = run(5).unwrap_err();
+    assert!(error.to_string().contains("4 sequences") && error.to_string().contains("5 devices"), "{error}");
 }

@@ -9,6 +9,7 @@ use clap::{Args, ValueEnum};
 use headwise::kernels::parallel;
 use headwise::models::decoder::Precision;
 use headwise::train::data::{Bytes, TokenizerSpec};
+use headwise::train::devices::Devices;
 use headwise::train::events::Events;
 use headwise::train::spec::TrainSpec;
 use headwise::train::trainer::{End, Evaluation, Observer, StepReport, Trainer};
@@ -51,6 +52,9 @@ pub struct Train {
     /// Threads; 0 uses all processors
     #[arg(long, default_value_t = 0)]
     threads: usize,
+    /// What to train on: `cpu`, or GPUs of NVIDIA, which share the sequences of a step, as in `cuda:0,cuda:1`
+    #[arg(long, default_value = "cpu")]
+    devices: String,
     /// The type of the exported weights
     #[arg(long, value_enum, default_value_t)]
     precision: ExportPrecision,
@@ -73,12 +77,12 @@ impl Train {
 
     /// Trains as one of the processes of `world`.
     fn train(&self, world: World) -> Outcome {
-        let spec = TrainSpec::open(&self.spec)?;
+        let (spec, devices) = (TrainSpec::open(&self.spec)?, Devices::open(&self.devices)?);
         let name = self.spec.file_stem().unwrap_or_default();
         let folder = self.out.clone().unwrap_or_else(|| Path::new("runs").join(name));
         std::fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
         let pool = rayon::ThreadPoolBuilder::new().num_threads(self.threads).build()?;
-        let mut trainer = Trainer::among(world, spec.clone(), &folder)?;
+        let mut trainer = Trainer::among(world, devices, spec.clone(), &folder)?;
         if self.resume == Resume::Never && !trainer.checkpoints()?.is_empty() {
             let text = "has checkpoints: take another folder with --out, or go on with --resume auto";
             return Err(format!("{} {text}", folder.display()).into());

@@ -7,7 +7,8 @@
 //! - [`attend`]: rows of several sequences over caches that are decoded block by block ([`KeyValueBlocks`]).
 //! - [`column_sums`]: how much weight each key received, in a second pass.
 //! - [`scores`]: those of one row, for policies that choose what it reads.
-//! - [`forward`] and [`backward`]: tensors `[batch, heads, tokens, head_dim]` and their gradients.
+//! - [`forward`] and [`backward`]: tensors `[batch, heads, tokens, head_dim]` and their gradients; [`forward_packed`] and
+//!   [`backward_packed`] of texts that lie one after the other.
 //!
 //! Keys are cut at absolute slots: into blocks of [`BLOCK`], over which an online softmax runs, and into splits of 512,
 //! which start empty and are merged in order. A score is a sequential chain over `head_dim`, an output element one over
@@ -19,6 +20,7 @@ mod block_mask;
 mod columns;
 mod forward;
 mod gradient;
+mod packed;
 mod pass;
 mod plan;
 mod prepared;
@@ -42,6 +44,7 @@ pub use backward::backward;
 pub use block_mask::BlockMask;
 pub use columns::{HeadSum, column_sums};
 pub use forward::{Inputs, forward};
+pub use packed::{PackedGradients, PackedUpstream, backward_packed, forward_packed};
 pub use pass::SPLIT;
 pub use rows::{Rows, RowsMut, Shape};
 pub use scores::scores;

@@ -152,6 +152,39 @@ fn hidden_blocks_cost_nothing() {
     }
 }
 
+#[test]
+fn packed_texts_visit_nothing_of_each_other() {
+    let (tensors, offsets) = (Tensors::new(2, 2, 1, 1536, 1536), [0, 5, 700, 700, 956, 1536]);
+    for spec in [spec(None, 0), spec(Some(100), 0), AttnSpec::full(WIDTH)] {
+        let alone = |work: fn(&Tensors, &AttnSpec)| -> usize {
+            let lengths = offsets.windows(2).map(|ends| ends[1] - ends[0]).filter(|&length| length > 0);
+            let of = |length| visits(|| work(&Tensors::new(2, 2, 1, length, length), &spec));
+            lengths.map(of).sum()
+        };
+        let (mut out, mut lse) = (vec![0.0; tensors.dims.output()], vec![0.0; tensors.dims.lse()]);
+        let found = visits(|| forward_packed(&spec, &tensors.dims, &tensors.inputs(), &offsets, &mut out, &mut lse));
+        let together = visits(|| drop(tensors.forward(&spec)));
+        assert_eq!(found, alone(|tensors, spec| drop(tensors.forward(spec))), "forward, {spec:?}");
+        assert!(spec.window.is_some() || 2 * found < together, "{found} of {together}, {spec:?}");
+
+        let d_out = View4::contiguous(&tensors.data, 2, 1536, WIDTH);
+        let upstream = PackedUpstream { out: &out, lse: &lse, d_out };
+        let mut query = vec![0.0; tensors.dims.output()];
+        let [mut key, mut value] = [0; 2].map(|_| vec![0.0; 2 * 1536 * WIDTH]);
+        let found = visits(|| {
+            let gradients = PackedGradients { query: &mut query, key: &mut key, value: &mut value };
+            backward_packed(&spec, &tensors.dims, &tensors.inputs(), &offsets, &upstream, gradients);
+        });
+        let backward = |tensors: &Tensors, spec: &AttnSpec| {
+            let forward = tensors.forward(spec);
+            // What the forward pass visits is not counted.
+            VISITS.set(0);
+            tensors.backward(spec, &forward);
+        };
+        assert_eq!(found, alone(backward), "backward, {spec:?}");
+    }
+}
+
 /// Caches of `kv_heads` heads.
 fn caches(codec: Codec, kv_heads: usize, slots: usize) -> Vec<KeyValues> {
     let mut pairs = KeyValues::new(codec, WIDTH, WIDTH);

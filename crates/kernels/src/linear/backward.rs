@@ -11,7 +11,7 @@ use std::cell::RefCell;
 use super::CHUNK;
 use super::chunk::{read_rows, read_state};
 use super::decay::ChunkDecay;
-use super::forward::{EPSILON, by_token};
+use super::forward::{by_token, divisor, read_sums};
 use super::gradient::{ChunkGradient, add_product, subtract_product};
 use super::inputs::{Decay, Dims, Inputs, Recurrence};
 use super::pass::{self, Pass, Scratch};
@@ -179,24 +179,26 @@ impl Pass for Call<'_> {
     fn run<S: Simd, D: ChunkDecay>(&self, s: S, stream: Stream, room: &mut ChunkGradient, decay: &mut D) {
         let Self { spec, dims, inputs, upstream, layout, .. } = self;
         let columns = stream.columns.clone();
+        let size = [dims.key_dim, layout.columns];
         let last = upstream.d_states.map(|states| &states[layout.of_sequence(&stream)..][..dims.state(spec)]);
-        read_state(s, &mut room.d_state, last, dims, columns.clone(), spec.normalise);
+        read_state(s, &mut room.d_state, last, size, columns.clone(), spec.normalise);
         if spec.normalise && stream.block > 0 {
             // The first block alone counts the normaliser's column.
             (0..dims.key_dim).for_each(|row| room.d_state.row_mut(row)[columns.len()] = 0.0);
         }
         for (number, place) in stream.chunks().rev() {
             let before = &upstream.chunk_states[layout.of_chunk(&place, number)..][..dims.state(spec)];
-            read_state(s, &mut room.state, Some(before), dims, columns.clone(), spec.normalise);
-            room.chunk.read(s, spec, dims, inputs, &place, columns.clone());
+            read_state(s, &mut room.state, Some(before), size, columns.clone(), spec.normalise);
+            read_sums(&mut room.sums, Some(before).filter(|_| spec.normalise), size);
+            room.chunk.read(s, spec, dims, inputs, &place, columns.clone(), spec.normalise);
             decay.read(s, &inputs.decay, &place, dims.key_dim);
             decay.meet_state(s, &mut room.chunk);
             decay.weigh(s, &mut room.chunk);
             self.read_upstream(s, &stream, &place, room);
-            room.through_state(s);
+            room.through_state(s, columns.len(), self.width > 0);
             let ChunkGradient { chunk, d_query, d_key, d_end, .. } = room;
             decay.scale_as_met(s, chunk.tokens, d_query, d_key);
-            for token in 0..chunk.tokens {
+            for token in 0..if self.width > 0 { chunk.tokens } else { 0 } {
                 add_product(s, chunk.key.row(token), d_key.row(token), d_end);
             }
             room.through_weights(s, decay);
@@ -213,17 +215,14 @@ impl Call<'_> {
     #[inline(always)]
     fn read_upstream<S: Simd>(&self, s: S, stream: &Stream, place: &Place, room: &mut ChunkGradient) {
         let (dims, columns) = (self.dims, stream.columns.clone());
-        let ChunkGradient { chunk, state, d_out, .. } = room;
+        let ChunkGradient { chunk, sums: before, d_out, .. } = room;
         if !self.spec.normalise {
             return read_rows(s, d_out, self.upstream.d_out, place, columns, 1.0);
         }
         d_out.resize(CHUNK, columns.len() + 1);
         let out = by_token(self.upstream.out, dims, dims.value_dim);
         for (row, token) in place.tokens.clone().enumerate() {
-            let earlier: f32 = chunk.weights.row(row)[..=row].iter().sum();
-            let of_state =
-                (0..dims.key_dim).map(|channel| chunk.query_in.row(row)[channel] * state.row(channel)[columns.len()]);
-            let divisor = earlier + of_state.sum::<f32>() + EPSILON;
+            let divisor = divisor(s, [chunk.query_in.row(row), before], 1.0, chunk.weights.row(row));
             let gradient = self.upstream.d_out.row(place.batch, place.head, token, dims.value_dim);
             let out = out.row(place.batch, place.head, token, dims.value_dim);
             d_out.set(s, row, &gradient[columns.clone()], 1.0 / divisor);
@@ -258,8 +257,10 @@ impl Call<'_> {
                 )
             };
             // `d_end` grows from the last token to the first.
-            add_product(s, chunk.query.row(row), d_query.row(row), d_end);
-            subtract_product(s, chunk.key.row(row), d_key.row(row), d_end);
+            if self.width > 0 {
+                add_product(s, chunk.query.row(row), d_query.row(row), d_end);
+                subtract_product(s, chunk.key.row(row), d_key.row(row), d_end);
+            }
             match to_decay {
                 [] => {}
                 [sum] if width != 1 => *sum = d_end[..width].iter().sum(),

@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use super::CHUNK;
 use super::chunk::Chunk;
-use super::decay::{ChunkDecay, SMALLEST};
+use super::decay::{ChunkDecay, Met, SMALLEST};
 use super::inputs::Decay;
 use super::product::multiply;
 use super::rows::Rows;
@@ -215,6 +215,15 @@ impl ChunkDecay for ChannelDecay {
             multiply(s, size, self.scaled.factors(middle), self.transposed.vectors_from(0), Start::Zero, out, CHUNK);
         }
         clear_above(s, chunk.tokens, &mut chunk.weights);
+    }
+
+    #[inline(always)]
+    fn meet<'a, S: Simd>(&mut self, s: S, chunk: &'a mut Chunk) -> Met<'a> {
+        self.meet_state(s, chunk);
+        self.weigh(s, chunk);
+        let Chunk { tokens, key_dim, query_in, key_out, carry, reach, value, weights, .. } = chunk;
+        reach.fill(1.0);
+        Met { tokens: *tokens, key_dim: *key_dim, query: query_in, reach, key: key_out, carry, value, weights }
     }
 
     #[inline(always)]

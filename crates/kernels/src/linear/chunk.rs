@@ -7,10 +7,9 @@ use super::inputs::{Dims, Inputs, Recurrence};
 use super::rows::Rows;
 use super::stream::Place;
 use crate::attention::View4;
-use crate::simd::{LANES, Simd};
+use crate::simd::{LANES, Simd, prefetch_second_level};
 
 /// The tokens of a chunk.
-#[derive(Default)]
 pub(super) struct Chunk {
     /// How many there are.
     pub tokens: usize,
@@ -20,7 +19,7 @@ pub(super) struct Chunk {
     /// The scaled queries.
     pub query: Rows,
     pub key: Rows,
-    /// The values' columns of a stream, then a one if outputs are normalised.
+    /// The values' columns of a stream, then a one where the sums of keys are a column of the state.
     pub value: Rows,
     /// The queries as they meet the state before the chunk.
     pub query_in: Rows,
@@ -28,14 +27,36 @@ pub(super) struct Chunk {
     pub key_out: Rows,
     /// What becomes of each row of the state from before the chunk to after it.
     pub carry: Vec<f32>,
+    /// Factors of what the queries read from the state, where `query_in` does not have them.
+    pub reach: [f32; CHUNK],
     /// `[CHUNK, CHUNK]`, zero above the diagonal.
     pub weights: Rows,
     /// Transposed keys.
     pub transposed: Rows,
 }
 
+impl Default for Chunk {
+    fn default() -> Self {
+        let rows = Rows::default;
+        Self {
+            tokens: 0,
+            key_dim: 0,
+            columns: 0,
+            query: rows(),
+            key: rows(),
+            value: rows(),
+            query_in: rows(),
+            key_out: rows(),
+            carry: Vec::new(),
+            reach: [1.0; CHUNK],
+            weights: rows(),
+            transposed: rows(),
+        }
+    }
+}
+
 impl Chunk {
-    /// Reads the tokens of `place`.
+    /// Reads the tokens of `place`; with `ones`, the values have a column of ones after the others.
     #[inline(always)]
     pub fn read<S: Simd>(
         &mut self,
@@ -45,13 +66,14 @@ impl Chunk {
         inputs: &Inputs<'_>,
         place: &Place,
         columns: Range<usize>,
+        ones: bool,
     ) {
         self.tokens = place.tokens.len();
         self.key_dim = dims.key_dim;
-        self.columns = columns.len() + usize::from(spec.normalise);
+        self.columns = columns.len() + usize::from(ones);
         read_rows(s, &mut self.query, inputs.query, place, 0..dims.key_dim, spec.scale);
         read_rows(s, &mut self.key, inputs.key, place, 0..dims.key_dim, 1.0);
-        read_values(s, &mut self.value, inputs.value, place, columns, spec.normalise);
+        read_values(s, &mut self.value, inputs.value, place, columns, ones);
         self.query_in.resize(CHUNK, dims.key_dim);
         self.key_out.resize(CHUNK, dims.key_dim);
         self.carry.resize(dims.key_dim.next_multiple_of(LANES), 0.0);
@@ -77,7 +99,17 @@ pub(super) fn read_rows<S: Simd>(
     rows.clear(place.tokens.len()..place.tokens.len().next_multiple_of(LANES));
 }
 
-/// As [`read_rows`], with a column of ones after the others if outputs are normalised.
+/// Asks for some columns of the tokens of `place`, which are read after something else is computed.
+#[inline(always)]
+pub(super) fn ask_for(view: View4<'_>, place: &Place, columns: Range<usize>) {
+    let [batches, heads, tokens] = view.strides;
+    let first = place.batch * batches + place.head * heads + columns.start;
+    for token in place.tokens.clone() {
+        prefetch_second_level(view.data, first + token * tokens, columns.len());
+    }
+}
+
+/// As [`read_rows`], with a column of ones after the others if `ones`.
 #[inline(always)]
 pub(super) fn read_values<S: Simd>(
     s: S,
@@ -85,37 +117,36 @@ pub(super) fn read_values<S: Simd>(
     view: View4<'_>,
     place: &Place,
     columns: Range<usize>,
-    normalise: bool,
+    ones: bool,
 ) {
-    rows.resize(CHUNK, columns.len() + usize::from(normalise));
+    rows.resize(CHUNK, columns.len() + usize::from(ones));
     for (row, token) in place.tokens.clone().enumerate() {
         let source = &view.row(place.batch, place.head, token, columns.end)[columns.start..];
         rows.set(s, row, source, 1.0);
-        if normalise {
+        if ones {
             rows.row_mut(row)[columns.len()] = 1.0;
         }
     }
     rows.clear(place.tokens.len()..place.tokens.len().next_multiple_of(LANES));
 }
 
-/// Reads the state `from` `[key_dim, width]`: some columns, then the last one if outputs are normalised; zero if there is none.
+/// Reads the state `from` `[key_dim, width]`: some columns, then with `sums` the last one; zero if there is none.
 #[inline(always)]
 pub(super) fn read_state<S: Simd>(
     s: S,
     state: &mut Rows,
     from: Option<&[f32]>,
-    dims: &Dims,
+    [key_dim, width]: [usize; 2],
     columns: Range<usize>,
-    normalise: bool,
+    sums: bool,
 ) {
-    state.resize(dims.key_dim, columns.len() + usize::from(normalise));
-    state.clear(0..dims.key_dim.next_multiple_of(LANES));
+    state.resize(key_dim, columns.len() + usize::from(sums));
+    state.clear(0..key_dim.next_multiple_of(LANES));
     let Some(from) = from else { return };
-    let width = dims.value_dim + usize::from(normalise);
-    for (row, source) in from.chunks_exact(width.max(1)).take(dims.key_dim).enumerate() {
+    for (row, source) in from.chunks_exact(width.max(1)).take(key_dim).enumerate() {
         state.set(s, row, &source[columns.clone()], 1.0);
-        if normalise {
-            state.row_mut(row)[columns.len()] = source[dims.value_dim];
+        if sums {
+            state.row_mut(row)[columns.len()] = source[width - 1];
         }
     }
 }

@@ -16,6 +16,8 @@ pub(super) struct ChunkGradient {
     pub chunk: Chunk,
     /// The state before the chunk, and the gradient of that after it.
     pub state: Rows,
+    /// The sums of keys before the chunk, if outputs are normalised.
+    pub sums: Vec<f32>,
     pub d_state: Rows,
     pub d_out: Rows,
     pub d_query: Rows,
@@ -28,22 +30,26 @@ pub(super) struct ChunkGradient {
 }
 
 impl ChunkGradient {
-    /// What passes through the states: `dQ_in`, `dK_out`, the last part of `dV`, and `carry ⊙ rowsum(S ⊙ dS)`.
+    /// What passes through the states: `dQ_in`, `dK_out`, the last part of `dV` for its `columns`, and with `ends`
+    /// `carry ⊙ rowsum(S ⊙ dS)`.
     #[inline(always)]
-    pub fn through_state<S: Simd>(&mut self, s: S) {
+    pub fn through_state<S: Simd>(&mut self, s: S, columns: usize, ends: bool) {
         let Self { chunk, state, d_state, d_out, d_query, d_key, d_value, transposed, d_end, .. } = self;
-        let (tokens, width, stride) = (chunk.tokens, state.stride, chunk.key.stride);
+        let (tokens, stride) = (chunk.tokens, chunk.key.stride);
         [&mut *d_query, &mut *d_key].into_iter().for_each(|rows| rows.resize(CHUNK, stride));
-        d_value.resize(CHUNK, width);
+        d_value.resize(CHUNK, columns);
         let size = Size { rows: tokens, vectors: stride / LANES, steps: chunk.columns };
         transposed.transpose_of(s, state, 0..chunk.key_dim);
         multiply(s, size, d_out.factors(0), transposed.vectors_from(0), Start::Zero, d_query.values_mut(), stride);
         transposed.transpose_of(s, d_state, 0..chunk.key_dim);
         multiply(s, size, chunk.value.factors(0), transposed.vectors_from(0), Start::Zero, d_key.values_mut(), stride);
-        let size = Size { rows: tokens, vectors: width / LANES, steps: chunk.key_dim };
+        let (size, width) = (Size { rows: tokens, vectors: d_value.vectors(), steps: chunk.key_dim }, d_value.stride);
         multiply(s, size, chunk.key_out.factors(0), d_state.vectors_from(0), Start::Zero, d_value.values_mut(), width);
         d_end.clear();
         d_end.resize(stride, 0.0);
+        if !ends {
+            return;
+        }
         for (channel, d_end) in d_end[..chunk.key_dim].iter_mut().enumerate() {
             let [sum] = sums(
                 s,

@@ -2,21 +2,23 @@
 
 use super::CHUNK;
 use super::chunk::Chunk;
-use super::decay::{ChunkDecay, SMALLEST};
+use super::decay::{ChunkDecay, Met, SMALLEST};
 use super::inputs::Decay;
 use super::rows::Rows;
 use super::stream::Place;
-use super::triangle::{add_earlier, add_later, columns_from, products};
+use super::triangle::{add_earlier, add_later, clear_above, columns_from, products};
 use crate::simd::{LANES, Simd};
 
 /// The factors of a chunk.
 pub(super) struct ScalarDecay {
     factors: [f32; CHUNK],
+    /// Whether there is a decay at all.
+    decays: bool,
 }
 
 impl Default for ScalarDecay {
     fn default() -> Self {
-        Self { factors: [1.0; CHUNK] }
+        Self { factors: [1.0; CHUNK], decays: false }
     }
 }
 
@@ -25,6 +27,9 @@ impl ScalarDecay {
     #[inline(always)]
     fn apply<S: Simd>(&self, s: S, tokens: usize, weights: &mut Rows) {
         const VECTORS: usize = CHUNK / LANES;
+        if !self.decays {
+            return clear_above(s, tokens, weights);
+        }
         let mut decays = [s.zero(); VECTORS];
         for (token, &factor) in self.factors[..tokens].iter().enumerate() {
             let (token, factor) = (token as f32, s.splat(factor));
@@ -67,16 +72,30 @@ fn normal(weight: f32) -> f32 {
     if weight < SMALLEST { 0.0 } else { weight }
 }
 
+/// Multiplies each row by its factor.
+#[inline(always)]
+fn scale_rows<S: Simd>(s: S, factors: &[f32], rows: &mut Rows) {
+    for (row, &factor) in factors.iter().enumerate() {
+        let row = rows.row_mut(row);
+        for at in (0..row.len()).step_by(LANES) {
+            s.write(row, at, s.mul(s.read(row, at, 0.0), s.splat(factor)));
+        }
+    }
+}
+
 impl ChunkDecay for ScalarDecay {
     #[inline(always)]
     fn read<S: Simd>(&mut self, _: S, decay: &Decay<'_>, place: &Place, _: usize) {
-        for (factor, token) in self.factors.iter_mut().zip(place.tokens.clone()) {
-            *factor = match decay {
-                Decay::None => 1.0,
-                Decay::Head(decays) => decays[place.head].exp(),
-                Decay::Token(view) => view.row(place.batch, place.head, token, 1)[0].exp(),
-                Decay::Channel(_) => unreachable!("a decay of each channel has an implementation of its own"),
-            };
+        self.decays = !matches!(decay, Decay::None);
+        match decay {
+            Decay::None => self.factors.fill(1.0),
+            Decay::Head(decays) => self.factors.fill(decays[place.head].exp()),
+            Decay::Token(view) => {
+                for (factor, token) in self.factors.iter_mut().zip(place.tokens.clone()) {
+                    *factor = view.row(place.batch, place.head, token, 1)[0].exp();
+                }
+            }
+            Decay::Channel(_) => unreachable!("a decay of each channel has an implementation of its own"),
         }
     }
 
@@ -98,15 +117,23 @@ impl ChunkDecay for ScalarDecay {
     }
 
     #[inline(always)]
+    fn meet<'a, S: Simd>(&mut self, s: S, chunk: &'a mut Chunk) -> Met<'a> {
+        self.weigh(s, chunk);
+        let Chunk { tokens, key_dim, query, key, carry, reach, value, weights, .. } = chunk;
+        // A query's factor is one of its whole row, so the outputs can have it.
+        *reach = self.weights_from_start(*tokens);
+        carry.fill(reach[*tokens - 1]);
+        if self.decays {
+            scale_rows(s, &self.weights_to_end(*tokens)[..*tokens], key);
+        }
+        Met { tokens: *tokens, key_dim: *key_dim, query, reach, key, carry, value, weights }
+    }
+
+    #[inline(always)]
     fn scale_as_met<S: Simd>(&self, s: S, tokens: usize, query: &mut Rows, key: &mut Rows) {
-        let (from_start, to_end) = (self.weights_from_start(tokens), self.weights_to_end(tokens));
-        for (rows, weights) in [(query, from_start), (key, to_end)] {
-            for (token, &weight) in weights[..tokens].iter().enumerate() {
-                let row = rows.row_mut(token);
-                for at in (0..row.len()).step_by(LANES) {
-                    s.write(row, at, s.mul(s.read(row, at, 0.0), s.splat(weight)));
-                }
-            }
+        if self.decays {
+            scale_rows(s, &self.weights_from_start(tokens)[..tokens], query);
+            scale_rows(s, &self.weights_to_end(tokens)[..tokens], key);
         }
     }
 
@@ -120,7 +147,7 @@ impl ChunkDecay for ScalarDecay {
         d_key: &mut Rows,
     ) {
         self.apply(s, chunk.tokens, d_weights);
-        add_earlier(s, chunk.tokens, d_weights, &chunk.key, d_query);
+        add_earlier(s, chunk.tokens, d_weights, &chunk.key, None, d_query);
         add_later(s, chunk.tokens, d_weights, &chunk.query, d_key);
     }
 }

@@ -39,25 +39,33 @@ pub(super) fn columns_from<S: Simd>(s: S, at: usize) -> S::F {
     s.add(lanes, s.splat(at as f32))
 }
 
-/// `out_i += Σ_{j ≤ i} W_ij b_j`; zeros above the diagonal.
+/// `out_i ← out_i + Σ_{j ≤ i} W_ij b_j`, or with `factors` `f_i out_i + …`; zeros above the diagonal.
 #[inline(always)]
-pub(super) fn add_earlier<S: Simd>(s: S, tokens: usize, weights: &Rows, b: &Rows, out: &mut Rows) {
+pub(super) fn add_earlier<S: Simd>(
+    s: S,
+    tokens: usize,
+    weights: &Rows,
+    b: &Rows,
+    factors: Option<&[f32; CHUNK]>,
+    out: &mut Rows,
+) {
     let stride = out.stride;
     for first in (0..tokens).step_by(BAND) {
         let end = (first + BAND).min(tokens);
-        let size = Size { rows: end - first, vectors: b.vectors(), steps: end };
+        let size = Size { rows: end - first, vectors: out.vectors(), steps: end };
         let out = &mut out.values_mut()[first * stride..];
-        multiply(s, size, weights.factors(first), b.vectors_from(0), Start::Keep, out, stride);
+        let start = factors.map_or(Start::Keep, |factors| Start::Scale(&factors[first..]));
+        multiply(s, size, weights.factors(first), b.vectors_from(0), start, out, stride);
     }
 }
 
-/// `out_j += Σ_{i ≥ j} W_ij b_i`; zeros above the diagonal.
+/// `out_j += Σ_{i ≥ j} W_ij b_i` for the columns of `out`; zeros above the diagonal.
 #[inline(always)]
 pub(super) fn add_later<S: Simd>(s: S, tokens: usize, weights: &Rows, b: &Rows, out: &mut Rows) {
     let stride = out.stride;
     for first in (0..tokens).step_by(BAND) {
         let end = (first + BAND).min(tokens);
-        let size = Size { rows: end - first, vectors: b.vectors(), steps: tokens - first };
+        let size = Size { rows: end - first, vectors: out.vectors(), steps: tokens - first };
         let data = &weights.values()[first * CHUNK + first..];
         let a = Factors { data, row_stride: 1, step_stride: CHUNK };
         let out = &mut out.values_mut()[first * stride..];

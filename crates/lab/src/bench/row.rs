@@ -22,7 +22,8 @@ pub struct Params {
     /// Storage of the inputs, the weights or the cache.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dtype: Option<String>,
-    /// `forward`, `backward` or `train` (forward with backward), of operators that are measured in more than one.
+    /// `forward`, `backward` or `train` (forward with backward), of operators that are measured in more than one; `composed` after it
+    /// says that Burn's own operations are measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pass: Option<String>,
     /// Name of the model.

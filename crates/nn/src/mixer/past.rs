@@ -7,7 +7,7 @@ use headwise_kernels::linear::{self, Dims, Inputs};
 use headwise_ops::host::{self, Host};
 use headwise_ops::{Decay, Recurrence, linear_recurrence};
 
-use super::{MixContext, MixerState, ShortConvolution};
+use super::{MixContext, MixerState, Segment, ShortConvolution};
 
 /// Where the texts of a forward start among its rows, and what is kept of the tokens before.
 ///
@@ -20,21 +20,30 @@ pub(super) struct Past<'a> {
     states: Option<Vec<&'a mut MixerState>>,
 }
 
+/// Where the texts of `tokens` rows start and, last, where the final one ends. Without segments there is one text.
+///
+/// # Panics
+/// If the segments do not cover the tokens in order.
+pub(super) fn offsets(segments: &[Segment], tokens: usize) -> Vec<usize> {
+    let mut offsets = vec![0];
+    for segment in segments {
+        assert_eq!(segment.rows.start, offsets[offsets.len() - 1], "segments cover all rows in order");
+        offsets.push(segment.rows.end);
+    }
+    if segments.is_empty() {
+        offsets.push(tokens);
+    }
+    assert_eq!(offsets[offsets.len() - 1], tokens, "segments cover all rows");
+    offsets
+}
+
 impl<'a> Past<'a> {
-    /// Of a forward over `tokens`. Without segments there is one text.
+    /// Of a forward over `tokens`, as [`offsets`] cuts them.
     ///
     /// # Panics
     /// If the segments do not cover the tokens in order.
     pub fn of(ctx: &'a mut MixContext<'_>, tokens: usize) -> Self {
-        let mut offsets = vec![0];
-        for segment in ctx.segments {
-            assert_eq!(segment.rows.start, offsets[offsets.len() - 1], "segments cover all rows in order");
-            offsets.push(segment.rows.end);
-        }
-        if ctx.segments.is_empty() {
-            offsets.push(tokens);
-        }
-        assert_eq!(offsets[offsets.len() - 1], tokens, "segments cover all rows");
+        let offsets = offsets(ctx.segments, tokens);
         let layer = ctx.layer;
         Self { offsets, states: ctx.cache.as_deref_mut().and_then(|cache| cache.states(layer)) }
     }

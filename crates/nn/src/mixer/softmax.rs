@@ -9,9 +9,9 @@ use headwise_kernels::attention::{AttnSpec, Stats};
 use headwise_kernels::rope::Rope;
 use headwise_ops::host::{self, Host};
 
-use super::past::Past;
+use super::past::{Past, offsets};
 use super::short_convolution::{ShortConvolution, check_width};
-use super::{MixContext, MixerState, Projected, Segment};
+use super::{MixContext, MixerState, Projected};
 use crate::Linear;
 use crate::norm::RmsNorm;
 use crate::position::{PositionSpec, RopeSpec, slopes};
@@ -258,29 +258,20 @@ impl Softmax {
 
     /// Attention of every sequence alone, without a cache.
     fn attend_each(&self, query: Tensor<3>, key: Tensor<3>, value: Tensor<3>, ctx: &MixContext<'_>) -> Tensor<3> {
-        let [batch, tokens, width] = query.dims();
-        let Some(length) = ctx.equal_lengths() else {
-            let rows = |x: &Tensor<3>, segment: &Segment| x.clone().narrow(1, segment.rows.start, segment.rows.len());
-            let attend = |segment: &Segment| {
-                let [query, key, value] = [&query, &key, &value].map(|x| rows(x, segment));
-                self.attend_all(query, key, value, &ctx.positions[segment.rows.clone()])
-            };
-            return Tensor::cat(ctx.segments.iter().map(attend).collect(), 1);
-        };
-        if length == tokens || ctx.segments.is_empty() {
-            return self.attend_all(query, key, value, ctx.positions);
-        }
-        let apart = |x: Tensor<3>| {
+        let ([batch, tokens, width], offsets) = (query.dims(), offsets(ctx.segments, query.dims()[1]));
+        let length = ctx.equal_lengths().filter(|&length| length > 0 && offsets.len() > 2);
+        let Some(length) = length else { return self.attend_all([query, key, value], ctx.positions, &offsets) };
+        // Texts of one length are a batch.
+        let apart = [query, key, value].map(|x| {
             let [_, _, width] = x.dims();
             x.reshape([batch * tokens / length, length, width])
-        };
-        let mixed = self.attend_all(apart(query), apart(key), apart(value), &ctx.positions[..length]);
-        mixed.reshape([batch, tokens, width])
+        });
+        self.attend_all(apart, &ctx.positions[..length], &[0, length]).reshape([batch, tokens, width])
     }
 
-    /// Attention of whole texts at once, without a cache; differentiable.
-    fn attend_all(&self, query: Tensor<3>, key: Tensor<3>, value: Tensor<3>, positions: &[i32]) -> Tensor<3> {
-        let [batch, tokens, width] = query.dims();
+    /// Attention of the texts between `offsets`, without a cache; differentiable.
+    fn attend_all(&self, inputs: [Tensor<3>; 3], positions: &[i32], offsets: &[usize]) -> Tensor<3> {
+        let ([batch, tokens, width], [query, key, value]) = (inputs[0].dims(), inputs);
         let split = |x: Tensor<3>, heads| x.reshape([batch, tokens, heads, self.heads.head_dim]).swap_dims(1, 2);
         let rotate = |x: Tensor<4>| match &self.rope {
             Some(rope) => headwise_ops::rope(x, positions, rope),
@@ -289,7 +280,10 @@ impl Softmax {
         let query = rotate(split(query, self.heads.heads));
         let key = rotate(split(key, self.heads.kv_heads));
         let value = split(value, self.heads.kv_heads);
-        let mixed = headwise_ops::attention(query, key, value, None, &self.attention).output;
+        let mixed = match offsets {
+            [_, _] => headwise_ops::attention(query, key, value, None, &self.attention).output,
+            _ => headwise_ops::packed_attention(query, key, value, offsets, &self.attention),
+        };
         mixed.swap_dims(1, 2).reshape([batch, tokens, width])
     }
 

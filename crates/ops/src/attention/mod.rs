@@ -5,6 +5,7 @@
 
 mod composed;
 mod fused;
+mod packed;
 
 use burn::tensor::Tensor;
 use headwise_kernels::attention::{AttnSpec, Dims};
@@ -51,6 +52,34 @@ pub fn attention(
     } else {
         composed::attention(query, key, value, bias, spec)
     }
+}
+
+/// As [`attention`] of every text alone, without a bias and with nothing but the output: texts are the rows between `offsets`
+/// `[0, …, tokens]` of all three inputs. What texts would see of each other costs nothing, and no text is copied.
+///
+/// # Panics
+/// If the shapes do not fit each other, or the offsets do not ascend from 0 to the number of tokens.
+pub fn packed_attention(
+    query: Tensor<4>,
+    key: Tensor<4>,
+    value: Tensor<4>,
+    offsets: &[usize],
+    spec: &AttnSpec,
+) -> Tensor<4> {
+    let dims = dims_of(&query, &key, &value, None, spec);
+    assert_eq!(dims.queries, dims.keys, "packed texts have a key for every query");
+    let ends = (offsets.first(), offsets.last());
+    let ascending = offsets.is_sorted() && ends == (Some(&0), Some(&dims.keys));
+    assert!(ascending, "offsets {offsets:?} of {} tokens", dims.keys);
+    if kernels_serve(&query) {
+        return packed::attention([query, key, value], offsets, spec, dims);
+    }
+    let text = |ends: &[usize]| {
+        let rows = |x: &Tensor<4>| x.clone().narrow(2, ends[0], ends[1] - ends[0]);
+        composed::attention(rows(&query), rows(&key), rows(&value), None, spec).output
+    };
+    let texts: Vec<Tensor<4>> = offsets.windows(2).filter(|ends| ends[0] < ends[1]).map(text).collect();
+    if texts.is_empty() { value } else { Tensor::cat(texts, 2) }
 }
 
 /// The sizes of all tensors, which must agree.

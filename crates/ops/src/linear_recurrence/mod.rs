@@ -53,9 +53,43 @@ pub fn linear_recurrence(
     offsets: &[usize],
     state: Option<Tensor<5>>,
 ) -> Recurred {
-    let dims = dims_of(&query, &key, &value);
-    let Dims { batch, heads, tokens, key_dim, value_dim } = dims;
-    match &decay {
+    let dims = checked_dims([&query, &key, &value], &decay, spec, offsets, state.as_ref());
+    if kernels_serve(&query) {
+        fused::linear_recurrence([query, key, value], decay, spec, offsets, state, dims)
+    } else {
+        composed::linear_recurrence([query, key, value], decay, spec, offsets, state)
+    }
+}
+
+/// As [`linear_recurrence`], but of Burn's own operations for every backend and type: what the kernels are measured against.
+///
+/// # Panics
+/// As [`linear_recurrence`].
+pub fn composed_linear_recurrence(
+    query: Tensor<4>,
+    key: Tensor<4>,
+    value: Tensor<4>,
+    decay: Decay,
+    spec: &Recurrence,
+    offsets: &[usize],
+    state: Option<Tensor<5>>,
+) -> Recurred {
+    checked_dims([&query, &key, &value], &decay, spec, offsets, state.as_ref());
+    composed::linear_recurrence([query, key, value], decay, spec, offsets, state)
+}
+
+/// The sizes of all tensors, which must agree.
+fn checked_dims(
+    [query, key, value]: [&Tensor<4>; 3],
+    decay: &Decay,
+    spec: &Recurrence,
+    offsets: &[usize],
+    state: Option<&Tensor<5>>,
+) -> Dims {
+    let ([batch, heads, tokens, key_dim], value_dim) = (query.dims(), value.dims()[3]);
+    assert_eq!(key.dims(), query.dims(), "key: the shape of the query");
+    assert_eq!(value.dims(), [batch, heads, tokens, value_dim], "value: [batch, heads, tokens, value_dim]");
+    match decay {
         Decay::None => {}
         Decay::Head(decay) => assert_eq!(decay.dims(), [heads], "decay: [heads]"),
         Decay::Token(decay) => assert_eq!(decay.dims(), [batch, heads, tokens], "decay: [batch, heads, tokens]"),
@@ -64,21 +98,9 @@ pub fn linear_recurrence(
     let ascending = offsets.windows(2).all(|sequence| sequence[0] <= sequence[1]);
     let ends = (offsets.first(), offsets.last());
     assert!(ascending && ends == (Some(&0), Some(&tokens)), "offsets {offsets:?} of {tokens} tokens");
-    if let Some(state) = &state {
+    if let Some(state) = state {
         let expected = [batch, offsets.len() - 1, heads, key_dim, value_dim + usize::from(spec.normalise)];
         assert_eq!(state.dims(), expected, "state: [batch, sequences, heads, key_dim, columns]");
     }
-    if kernels_serve(&query) {
-        fused::linear_recurrence([query, key, value], decay, spec, offsets, state, dims)
-    } else {
-        composed::linear_recurrence([query, key, value], decay, spec, offsets, state)
-    }
-}
-
-/// The sizes of all tensors, which must agree.
-fn dims_of(query: &Tensor<4>, key: &Tensor<4>, value: &Tensor<4>) -> Dims {
-    let ([batch, heads, tokens, key_dim], value_dim) = (query.dims(), value.dims()[3]);
-    assert_eq!(key.dims(), query.dims(), "key: the shape of the query");
-    assert_eq!(value.dims(), [batch, heads, tokens, value_dim], "value: [batch, heads, tokens, value_dim]");
     Dims { batch, heads, tokens, key_dim, value_dim }
 }

@@ -3,7 +3,7 @@
 use crate::check::{check, check_half, values};
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use headwise_kernels::attention::{AttnSpec, BlockMask, Stats};
-use headwise_ops::{Attended, attention};
+use headwise_ops::{Attended, attention, packed_attention};
 use proptest::prelude::*;
 
 /// Sizes of one case, and which dimensions of the bias are broadcast; no bias if none.
@@ -255,4 +255,31 @@ fn a_bias_of_another_shape_is_named() {
         Some(zeros([1, 4, 3, 3])),
         &AttnSpec::full(4),
     );
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12))]
+
+    #[test]
+    fn packed_texts(
+        seed: u64, mut case in cases(), causal: bool, window in prop::option::of(1usize..12),
+        mut offsets in prop::collection::vec(0usize..80, 0..4),
+    ) {
+        case = Case { queries: case.keys, bias: None, ..case };
+        offsets.iter_mut().for_each(|offset| *offset = (*offset).min(case.keys));
+        offsets.extend([0, case.keys]);
+        offsets.sort_unstable();
+        let spec = AttnSpec { causal, window, ..AttnSpec::causal(case.head_dim) };
+        let operation = |inputs: Vec<Tensor<1>>| {
+            let mut tensors = inputs.into_iter().zip(case.shapes()).map(|(x, [batch, heads, tokens, width])| {
+                match case.by_token {
+                    true => x.reshape([batch, tokens, heads, width]).swap_dims(1, 2),
+                    false => x.reshape([batch, heads, tokens, width]),
+                }
+            });
+            let [query, key, value] = [(); 3].map(|()| tensors.next().expect("three inputs"));
+            vec![packed_attention(query, key, value, &offsets, &spec).swap_dims(1, 2).reshape([-1])]
+        };
+        check(&operation, &case.inputs(seed));
+    }
 }

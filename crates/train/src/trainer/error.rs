@@ -26,16 +26,18 @@ pub enum TrainError {
         /// Tokens of the model.
         vocabulary: usize,
     },
-    /// Fewer sequences than processes and parts.
+    /// Fewer sequences than processes, devices and parts.
     #[error(
-        "`stages`: {sequences} sequences of a step cannot be shared by {processes} processes with {parts} parts each: raise \
-         `sequences` to {} or more, or start fewer processes", parts * processes
+        "`stages`: {sequences} sequences of a step cannot be shared by {processes} processes on {devices} devices with {parts} parts \
+         each: raise `sequences` to {} or more, or take fewer of them", parts * devices * processes
     )]
     Shares {
         /// Sequences of a step.
         sequences: u64,
-        /// Parts of a step in each process.
+        /// Parts of a step on each device.
         parts: usize,
+        /// Devices of each process.
+        devices: usize,
         /// Processes.
         processes: usize,
     },

@@ -1,6 +1,6 @@
 //! What a model loses in a step: as it is held, in all parts that are trained, and beside its teacher.
 
-use burn::tensor::Tensor;
+use burn::tensor::{Device, Tensor};
 use headwise_models::decoder::Decoder;
 
 use super::Trainer;
@@ -16,11 +16,11 @@ impl Trainer {
         }
     }
 
-    /// The sum of the losses of a view; with a supernet, the mean of its parts.
-    pub(super) fn loss(&self, model: &Decoder, view: &TokenView, target: &TokenTarget) -> Tensor<1> {
+    /// The sum of the losses of a view by `model`, which is on `device`; with a supernet, the mean of its parts.
+    pub(super) fn loss(&self, model: &Decoder, view: &TokenView, target: &TokenTarget, device: &Device) -> Tensor<1> {
         let of = |model: &Decoder| match &self.distillation {
-            Some(teacher) => teacher.loss(model, &self.objective, view, target, &self.device).sum,
-            None => self.objective.loss(model.look(view, &self.device), target).sum,
+            Some(teacher) => teacher.loss(model, &self.objective, view, target, device).sum,
+            None => self.objective.loss(model.look(view, device), target).sum,
         };
         let Some(supernet) = &self.supernet else { return of(model) };
         let parts = supernet.of_step(model, self.state.step);

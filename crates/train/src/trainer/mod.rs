@@ -2,6 +2,7 @@
 
 mod error;
 mod loss;
+mod parts;
 mod report;
 mod saving;
 
@@ -10,17 +11,17 @@ use std::time::Instant;
 
 use burn::module::Module;
 use burn::optim::{GradientsParams, ModuleOptimizer};
-use burn::tensor::Device;
 use headwise_models::decoder::{Decoder, DecoderSpec};
 
 use crate::average::average;
 use crate::checkpoint::State;
 use crate::data::{Codec, Mixture, Slot, SourceSpec};
+use crate::devices::Devices;
 use crate::distil::Distillation;
 use crate::draws::{Purpose, draws};
 use crate::gradients;
 use crate::model::draw;
-use crate::objective::{Objective, ObjectiveSpec, TokenObjective, TokenTarget, TokenView};
+use crate::objective::{Objective, ObjectiveSpec, TokenObjective};
 use crate::restraint::Held;
 use crate::spec::{Stage, TrainSpec};
 use crate::supernet::{Parts, Supernet};
@@ -38,7 +39,7 @@ pub struct Trainer {
     /// What a stage learns from, where that is not `data`.
     staged: Vec<Option<Mixture>>,
     held_out: Option<Mixture>,
-    device: Device,
+    devices: Devices,
     model: Option<Decoder>,
     average: Option<Decoder>,
     held: Option<Held>,
@@ -54,18 +55,18 @@ pub struct Trainer {
 impl Trainer {
     /// A run at its beginning; checkpoints go into `folder`.
     pub fn new(spec: TrainSpec, folder: &Path) -> Result<Self, TrainError> {
-        Self::among(World::ALONE, spec, folder)
+        Self::among(World::ALONE, Devices::cpu(), spec, folder)
     }
 
-    /// The same, shared by the processes of `world`; all have the same `folder`.
-    pub fn among(world: World, spec: TrainSpec, folder: &Path) -> Result<Self, TrainError> {
-        check_shares(world, &spec)?;
+    /// The same, shared by the processes of `world`, which have the same `folder`, and by the `devices` of each of them.
+    pub fn among(world: World, devices: Devices, spec: TrainSpec, folder: &Path) -> Result<Self, TrainError> {
+        parts::check_shares(world, &devices, &spec)?;
         let codec = world.leader_first(|| Codec::of(&spec.data.tokenizer, &spec.data.sources, folder))?;
         let data = Mixture::open(&spec.data.sources, &codec)?;
         let of_stage = |stage: &Stage| stage.sources.as_ref().map(|sources| Mixture::open(sources, &codec)).transpose();
         let staged = spec.stages.iter().map(of_stage).collect::<Result<_, _>>()?;
         let held_out = spec.evaluation.as_ref().map(|evaluation| Mixture::open(&evaluation.sources, &codec));
-        let device = Device::flex().autodiff();
+        let device = devices.first().clone();
         let texts = spec.sources().filter_map(SourceSpec::vocabulary).map(|count| count as usize);
         let texts = texts.max().unwrap_or(0).max(codec.vocabulary());
         let objective = spec.objective.resolved(texts, codec.mask());
@@ -98,7 +99,7 @@ impl Trainer {
             objective: objective.build(spec.loss.clone()),
             state: State { spec: hash, ..State::default() },
             folder: folder.join("checkpoints"),
-            device,
+            devices,
             spec,
             world,
         })
@@ -164,24 +165,31 @@ impl Trainer {
         let started = Instant::now();
         let step = self.state.step;
         let (index, stage, before) = self.spec.stage(step).expect("a step of the run");
-        let parts = self.parts(index, stage, before)?;
+        let (parts, of_device) = (self.parts(index, stage, before)?, stage.parts);
         // Losses are means over the whole step, however it is cut into parts.
         let [count] = self.world.total([parts.iter().map(|(_, target)| target.count()).sum()]);
         if count == 0.0 {
             return Err(TrainError::NothingToPredict { step: step + 1 });
         }
-        let (mut loss, mut tokens, mut sum) = (0.0, 0.0, None);
+        let (mut losses, mut tokens, mut of_devices) = (Vec::new(), 0.0, Vec::new());
         let held = self.held(self.model());
-        for (view, target) in &parts {
-            let share = self.loss(&held, view, target) / count;
-            loss += f64::from(share.clone().into_scalar::<f32>());
-            tokens += view.ids.len() as f64;
-            let mut gradients = share.backward();
-            self.distillation.iter_mut().for_each(|teacher| teacher.gather(&mut gradients));
-            let more = GradientsParams::from_grads(gradients, &held);
-            sum = Some(gradients::accumulate(self.model(), sum, more));
+        for ((device, held), parts) in self.devices.copies(&held).iter().zip(parts.chunks(of_device)) {
+            let mut sum = None;
+            for (view, target) in parts {
+                let share = self.loss(held, view, target, device) / count;
+                // Read later: to read is to wait for the device.
+                losses.push(share.clone().inner());
+                tokens += view.ids.len() as f64;
+                let mut gradients = share.backward();
+                self.distillation.iter_mut().for_each(|teacher| teacher.gather(&mut gradients));
+                let more = GradientsParams::from_grads(gradients, held);
+                sum = Some(gradients::accumulate(self.model(), sum, more));
+            }
+            of_devices.push(sum.expect("a step has a part for each device"));
         }
-        let mut found = gradients::sum_over(self.world, self.model(), sum.expect("a step has a part"));
+        let found = self.devices.sum(self.model(), of_devices);
+        let mut found = gradients::sum_over(self.world, self.model(), found);
+        let loss: f64 = losses.into_iter().map(|loss| f64::from(loss.into_scalar::<f32>())).sum();
         let [loss, tokens] = self.world.total([loss, tokens]);
         let tokens = tokens as u64;
         let mut norm = gradients::global_norm(self.model(), &found);
@@ -209,44 +217,13 @@ impl Trainer {
         Ok(StepReport { step: self.state.step, loss, norm, learning_rate, tokens, time: started.elapsed() })
     }
 
-    /// What is shown and asked in a step of a stage, in parts: this process's share.
-    fn parts(&self, index: usize, stage: &Stage, before: u64) -> Result<Vec<(TokenView, TokenTarget)>, TrainError> {
-        let &Stage { sequences, length, parts, .. } = stage;
-        let (data, stage) = (self.staged[index].as_ref().unwrap_or(&self.data), index as u64);
-        let shares = (parts * self.world.size()) as u64;
-        let part = |part: u64| {
-            let share = (parts * self.world.rank()) as u64 + part;
-            let range = sequences * share / shares..sequences * (share + 1) / shares;
-            let (mut view, mut target) = (TokenView::default(), TokenTarget::default());
-            for index in range {
-                let slot = Slot { seed: self.spec.seed, stage, step: self.state.step, index, length };
-                let documents = data.documents(&slot, before * sequences + index, &self.codec)?;
-                // Numbers of its own for every sequence, so that it does not matter how a step is cut into parts.
-                let mut draws = draws(self.spec.seed, Purpose::Corruption, self.state.step, index);
-                let (shown, asked) = self.objective.corrupt(&documents, &mut draws);
-                target.append(view.ids.len(), &asked);
-                view.append(&shown);
-            }
-            self.check(&view, &target)?;
-            Ok((view, target))
-        };
-        (0..parts as u64).map(part).collect()
-    }
-
-    /// Whether the model knows all tokens.
-    fn check(&self, view: &TokenView, target: &TokenTarget) -> Result<(), TrainError> {
-        let vocabulary = self.model().spec().vocabulary;
-        let unknown = view.ids.iter().chain(&target.ids).find(|&&id| id as usize >= vocabulary);
-        unknown.map_or(Ok(()), |&id| Err(TrainError::Vocabulary { id, vocabulary }))
-    }
-
     /// How well the result predicts the texts held out; none if there are none.
     pub fn evaluate(&self) -> Result<Option<Evaluation>, TrainError> {
         let (Some(data), Some(spec)) = (&self.held_out, &self.spec.evaluation) else { return Ok(None) };
         let longest = self.spec.stages.iter().map(|stage| stage.length).max().unwrap_or(1);
         let length = spec.length.unwrap_or(longest);
         let model = self.result().valid();
-        let device = self.device.clone().inner();
+        let device = self.devices.first().clone().inner();
         let (mut nats, mut count, mut right, mut bytes) = (0.0, 0.0, 0.0, 0.0);
         for index in (self.world.rank() as u64..spec.sequences).step_by(self.world.size()) {
             let slot = Slot { seed: self.spec.seed ^ Purpose::Evaluation as u64, stage: 0, step: 0, index, length };
@@ -275,14 +252,4 @@ impl Trainer {
         let bits_per_byte = (predicts_text && bytes > 0.0).then(|| nats / std::f64::consts::LN_2 / bytes);
         Ok(Some(Evaluation { step: self.state.step, loss, accuracy: right / count, bits_per_byte }))
     }
-}
-
-/// Whether the sequences of every step can be shared out.
-fn check_shares(world: World, spec: &TrainSpec) -> Result<(), TrainError> {
-    let processes = world.size();
-    let too_few = |stage: &&Stage| stage.sequences < (stage.parts * processes) as u64;
-    spec.stages
-        .iter()
-        .find(too_few)
-        .map_or(Ok(()), |&Stage { sequences, parts, .. }| Err(TrainError::Shares { sequences, parts, processes }))
 }
