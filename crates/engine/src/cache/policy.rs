@@ -181,6 +181,11 @@ impl CachePolicy {
         Self { for_others: self.for_others.union(needs), ..self.clone() }
     }
 
+    /// Whether some tokens of a prompt are not read, or not in all layers: without a prompt the policy does nothing.
+    pub fn chooses_from_prompts(&self) -> bool {
+        self.filter.is_some() || self.stages.is_some()
+    }
+
     /// What chooses the tokens of a prompt that are read.
     pub(crate) fn filter(&self) -> Option<&Arc<dyn PromptFilter>> {
         self.filter.as_ref()
@@ -214,7 +219,7 @@ impl CachePolicy {
     pub(crate) fn check_segments(&self) -> Result<(), SegmentsError> {
         let reason = match () {
             () if self.evicts() => "it lets pairs go by where they stand in the text",
-            () if self.filter.is_some() || self.stages.is_some() => "it reads a part of a prompt only",
+            () if self.chooses_from_prompts() => "it reads a part of a prompt only",
             () if self.selector.is_some() => "it chooses what a token reads by where it stands in the text",
             () if self.calibration.is_some() => "it moves attention by where tokens stand in the text",
             () => return Ok(()),

@@ -27,6 +27,7 @@ pub(super) struct Kept {
 struct Contents {
     key: String,
     heads: Vec<HeadScore>,
+    picks: Vec<Option<f64>>,
 }
 
 impl Kept {
@@ -43,13 +44,15 @@ impl Kept {
         let contents: Contents = serde_json::from_slice(&fs::read(&self.path).ok()?).ok()?;
         let share = |score: f64| (0.0..=REPEATED).contains(&score);
         let sound = |head: &HeadScore| share(head.induction) && share(head.echo) && share(head.entropy);
-        let sound = contents.heads.iter().all(sound);
-        (contents.key == self.key && sound && belong_to(&contents.heads, model)).then_some(HeadScores(contents.heads))
+        let sound = contents.heads.iter().all(sound) && contents.picks.iter().flatten().all(|&picks| share(picks));
+        let belongs = contents.key == self.key && contents.picks.len() == model.layers.len();
+        let scores = HeadScores { heads: contents.heads, picks: contents.picks };
+        (belongs && sound && belong_to(&scores.heads, model)).then_some(scores)
     }
 
     /// Keeps `scores`. A cache that cannot be written is still a cache: the next process measures again.
     pub fn write(&self, scores: &HeadScores) {
-        let contents = Contents { key: self.key.clone(), heads: scores.0.clone() };
+        let contents = Contents { key: self.key.clone(), heads: scores.heads.clone(), picks: scores.picks.clone() };
         // Under its name only when it is whole, whoever else writes.
         let part = self.path.with_extension(format!("{}.part", std::process::id()));
         let written = self.path.parent().map_or(Ok(()), fs::create_dir_all);
@@ -111,7 +114,7 @@ mod tests {
         assert_eq!(kept.read(engine.spec()), None, "no file");
         kept.write(scores);
         let found = kept.read(engine.spec()).expect("what was written is read");
-        assert_eq!(found.retrieval(), scores.retrieval());
+        assert_eq!((found.retrieval(), found.picking_layer()), (scores.retrieval(), scores.picking_layer()));
         for (found, written) in found.heads().iter().zip(scores.heads()) {
             assert!((found.induction - written.induction).abs() < 1e-12, "{found:?} {written:?}");
         }
@@ -124,7 +127,8 @@ mod tests {
             text[..text.len() / 2].to_owned(),
             text.replacen("\"layer\": 0", "\"layer\": 7", 1),
             text.replacen("\"echo\"", "\"ecco\"", 1),
-            r#"{"key": "abc", "heads": []}"#.to_owned(),
+            r#"{"key": "abc", "heads": [], "picks": []}"#.to_owned(),
+            text.replacen("\"picks\": [", "\"picks\": [0.5, ", 1),
         ];
         for spoiled in spoiled {
             fs::write(&kept.path, &spoiled).unwrap();
@@ -132,7 +136,7 @@ mod tests {
         }
         for wrong in [2.0, -0.5, f64::NAN] {
             let mut scores = scores.clone();
-            scores.0[3].induction = wrong;
+            scores.heads[3].induction = wrong;
             kept.write(&scores);
             assert_eq!(kept.read(engine.spec()), None, "{wrong}");
         }
