@@ -62,7 +62,9 @@ fn questions_that_share_a_reading_each_get_their_sentences() {
         }
         assert_eq!(together[0].parts == 1, length < window);
     }
-    assert!(Retriever::from(InfiniRetri::default()).retrieve_all(&model, "No. One.", &[], |_, _| {}).unwrap().is_empty());
+    assert!(
+        Retriever::from(InfiniRetri::default()).retrieve_all(&model, "No. One.", &[], |_, _| {}).unwrap().is_empty()
+    );
     let many = [Question { question: "Who?", answer_start: "" }; 10];
     let error = Retriever::from(InfiniRetri::default()).retrieve_all(&model, "No. One.", &many, |_, _| {}).unwrap_err();
     assert!(error.to_string().contains("memory=512 for each of 10 questions"), "{error}");

@@ -108,7 +108,8 @@ mod tests {
     fn a_policy_that_chooses_from_prompts_gets_one() {
         let engine = toy_engine(1).unwrap();
         let ids: Vec<u32> = std::iter::once(Induction::START).chain((1..200).map(|at| 20 + at % 90)).collect();
-        let perplexity = |policy: &str, context| measure(&engine, &CachePolicy::parse(policy).unwrap(), &ids, context, |_| {});
+        let perplexity =
+            |policy: &str, context| measure(&engine, &CachePolicy::parse(policy).unwrap(), &ids, context, |_| {});
         for policy in ["gemfilter(budget=40)", "uncomp_stages"] {
             let refused = perplexity(policy, 0).unwrap_err().to_string();
             assert!(refused.contains(&format!("`{policy}`")) && refused.contains("--context"), "{refused}");

@@ -36,8 +36,8 @@ use crate::{Engine, EngineError};
 pub use copies::Answered;
 use kept::Kept;
 pub(crate) use kept::key as key_of_files;
-pub use scope::{Scope, ScopeBound};
 pub(crate) use scope::{Fading, fades};
+pub use scope::{Scope, ScopeBound};
 
 /// How often the random tokens are read.
 const REPEATS: usize = 4;

@@ -36,7 +36,8 @@ pub(super) fn of_layer(looking: &Looking<'_>, segment: usize, tokens: usize) -> 
 
 /// Of the tokens that followed those of `rows` in earlier repetitions, the share that is `picked`.
 fn found(rows: Range<usize>, segment: usize, picked: impl Fn(usize) -> bool) -> f64 {
-    let earlier = |row: usize| (1..).map_while(move |times| row.checked_sub(times * segment)).filter(|&token| token > 0);
+    let earlier =
+        |row: usize| (1..).map_while(move |times| row.checked_sub(times * segment)).filter(|&token| token > 0);
     let asked: Vec<usize> = rows.flat_map(earlier).map(|token| token + 1).collect();
     asked.iter().filter(|&&token| picked(token)).count() as f64 / asked.len().max(1) as f64
 }

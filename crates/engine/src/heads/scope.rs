@@ -60,7 +60,8 @@ impl Fading {
 
 /// Whether the scores of `layer` fall with the distance, over the whole text.
 pub(crate) fn fades(layer: &BlockSpec) -> bool {
-    let distant = |mixer: &mixer::SoftmaxSpec| matches!(mixer.position, PositionSpec::Alibi(_)) && mixer.window.is_none();
+    let distant =
+        |mixer: &mixer::SoftmaxSpec| matches!(mixer.position, PositionSpec::Alibi(_)) && mixer.window.is_none();
     layer.mixer.softmax().is_some_and(distant)
 }
 
@@ -70,7 +71,9 @@ impl Engine {
     /// Nothing is run for it; the weights are looked at when it is first asked for.
     pub fn scopes(&self, scope: Scope) -> Vec<Vec<usize>> {
         let layers = self.fading.get_or_init(|| self.install(|| fading(self)));
-        let group = |layer: usize| self.spec().layers[layer].mixer.softmax().map_or(1, |spec| spec.sizes(self.spec().dim).group());
+        let group = |layer: usize| {
+            self.spec().layers[layer].mixer.softmax().map_or(1, |spec| spec.sizes(self.spec().dim).group())
+        };
         let most = |heads: &[Fading]| heads.iter().map(|head| head.keys(scope)).max().unwrap_or(0);
         layers.iter().enumerate().map(|(layer, heads)| heads.chunks(group(layer)).map(most).collect()).collect()
     }
@@ -80,7 +83,9 @@ impl Engine {
 fn fading(engine: &Engine) -> Vec<Vec<Fading>> {
     let model: &DecoderSpec = engine.spec();
     let layers = model.layers.iter().enumerate();
-    layers.map(|(layer, spec)| if fades(spec) { of_block(engine.model().block(layer), model.dim) } else { Vec::new() }).collect()
+    layers
+        .map(|(layer, spec)| if fades(spec) { of_block(engine.model().block(layer), model.dim) } else { Vec::new() })
+        .collect()
 }
 
 /// The query heads of a block with ALiBi in a model of `dim` channels.
@@ -103,7 +108,8 @@ fn of_block(block: &Block, dim: usize) -> Vec<Fading> {
                 let query_rows = query.columns(head * head_dim, head_dim).transpose();
                 let key_rows = key.columns(head / group * head_dim, head_dim).transpose();
                 let product = product_norm(&query_rows, &key_rows);
-                let of_bias = bias.as_ref().map_or(0.0, |bias| key_rows.tr_mul(&bias.rows(head * head_dim, head_dim)).norm());
+                let of_bias =
+                    bias.as_ref().map_or(0.0, |bias| key_rows.tr_mul(&bias.rows(head * head_dim, head_dim)).norm());
                 lengths.map(|squared| 2.0 * scale * (product * squared + of_bias * squared.sqrt()))
             }
         };
@@ -166,10 +172,11 @@ mod tests {
     const SCOPE: Scope = Scope { bound: ScopeBound::Safe, least_weight: 1e-2 };
 
     fn engine(norm: NormSpec, mixer: SoftmaxSpec) -> Engine {
-        let mut spec = headwise_models::decoder::Induction::new(0).decoder(
-            headwise_models::decoder::Weights::Stored,
-            &Device::flex(),
-        ).unwrap().spec().clone();
+        let mut spec = headwise_models::decoder::Induction::new(0)
+            .decoder(headwise_models::decoder::Weights::Stored, &Device::flex())
+            .unwrap()
+            .spec()
+            .clone();
         (spec.dim, spec.context) = (24, 600);
         let mixer = SoftmaxSpec { head_dim: Some(8), position: Alibi {}.into(), ..mixer };
         for layer in &mut spec.layers {
@@ -192,10 +199,14 @@ mod tests {
             let ids: Vec<u32> = (0..400).map(|at| 1 + at * 7 % 200).collect();
             let mut seen = 0;
             let mut probe = Probe(|looking: &Looking<'_>| {
-                for (head, row) in (0..looking.shape.heads).flat_map(|head| (0..ids.len()).map(move |row| (head, row))) {
+                for (head, row) in (0..looking.shape.heads).flat_map(|head| (0..ids.len()).map(move |row| (head, row)))
+                {
                     let keys = scopes[looking.layer][head / looking.shape.group()];
                     for column in 0..(row + 1).saturating_sub(keys) {
-                        assert!(looking.weight(head, row, column) <= SCOPE.least_weight, "{norm:?}: {head}, {row}, {column}");
+                        assert!(
+                            looking.weight(head, row, column) <= SCOPE.least_weight,
+                            "{norm:?}: {head}, {row}, {column}"
+                        );
                         seen += 1;
                     }
                 }

@@ -69,7 +69,8 @@ impl InfiniRetri {
             progress(index + 1, found.parts);
         }
         let own = |(question, frame): (usize, &Frame)| {
-            let pieces: Vec<&Piece<'_>> = memory.iter().filter(|kept| kept.by[question]).map(|kept| &kept.piece).collect();
+            let pieces: Vec<&Piece<'_>> =
+                memory.iter().filter(|kept| kept.by[question]).map(|kept| &kept.piece).collect();
             let text = pieces.iter().map(|piece| piece.text).collect();
             Retrieved { text, prompt: frame.around(pieces), ..found.clone() }
         };

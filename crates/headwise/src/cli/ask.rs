@@ -109,12 +109,8 @@ impl Ask {
         };
         let documents = segments::read_all(&self.files)?;
         let model = self.run.open(&self.model)?;
-        let words = SegmentedWords {
-            before: "",
-            segments: &documents,
-            after: question,
-            answer_start: &self.answer_start,
-        };
+        let words =
+            SegmentedWords { before: "", segments: &documents, after: question, answer_start: &self.answer_start };
         let begun = self.order.begin(&model, policy, words, false)?;
         self.answer(&model, begun.sequence, &begun.ids)
     }

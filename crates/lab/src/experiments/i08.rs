@@ -47,11 +47,7 @@ const LAST: usize = 2_048;
 fn run(seed: u64) -> Vec<Measured> {
     let model = embedded();
     let [long, short] = [LONG, SHORT].map(|length| together(&model, length, seed));
-    vec![
-        Measured::against(long.found, long.last),
-        Measured::alone(long.bytes / short.bytes),
-        alone(&model, seed),
-    ]
+    vec![Measured::against(long.found, long.last), Measured::alone(long.bytes / short.bytes), alone(&model, seed)]
 }
 
 /// What came of questions about one text.

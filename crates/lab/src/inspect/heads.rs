@@ -132,7 +132,10 @@ pub fn layers(rows: &[HeadScoreRow], scores: &HeadScores) -> String {
     }
     let Some(layer) = scores.picking_layer() else { return String::new() };
     let lines: Vec<String> = table.lines().map(|line| line.trim_end().to_owned()).collect();
-    format!("{}\n\nThe cache policy `gemfilter` picks tokens in layer {layer} unless told otherwise.\n", lines.join("\n"))
+    format!(
+        "{}\n\nThe cache policy `gemfilter` picks tokens in layer {layer} unless told otherwise.\n",
+        lines.join("\n")
+    )
 }
 
 /// The retrieval heads in a sentence.
