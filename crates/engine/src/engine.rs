@@ -141,6 +141,8 @@ pub struct Engine {
     pub(crate) first_token: u32,
     /// Once they have been asked for.
     pub(crate) heads: OnceLock<HeadScores>,
+    /// What share of needles every layer picks, if that is known, once it has been looked up.
+    pub(crate) picks: OnceLock<Option<Vec<Option<f64>>>>,
     /// How fast the scores of every query head with ALiBi fall, `[layers][heads]`, once it has been asked for.
     pub(crate) fading: OnceLock<Vec<Vec<Fading>>>,
     /// Query heads that give nothing, `[layer, head]`.
@@ -168,6 +170,7 @@ impl Engine {
             files: None,
             first_token: 0,
             heads: OnceLock::new(),
+            picks: OnceLock::new(),
             fading: OnceLock::new(),
             masked: Vec::new(),
             experts: None,

@@ -4,8 +4,9 @@
 //! heads `h`, without scale and softmax, averaged over `kernel` neighbouring keys. The tokens with the largest `a_j` are then read by all
 //! layers, from the first one on and at positions from zero, as if nothing else had been there.
 //!
-//! Which layer finds best is a matter of the model: `headwise inspect heads` shows what each picks of repeated random tokens
-//! ([`crate::heads`]), and the first of the best is taken unless one is named. The paper has layer 13 of 32, found by trying needles.
+//! Which layer finds best is a matter of the model. `headwise inspect heads --needles 8` shows what each picks of needles and keeps it for
+//! this policy; without that, what each picks of repeated random tokens decides ([`crate::heads`]), which says less. The first of the best is
+//! taken unless one is named. The paper has layer 13 of 32, found by trying needles.
 //! Shi et al. 2024, arXiv:2409.17422.
 
 use headwise_kernels::kv::Codec;
@@ -22,8 +23,8 @@ headwise_spec::method! {
     /// long prompt, bad where every token counts, as in counting or summing up. Acts on the first prompt of a text.
     /// Shi et al. 2024, arXiv:2409.17422.
     pub struct GemFilter {
-        /// The layer that picks, counted from zero, one that sees the whole prompt; none takes the first of those that pick best, which are
-        /// found when the policy is first used.
+        /// The layer that picks, counted from zero, one that sees the whole prompt; none takes the first of those that pick best: of needles
+        /// once `headwise inspect heads --needles 8` has measured them, else of repeated random tokens.
         pub layer: Option<usize> = None,
         /// Last queries that pick. The paper has one; a few are steadier in small models.
         pub rows: usize = 8,
@@ -88,7 +89,7 @@ impl GemFilter {
         let whole: Vec<usize> = (0..model.layers.len()).filter(whole).collect();
         let found = match self.layer {
             Some(layer) => whole.contains(&layer).then_some(layer),
-            None => engine.head_scores()?.picking_layer(),
+            None => engine.picking_layer()?,
         };
         found.ok_or_else(|| {
             let named = self.layer.map_or("layer=none".into(), |layer| format!("layer={layer}"));

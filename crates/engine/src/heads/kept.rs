@@ -34,9 +34,8 @@ impl Kept {
     /// The place for the model in `files`, a file or a directory, on which `text` was read; none if its files cannot be read
     /// or there is no cache directory.
     pub fn of(files: &Path, text: &[u32]) -> Option<Self> {
-        let directory = pull::cache_directory().ok()?.join("heads");
         let key = key(files, text).ok()?;
-        Some(Self { path: directory.join(format!("{key}.json")), key })
+        Some(Self { path: directory()?.join(format!("{key}.json")), key })
     }
 
     /// The scores, if they are there and belong to `model`.
@@ -50,17 +49,29 @@ impl Kept {
         (belongs && sound && belong_to(&scores.heads, model)).then_some(scores)
     }
 
-    /// Keeps `scores`. A cache that cannot be written is still a cache: the next process measures again.
+    /// Keeps `scores`.
     pub fn write(&self, scores: &HeadScores) {
         let contents = Contents { key: self.key.clone(), heads: scores.heads.clone(), picks: scores.picks.clone() };
-        // Under its name only when it is whole, whoever else writes.
-        let part = self.path.with_extension(format!("{}.part", std::process::id()));
-        let written = self.path.parent().map_or(Ok(()), fs::create_dir_all);
-        let written = written.and_then(|()| fs::write(&part, serde_json::to_vec_pretty(&contents)?));
-        let written: io::Result<()> = written.and_then(|()| fs::rename(&part, &self.path));
-        if written.is_err() {
-            let _ = fs::remove_file(&part);
+        if let Ok(contents) = serde_json::to_vec_pretty(&contents) {
+            write(&self.path, &contents);
         }
+    }
+}
+
+/// Where what is known of models is kept; none without a cache directory.
+pub(super) fn directory() -> Option<PathBuf> {
+    Some(pull::cache_directory().ok()?.join("heads"))
+}
+
+/// Writes `contents` to `path`. A cache that cannot be written is still a cache: the next process measures again.
+pub(super) fn write(path: &Path, contents: &[u8]) {
+    // Under its name only when it is whole, whoever else writes.
+    let part = path.with_extension(format!("{}.part", std::process::id()));
+    let written = path.parent().map_or(Ok(()), fs::create_dir_all);
+    let written = written.and_then(|()| fs::write(&part, contents));
+    let written: io::Result<()> = written.and_then(|()| fs::rename(&part, path));
+    if written.is_err() {
+        let _ = fs::remove_file(&part);
     }
 }
 
@@ -114,7 +125,7 @@ mod tests {
         assert_eq!(kept.read(engine.spec()), None, "no file");
         kept.write(scores);
         let found = kept.read(engine.spec()).expect("what was written is read");
-        assert_eq!((found.retrieval(), found.picking_layer()), (scores.retrieval(), scores.picking_layer()));
+        assert_eq!(found.retrieval(), scores.retrieval());
         for (found, written) in found.heads().iter().zip(scores.heads()) {
             assert!((found.induction - written.induction).abs() < 1e-12, "{found:?} {written:?}");
         }

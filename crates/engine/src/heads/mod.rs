@@ -13,12 +13,14 @@
 //! the cache directory once they are measured. What heads do while the model answers from a text, [`Engine::copying_heads`]
 //! tells.
 //!
-//! The same reading says how well each layer picks tokens for GemFilter ([`picks`]), which takes the layer from here unless one is named.
+//! The same reading says how well each layer picks tokens for GemFilter ([`picks`]), which takes the layer from here unless one is named, or
+//! it is known what layers pick of needles ([`needles`]).
 
 mod copies;
 mod entropy;
 mod induction;
 mod kept;
+mod needles;
 mod picks;
 mod scope;
 
@@ -94,12 +96,6 @@ impl HeadScores {
         &self.picks
     }
 
-    /// The first layer that picks nearly as well as the best one does: early layers cost less. None if no layer sees a whole text.
-    pub fn picking_layer(&self) -> Option<usize> {
-        let best = self.picks.iter().copied().flatten().max_by(f64::total_cmp)?;
-        self.picks.iter().position(|picks| picks.is_some_and(|picks| picks >= NEARLY * best))
-    }
-
     /// The mean entropy of the query heads of every key-value head, `[layers][kv_heads]`.
     pub fn entropies(&self) -> Vec<Vec<f64>> {
         let mut layers: Vec<Vec<(f64, usize)>> = Vec::new();
@@ -133,6 +129,12 @@ impl HeadScores {
         heads.dedup();
         heads
     }
+}
+
+/// The first layer that picks nearly as well as the best one does: early layers cost less. None if no layer sees a whole text.
+pub fn picking(picks: &[Option<f64>]) -> Option<usize> {
+    let best = picks.iter().copied().flatten().max_by(f64::total_cmp)?;
+    picks.iter().position(|picks| picks.is_some_and(|picks| picks >= NEARLY * best))
 }
 
 impl Engine {

@@ -71,11 +71,18 @@ fn the_layer_that_matches_picks() {
         "{:?}",
         scores.picks()
     );
-    assert_eq!(scores.picking_layer(), Some(Induction::MATCH_LAYER));
-    let of = |picks: &[Option<f64>]| HeadScores { heads: Vec::new(), picks: picks.into() }.picking_layer();
+    assert_eq!(engine.picking_layer().unwrap(), Some(Induction::MATCH_LAYER));
+    let of = picking;
     assert_eq!(of(&[Some(0.5), None, Some(0.96), Some(1.0), Some(0.2)]), Some(2), "nearly the best, and earlier");
     assert_eq!(of(&[None, Some(0.0)]), Some(1));
     assert_eq!(of(&[None]), None);
+    // What is known of needles comes first.
+    let engine = self::engine();
+    engine.keep_picks(&[Some(0.9), Some(0.1)]);
+    assert_eq!(engine.picking_layer().unwrap(), Some(0));
+    let engine = self::engine();
+    engine.keep_picks(&[Some(0.0), Some(0.0)]);
+    assert_eq!(engine.picking_layer().unwrap(), Some(Induction::MATCH_LAYER), "no needle was found");
 }
 
 #[test]

@@ -116,8 +116,8 @@ pub fn table(rows: &[HeadScoreRow], count: usize) -> String {
     format!("{}\n{more}\n{}\n", lines.join("\n"), reading(rows))
 }
 
-/// What every layer picks, and which of them `gemfilter` takes.
-pub fn layers(rows: &[HeadScoreRow], scores: &HeadScores) -> String {
+/// What every layer picks; `layer` is the one that `gemfilter` takes.
+pub fn layers(rows: &[HeadScoreRow], scores: &HeadScores, layer: Option<usize>) -> String {
     let mut table = Table::new();
     let header_line = TableStyle::new().header_separator(LineStyle::new('─', '─', '─', '─'));
     table.load_style(header_line).set_content_arrangement(ContentArrangement::Disabled);
@@ -130,7 +130,7 @@ pub fn layers(rows: &[HeadScoreRow], scores: &HeadScores) -> String {
         let shares = [picks].into_iter().chain(row.layer_picks_needles).map(|share| format!("{share:.4}"));
         table.add_row([layer.to_string()].into_iter().chain(shares).map(right));
     }
-    let Some(layer) = scores.picking_layer() else { return String::new() };
+    let Some(layer) = layer else { return String::new() };
     let lines: Vec<String> = table.lines().map(|line| line.trim_end().to_owned()).collect();
     format!(
         "{}\n\nThe cache policy `gemfilter` picks tokens in layer {layer} unless told otherwise.\n",
@@ -183,7 +183,11 @@ mod tests {
         assert!(text.contains("1 of 4 key-value heads are retrieval heads, as [layer, head]: [1, 0]."), "{text}");
         assert!(!table(&rows, 8).contains("more heads"));
 
-        let text = layers(&rows, engine.head_scores().expect("it is measured"));
+        let text = layers(
+            &rows,
+            engine.head_scores().expect("it is measured"),
+            engine.picking_layer().expect("it is measured"),
+        );
         assert!(text.contains("`gemfilter` picks tokens in layer 1 unless"), "{text}");
         assert_eq!(text.lines().filter(|line| line.contains("0.") || line.contains("1.0")).count(), 2, "{text}");
     }

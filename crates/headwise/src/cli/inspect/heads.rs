@@ -44,6 +44,9 @@ impl Heads {
         let json = self.json.as_deref().map(Output::open).transpose()?;
         let model = self.run.open(&self.model)?;
         let needles = if self.needles > 0 { Some(self.needles(&model)?) } else { None };
+        if let Some(needles) = &needles {
+            model.engine.keep_picks(&needles.picks);
+        }
         let scores = model.engine.head_scores()?;
         let rows = heads::rows(&model.name, scores, needles.as_ref());
         let mut table = heads::table(&rows, if self.top == 0 { rows.len() } else { self.top });
@@ -57,7 +60,7 @@ impl Heads {
                 rows.len()
             );
         }
-        table += &format!("\n{}", heads::layers(&rows, scores));
+        table += &format!("\n{}", heads::layers(&rows, scores, model.engine.picking_layer()?));
         if json.as_ref().is_some_and(Output::is_stdout) {
             eprint!("{table}");
         } else {
