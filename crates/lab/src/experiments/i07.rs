@@ -35,7 +35,7 @@ pub const EXPERIMENT: Experiment = Experiment {
             threshold: 0.75,
         },
     ],
-    seconds: 60,
+    seconds: 100,
     source: include_str!("i07.rs"),
     run,
 };

@@ -36,7 +36,7 @@ pub const EXPERIMENT: Experiment = Experiment {
             threshold: 90.0,
         },
     ],
-    seconds: 200,
+    seconds: 130,
     source: include_str!("i08.rs"),
     run,
 };
@@ -88,7 +88,7 @@ fn together(model: &TextModel, length: usize, seed: u64) -> Found {
     let questions: Vec<Question<'_>> =
         words.iter().map(|[question, answer_start]| Question { question, answer_start }).collect();
     // A needle is some 30 tokens long. Twenty times the memory, a part and a question fit the context.
-    let method = InfiniRetri { window: 700, memory: 150, tokens: 60, layer: Some(2), ..InfiniRetri::default() };
+    let method = InfiniRetri { window: 700, memory: 150, layer: Some(2), ..InfiniRetri::default() };
     let retrieved = Retriever::from(method)
         .retrieve_all(model, &sample.context, &questions, |_, _| {})
         .expect("parts that fit the model");
