@@ -41,6 +41,7 @@ pub struct HeadScoreRow {
     pub activation: Option<f64>,
     /// Of the tokens that repeated random tokens ask for, the share that its layer picks as `gemfilter` does, 0–1; `null` if the layer
     /// does not see a whole text.
+    #[serde(default)]
     pub layer_picks: Option<f64>,
     /// The share of needles' values that its layer picks, 0–1, if it was measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
