@@ -15,7 +15,7 @@ use crate::Sequence;
 use crate::cache::{CachePolicy, KnownHeads, PolicyError, StoreShape, WholeHeads};
 use crate::constrain::ConstraintError;
 use crate::experts::{ExpertsError, Offload};
-use crate::heads::HeadScores;
+use crate::heads::{Fading, HeadScores, fades};
 use crate::kvcomm::KvCommError;
 use crate::pine::SegmentsError;
 
@@ -141,6 +141,10 @@ pub struct Engine {
     pub(crate) first_token: u32,
     /// Once they have been asked for.
     pub(crate) heads: OnceLock<HeadScores>,
+    /// What share of needles every layer picks, if that is known, once it has been looked up.
+    pub(crate) picks: OnceLock<Option<Vec<Option<f64>>>>,
+    /// How fast the scores of every query head with ALiBi fall, `[layers][heads]`, once it has been asked for.
+    pub(crate) fading: OnceLock<Vec<Vec<Fading>>>,
     /// Query heads that give nothing, `[layer, head]`.
     pub(crate) masked: Vec<[usize; 2]>,
     /// What brings the experts of mixtures, if they stay in their file.
@@ -166,6 +170,8 @@ impl Engine {
             files: None,
             first_token: 0,
             heads: OnceLock::new(),
+            picks: OnceLock::new(),
+            fading: OnceLock::new(),
             masked: Vec::new(),
             experts: None,
         })
@@ -288,14 +294,21 @@ impl Engine {
         policy.check_pairs(self.spec())?;
         let mut whole = match policy.whole_heads() {
             None => Vec::new(),
-            Some(WholeHeads::Detected) => self.head_scores()?.retrieval(),
+            // How far heads with ALiBi see is known without a run.
+            Some(WholeHeads::Detected) if self.spec().layers.iter().all(|layer| fades(layer)) => Vec::new(),
+            Some(WholeHeads::Detected) => {
+                let mut found = self.head_scores()?.retrieval();
+                found.retain(|[layer, _]| !fades(&self.spec().layers[*layer]));
+                found
+            }
             Some(WholeHeads::Given(heads)) => heads,
         };
         whole.sort_unstable();
         whole.dedup();
         policy.check_model(self.spec(), &whole)?;
         let entropies = if policy.needs_entropies() { self.head_scores()?.entropies() } else { Vec::new() };
-        Ok(Sequence::new(self.spec(), policy, &KnownHeads { whole, entropies }))
+        let scopes = policy.scope().map_or_else(Vec::new, |scope| self.scopes(scope));
+        Ok(Sequence::new(self.spec(), policy, &KnownHeads { whole, entropies, scopes }))
     }
 }
 

@@ -200,16 +200,21 @@ impl Engine {
             }));
         }
         let mut x = self.model.embed(&batch.ids, &batch.positions, &self.device);
-        // A sequence that is read only to choose tokens has the stores of the first layers.
+        // A sequence that is read only to choose tokens has the stores of the first layers. Of the last of these the queries and keys are
+        // of interest, not what it says: there is no layer to say it to.
         let layers = chunks.iter().map(|chunk| chunk.sequence.layers.len()).min().unwrap_or(0);
         for (index, place) in places(self.spec()).enumerate().take(layers) {
-            let mut cache = Stores::new(chunks, &self.masked);
+            let says_nothing = layers < self.spec().layers.len() && index + 1 == layers;
+            let mut cache = Stores { says_nothing, ..Stores::new(chunks, &self.masked) };
             let mut ctx = MixContext {
                 layer: index,
                 cache: Some(&mut cache),
                 ..MixContext::new(&batch.positions, &batch.segments)
             };
-            x = self.model.layer(index, x, &mut ctx);
+            x = match says_nothing {
+                true => self.model.mix(index, x, &mut ctx),
+                false => self.model.layer(index, x, &mut ctx),
+            };
             for chunk in chunks.iter_mut() {
                 chunk.hold(index, place);
             }
@@ -340,11 +345,13 @@ pub(crate) struct Stores<'a, 'b> {
     chunks: &'a mut [Chunk<'b>],
     /// Query heads that give nothing.
     masked: &'a [[usize; 2]],
+    /// Whether pairs and queries are stored and nothing is read: attention gives zeros.
+    says_nothing: bool,
 }
 
 impl<'a, 'b> Stores<'a, 'b> {
     pub fn new(chunks: &'a mut [Chunk<'b>], masked: &'a [[usize; 2]]) -> Self {
-        Self { chunks, masked }
+        Self { chunks, masked, says_nothing: false }
     }
 }
 
@@ -383,6 +390,15 @@ impl LayerCache for Stores<'_, '_> {
                     });
                 }
             });
+        }
+        if self.says_nothing {
+            for segment in segments {
+                let channels = segment.rows.start * width..segment.rows.end * width;
+                let (raw_query, query) = (&projected.query[channels.clone()], &query[channels]);
+                let store = &mut self.chunks[segment.sequence].sequence.layers[layer];
+                store.observe(Attended { raw_query, query, lse: &[] }, &spec, rope);
+            }
+            return out.fill(0.0);
         }
         spec.want.lse |= self.chunks.iter().any(|chunk| {
             let store = chunk.store(layer);

@@ -1,5 +1,7 @@
 //! A cache for one whole text that shows what every layer's heads attend to.
 
+use std::ops::Range;
+
 use headwise_kernels::attention::{
     AttnSpec, Float, HeadSum, Rows, RowsMut, Segment as Keys, Shape, Stats, StatsOut, Strided, attend, column_sums,
 };
@@ -44,6 +46,23 @@ impl Looking<'_> {
         let product: f64 = query.iter().zip(key).map(|(q, k)| f64::from(q * k)).sum();
         let slope = self.spec.alibi.as_ref().map_or(0.0, |slopes| f64::from(slopes[head]));
         Some(self.spec.score(product) - slope * distance as f64)
+    }
+
+    /// The products of all queries of the rows `rows` with every key up to the last of these, summed over rows and heads: `Σ q·k`, without
+    /// scale.
+    pub fn products(&self, rows: Range<usize>) -> Vec<f32> {
+        let Shape { heads, kv_heads, head_dim, .. } = self.shape;
+        // The sum over queries can be taken before the product.
+        let mut queries = vec![vec![0.0; head_dim]; kv_heads];
+        for (row, head) in rows.clone().flat_map(|row| (0..heads).map(move |head| (row, head))) {
+            let sum = &mut queries[head / self.shape.group()];
+            sum.iter_mut().zip(self.query(head, row)).for_each(|(sum, x)| *sum += x);
+        }
+        let product = |column: usize, head: usize| {
+            let key = self.key.head(column, head, head_dim);
+            key.iter().zip(&queries[head]).map(|(k, q)| k * q).sum::<f32>()
+        };
+        (0..rows.end).map(|column| (0..kv_heads).map(|head| product(column, head)).sum()).collect()
     }
 
     /// The weight of row `row` of head `head` on key `column`, which must not be later.

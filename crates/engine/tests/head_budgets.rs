@@ -4,6 +4,7 @@ mod small;
 
 use burn::tensor::Device;
 use headwise_engine::cache::CachePolicy;
+use headwise_engine::heads::{Scope, ScopeBound};
 use headwise_engine::{Engine, EngineError, Sequence};
 use headwise_kernels::kv::Codec;
 use headwise_models::decoder::{Decoder, Induction, Weights};
@@ -109,13 +110,66 @@ fn heads_that_are_not_there_are_refused() {
     let short = engine(1).with_context(8).sequence(&policy("razor(keep=0.5)"));
     assert!(matches!(short, Err(EngineError::NoRoomForHeads { .. })));
 
+    let error = CachePolicy::parse("razor(keep=0.5, least_weight=0)").unwrap_err().to_string();
+    assert!(error.contains("least_weight=0 must be above 0"), "{error}");
+}
+
+/// The model of these tests with ALiBi in the layers `layers`, its weights small, as those of a model that has begun to learn.
+fn with_alibi(layers: &[usize]) -> Engine {
     let mut spec = decoder([None; LAYERS]).spec().clone();
-    let mixer = spec.layers[1].mixer.softmax().unwrap().clone();
-    spec.layers[1].mixer = MixerSpec::from(headwise_nn::mixer::SoftmaxSpec { position: Alibi {}.into(), ..mixer });
-    let alibi = Engine::new(Decoder::random(spec, &Device::flex()).unwrap(), 1).unwrap();
-    let error = refused(&alibi, "razor(keep=0.5)");
-    assert!(error.contains("layer 1 has ALiBi") && error.contains("razor(keep=0.5)"), "{error}");
-    assert!(alibi.sequence(&policy("snapkv(keep=0.5)")).is_ok());
+    for &layer in layers {
+        let mixer = spec.layers[layer].mixer.softmax().unwrap().clone();
+        spec.layers[layer].mixer =
+            MixerSpec::from(headwise_nn::mixer::SoftmaxSpec { position: Alibi {}.into(), ..mixer });
+    }
+    Engine::new(Decoder::random(spec, &Device::flex()).unwrap(), 1).unwrap()
+}
+
+#[test]
+fn razor_keeps_what_heads_with_alibi_see() {
+    let engine = with_alibi(&[0, 1, 2]);
+    let scope = Scope { bound: ScopeBound::Safe, least_weight: 1e-3 };
+    let scopes = engine.scopes(scope);
+    let (near, far) = (scopes[0][0], scopes[0][1]);
+    assert!(near < 400 && near < far, "the first heads have the steepest slopes: {scopes:?}");
+    let (tokens, steps) = (600, 20);
+    let run = |text: &str| {
+        let mut sequence = engine.sequence(&policy(text)).unwrap();
+        read(&engine, &mut sequence, &ids(3, tokens), tokens);
+        let logits: Vec<f32> = continued(&engine, &mut sequence, &ids(4, steps)).concat();
+        (logits, sequence)
+    };
+    let most = |logits: &[f32]| logits.iter().fold(0.0f32, |most, x| most.max(x.abs()));
+    let (full, _) = run("f32");
+    // A budget that is enough for all: heads keep what they see and no more, and nothing changes but by what is out of sight.
+    let (kept, sequence) = run("razor(keep=0.99, least_weight=0.001, slack=0, sinks=0) + f32");
+    for (layer, lengths) in lengths(&sequence).iter().enumerate() {
+        let expected: Vec<usize> = scopes[layer].iter().map(|&scope| scope.min(tokens + steps)).collect();
+        assert_eq!(*lengths, expected, "layer {layer}");
+    }
+    assert_eq!(dropped(&sequence), vec![vec![0; KV_HEADS]; LAYERS], "no slot stands for what is out of sight");
+    let difference = |a: &[f32]| a.iter().zip(&full).fold(0.0f32, |most, (a, b)| most.max((a - b).abs()));
+    assert!(difference(&kept) < 0.02 * most(&full), "{} of {}", difference(&kept), most(&full));
+    // One that is not: the near-sighted heads keep what they see, the others share the rest.
+    let (_, sequence) = run("razor(budget=400, least_weight=0.001, slack=0, sinks=0)");
+    for (lengths, scopes) in lengths(&sequence).iter().zip(&scopes) {
+        let near = scopes[0].min(400);
+        assert_eq!(*lengths, [near, 800 - near]);
+    }
+}
+
+#[test]
+fn razor_finds_heads_where_there_is_no_alibi_only() {
+    let engine = with_alibi(&[1]);
+    let mut sequence = engine.sequence(&policy("razor(keep=0.4, slack=0)")).unwrap();
+    read(&engine, &mut sequence, &ids(3, 300), 300);
+    let kept = lengths(&sequence);
+    assert!(kept[0].iter().chain(&kept[2]).any(|&length| length == 300), "one is a retrieval head: {kept:?}");
+    let dropped = dropped(&sequence);
+    assert_eq!(dropped[1], [0; KV_HEADS]);
+    assert!(dropped[0].iter().chain(&dropped[2]).any(|&count| count > 0), "{dropped:?}");
+    // Without a run there is nothing that a short context could forbid.
+    assert!(with_alibi(&[0, 1, 2]).with_context(8).sequence(&policy("razor(keep=0.5)")).is_ok());
 }
 
 /// Of texts `… A B …`, compressed before they end in `A`, the share that the induction model answers with `B`, and the bytes of

@@ -3,7 +3,7 @@
 use headwise_engine::TextModel;
 use headwise_engine::retrieve::{InfiniRetri, Question, Retriever};
 use headwise_models::decoder::Weights;
-use headwise_tasks::{Request, find};
+use headwise_tasks::{NeedleTask, Request, Task, find};
 
 fn model() -> TextModel {
     TextModel::embedded(Weights::Stored, 0).unwrap()
@@ -31,6 +31,43 @@ fn the_sentence_with_the_answer_is_kept_wherever_it_stands() {
         bytes.push(found.peak_bytes as f64);
     }
     assert!((bytes[1] / bytes[0] - 1.0).abs() < 0.1, "memory is that of a part: {bytes:?}");
+}
+
+#[test]
+fn questions_that_share_a_reading_each_get_their_sentences() {
+    let model = model();
+    let count = |text: &str| model.encode(text).unwrap().len();
+    let task = NeedleTask { keys: 3, queries: 3, ..NeedleTask::SINGLE_2 };
+    let ask = |key: &str| {
+        let about = format!("the special magic number for {key} mentioned in the provided text");
+        [format!("What is {about}?"), format!(" The{} is", &about[3..])]
+    };
+    for (length, window) in [(900, 1024), (9_000, 1024)] {
+        let sample = task.sample(&Request::new(length, &count).seed(5)).unwrap();
+        let keys = sample.question.split(" for ").nth(1).unwrap().split(" mentioned").next().unwrap();
+        let words: Vec<[String; 2]> = keys.split(", ").map(|key| ask(key.trim_start_matches("and "))).collect();
+        let questions: Vec<Question<'_>> =
+            words.iter().map(|[question, answer_start]| Question { question, answer_start }).collect();
+        let retriever = Retriever::from(InfiniRetri { layer: Some(2), window, memory: 200, ..InfiniRetri::default() });
+        let together = retriever.retrieve_all(&model, &sample.context, &questions, |_, _| {}).unwrap();
+        assert_eq!(together.len(), 3);
+        for ((found, question), expected) in together.iter().zip(&questions).zip(&sample.expected) {
+            assert!(found.text.contains(expected), "{question:?}: {}", found.text);
+            let alone = retriever.retrieve(&model, &sample.context, *question, |_, _| {}).unwrap();
+            assert_eq!((found.tokens, found.parts), (alone.tokens, alone.parts));
+            if found.parts == 1 {
+                assert_eq!((&found.text, &found.prompt), (&alone.text, &alone.prompt), "one part is the same to all");
+                assert!(found.peak_bytes < 2 * alone.peak_bytes, "what stands before the questions is held once");
+            }
+        }
+        assert_eq!(together[0].parts == 1, length < window);
+    }
+    assert!(
+        Retriever::from(InfiniRetri::default()).retrieve_all(&model, "No. One.", &[], |_, _| {}).unwrap().is_empty()
+    );
+    let many = [Question { question: "Who?", answer_start: "" }; 10];
+    let error = Retriever::from(InfiniRetri::default()).retrieve_all(&model, "No. One.", &many, |_, _| {}).unwrap_err();
+    assert!(error.to_string().contains("memory=512 for each of 10 questions"), "{error}");
 }
 
 #[test]

@@ -185,6 +185,7 @@ fn segments_that_are_no_set() {
     says(&refused(&["generate", model.path(), "-p", "once", "--suffix", "which"]), &["--segment"]);
     says(&refused(&["generate", model.path(), "-p", "once", "--positions", "pine"]), &["--segment"]);
     says(&refused(&["ask", model.path(), "-q", "which"]), &["--text"]);
+    says(&refused(&["ask", model.path(), "-q", "which", "-q", "who", "--document", file]), &["one question"]);
     says(
         &refused(&["ask", model.path(), "-q", "which", "--text", file, "--document", file]),
         &["--document", "--text"],

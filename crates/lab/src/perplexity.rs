@@ -29,6 +29,17 @@ pub enum PerplexityError {
         /// Tokens read before the first one counts.
         context: usize,
     },
+    /// A policy that acts on prompts, without one.
+    #[error(
+        "`{policy}` chooses what is read of a prompt, and with a context of {context} there is none: give the tokens that it is to choose \
+         from (--context 1024)"
+    )]
+    NoPrompt {
+        /// The policy.
+        policy: String,
+        /// Tokens read before the first one counts.
+        context: usize,
+    },
 }
 
 /// Tokens read at a time where the policy allows it.
@@ -46,6 +57,9 @@ pub fn measure(
     let start = context.max(1);
     if ids.len() <= start {
         return Err(PerplexityError::TooShort { tokens: ids.len(), context });
+    }
+    if start == 1 && policy.chooses_from_prompts() {
+        return Err(PerplexityError::NoPrompt { policy: policy.to_string(), context });
     }
     let mut sequence = engine.sequence(policy)?;
     let logits = engine.prefill(&mut sequence, &ids[..start], &mut progress)?;
@@ -85,7 +99,25 @@ pub fn nll(logits: &[f32], id: u32) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use headwise_models::decoder::Induction;
+
     use super::*;
+    use crate::compare::cache::toy_engine;
+
+    #[test]
+    fn a_policy_that_chooses_from_prompts_gets_one() {
+        let engine = toy_engine(1).unwrap();
+        let ids: Vec<u32> = std::iter::once(Induction::START).chain((1..200).map(|at| 20 + at % 90)).collect();
+        let perplexity =
+            |policy: &str, context| measure(&engine, &CachePolicy::parse(policy).unwrap(), &ids, context, |_| {});
+        for policy in ["gemfilter(budget=40)", "uncomp_stages"] {
+            let refused = perplexity(policy, 0).unwrap_err().to_string();
+            assert!(refused.contains(&format!("`{policy}`")) && refused.contains("--context"), "{refused}");
+        }
+        let [full, filtered] = ["full", "gemfilter(budget=40)"].map(|policy| perplexity(policy, 150).unwrap());
+        assert_eq!((full.tokens, filtered.tokens), (50, 50));
+        assert!(filtered.bytes < full.bytes && filtered.value != full.value, "{full:?} {filtered:?}");
+    }
 
     #[test]
     fn likelihoods_of_known_scores() {

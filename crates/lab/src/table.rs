@@ -3,11 +3,15 @@
 //! Columns that do not fit the terminal go into further tables below, each starting with the policy again, so nothing is
 //! cut off or squeezed. A `*` marks a difference to the full cache beyond its 95 % interval; without it none is claimed.
 
+mod markdown;
+
 use comfy_table::{Cell, CellAlignment, ContentArrangement, LineStyle, Table, TableStyle};
 
 use crate::rows::quantity::{ABSENT, byte_unit, change, length, or_absent, rate, score};
 use crate::rows::summary::{PolicySummary, Recall, recall_columns, summarise};
 use crate::rows::{CacheRow, Setting, interval};
+
+pub use markdown::markdown;
 
 /// Width that is used when the terminal's is not known.
 pub const DEFAULT_WIDTH: u16 = 100;
@@ -59,7 +63,7 @@ pub fn cache(rows: &[CacheRow], width: u16) -> String {
         text.push_str(&table(&policy, policy_width, &columns));
         text.push_str("\n\n");
     }
-    text.push_str(&notes(&summaries, width));
+    text.extend(notes(&summaries).iter().map(|note| wrapped(note, width) + "\n"));
     text
 }
 
@@ -175,7 +179,8 @@ fn wrapped(text: &str, width: usize) -> String {
     lines.iter().map(|line| line.trim_end()).collect::<Vec<_>>().join("\n")
 }
 
-fn notes(summaries: &[PolicySummary], width: usize) -> String {
+/// What the columns and marks mean.
+fn notes(summaries: &[PolicySummary]) -> Vec<String> {
     let groups: Vec<_> = summaries.iter().flat_map(|s| &s.recall).collect();
     let mut notes = Vec::new();
     if let Some(t) = summaries.iter().map(|s| s.memory.t).max().filter(|&t| t > 0) {
@@ -198,7 +203,7 @@ fn notes(summaries: &[PolicySummary], width: usize) -> String {
     if groups.iter().any(|group| !group.recall.conclusive()) {
         notes.push("?: inconclusive, the full cache itself finds fewer than 60 %.".to_owned());
     }
-    notes.iter().map(|note| wrapped(note, width) + "\n").collect()
+    notes
 }
 
 fn display_width(text: &str) -> usize {

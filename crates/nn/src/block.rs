@@ -113,11 +113,16 @@ impl Block {
 
     /// `x` `[batch, tokens, dim]` to the same shape.
     pub fn forward(&self, x: Tensor<3>, ctx: &mut MixContext<'_>) -> Tensor<3> {
-        let x = self.mixer_norms.residual(x, |x| self.mixer.forward(x, ctx));
+        let x = self.mix(x, ctx);
         match &self.channel {
             Some(channel) => self.channel_norms.residual(x, |x| channel.forward(x, ctx)),
             None => x,
         }
+    }
+
+    /// The token mixer's part of [`Block::forward`]: `x` `[batch, tokens, dim]` to the same shape.
+    pub fn mix(&self, x: Tensor<3>, ctx: &mut MixContext<'_>) -> Tensor<3> {
+        self.mixer_norms.residual(x, |x| self.mixer.forward(x, ctx))
     }
 }
 

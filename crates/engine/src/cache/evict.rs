@@ -6,6 +6,7 @@ use headwise_kernels::kv::KeyValues;
 use headwise_kernels::profile;
 
 use super::{AdaKv, Division, LayerStore, Limits, Needs, WholeHeads};
+use crate::heads::Scope;
 
 /// An evicting policy.
 ///
@@ -45,6 +46,11 @@ pub trait Evictor: Debug + Send + Sync {
     /// Whether what a head drops lives on as one slot that stands for all of it.
     fn compensates(&self) -> bool {
         false
+    }
+
+    /// When a key of a head with ALiBi is out of sight, if the policy asks how far such heads see; `store` knows it then.
+    fn scope(&self) -> Option<Scope> {
+        None
     }
 
     /// Why scores cannot divide a budget over the heads of a layer, if they cannot.
@@ -109,7 +115,8 @@ pub(super) fn evict(
             }
         }
     };
-    if evictor.compensates() {
+    // Where scores fall with the distance, one key cannot stand for many.
+    if evictor.compensates() && store.scopes().is_empty() {
         store.absorb_dropped(&keep);
     }
     store.compact(&keep);

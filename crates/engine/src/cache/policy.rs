@@ -5,8 +5,6 @@ use std::sync::Arc;
 
 use headwise_kernels::kv::Codec;
 use headwise_models::decoder::DecoderSpec;
-use headwise_nn::mixer::SoftmaxSpec;
-use headwise_nn::position::PositionSpec;
 use headwise_spec::Family;
 
 use super::evict::evict;
@@ -15,6 +13,7 @@ use super::{
     Selector, StoreShape, UncompStages, When, WholeHeads, WholeShare,
 };
 use crate::engine::layer_with_state;
+use crate::heads::{Scope, fades};
 use crate::pine::SegmentsError;
 
 /// One evicting policy with its shared parameters.
@@ -181,6 +180,11 @@ impl CachePolicy {
         Self { for_others: self.for_others.union(needs), ..self.clone() }
     }
 
+    /// Whether some tokens of a prompt are not read, or not in all layers: without a prompt the policy does nothing.
+    pub fn chooses_from_prompts(&self) -> bool {
+        self.filter.is_some() || self.stages.is_some()
+    }
+
     /// What chooses the tokens of a prompt that are read.
     pub(crate) fn filter(&self) -> Option<&Arc<dyn PromptFilter>> {
         self.filter.as_ref()
@@ -214,7 +218,7 @@ impl CachePolicy {
     pub(crate) fn check_segments(&self) -> Result<(), SegmentsError> {
         let reason = match () {
             () if self.evicts() => "it lets pairs go by where they stand in the text",
-            () if self.filter.is_some() || self.stages.is_some() => "it reads a part of a prompt only",
+            () if self.chooses_from_prompts() => "it reads a part of a prompt only",
             () if self.selector.is_some() => "it chooses what a token reads by where it stands in the text",
             () if self.calibration.is_some() => "it moves attention by where tokens stand in the text",
             () => return Ok(()),
@@ -323,15 +327,20 @@ impl CachePolicy {
         self.steps.iter().find_map(|step| step.evictor.whole_heads())
     }
 
+    /// When a key of a head with ALiBi is out of sight, if the policy asks how far such heads see.
+    pub(crate) fn scope(&self) -> Option<Scope> {
+        self.steps.iter().find_map(|step| step.evictor.scope())
+    }
+
     /// Checks the policy against `model`, of which it keeps the key-value heads `whole` whole.
     pub(crate) fn check_model(&self, model: &DecoderSpec, whole: &[[usize; 2]]) -> Result<(), PolicyError> {
         WholeShare::check(model, whole)?;
         if let Some(act) = &self.calibration {
             act.check_model(model)?;
         }
-        let distant = |mixer: &SoftmaxSpec| matches!(mixer.position, PositionSpec::Alibi(_)) && mixer.window.is_none();
-        match model.layers.iter().position(|layer| layer.mixer.softmax().is_some_and(distant)) {
-            Some(layer) if self.steps.iter().any(|step| step.evictor.compensates()) => {
+        let compensates = |step: &Step| step.evictor.compensates() && step.evictor.scope().is_none();
+        match model.layers.iter().position(fades) {
+            Some(layer) if self.steps.iter().any(compensates) => {
                 Err(PolicyError::Alibi { layer, policy: self.text.clone() })
             }
             _ => Ok(()),
@@ -367,6 +376,7 @@ impl CachePolicy {
                     .with_state(layer.mixer.state(model.dim))
                     .with_whole_heads(WholeShare::of(model, &known.whole, index))
                     .with_entropies(known.entropies.get(index).cloned().unwrap_or_default())
+                    .with_scopes(known.scopes.get(index).cloned().unwrap_or_default())
                     .with_calibration(calibration)
             })
             .collect()
@@ -450,6 +460,8 @@ pub(crate) struct KnownHeads {
     pub whole: Vec<[usize; 2]>,
     /// Entropy of every key-value head, `[layers][kv_heads]`.
     pub entropies: Vec<Vec<f64>>,
+    /// Keys that every key-value head with ALiBi sees, `[layers][kv_heads]`.
+    pub scopes: Vec<Vec<usize>>,
 }
 
 /// Where a layer stands among those that evict.

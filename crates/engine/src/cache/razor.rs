@@ -5,9 +5,13 @@
 //! each of the others gets what those leave: `(n b - r T) / (n - r)` pairs, the slot for what it dropped
 //! ([`super::compensation`]) among them. Tang et al. 2024, arXiv:2407.15891, give them `max(4000, T / 5)` pairs, which here
 //! is `keep = r / n + (1 - r / n) / 5`.
+//!
+//! Heads with ALiBi need no run: their weights say how many keys they see ([`crate::heads::Scope`]), and nothing that they do not see is
+//! worth a slot. Of a layer's budget, heads that see no more than an even share get what they see, and the far-sighted ones the rest.
 
 use super::limits::evicting;
 use super::{Evictor, LayerStore, Limits, Protected, Streaming, WholeHeads};
+use crate::heads::{Scope, ScopeBound};
 
 evicting! {
     "razor", reindex = false;
@@ -25,11 +29,18 @@ evicting! {
         pub sinks: usize = 4,
         /// Most recent tokens that every head keeps before retrieval heads get more.
         pub recent: usize = 16,
+        /// In models with ALiBi, keys that cannot weigh more than this are out of sight; above 0, below 1.
+        pub least_weight: f64 = 1e-5,
+        /// In models with ALiBi, how long the inputs of a layer are taken to be: `safe`, or as in the `paper`.
+        pub scope: ScopeBound = ScopeBound::Safe,
     }
 }
 
 impl Evictor for Razor {
     fn limits(&self) -> Result<Limits, String> {
+        if !(self.least_weight > 0.0 && self.least_weight < 1.0) {
+            return Err(format!("`razor`: least_weight={} must be above 0 and below 1", self.least_weight));
+        }
         self.shared_limits()
     }
 
@@ -46,8 +57,16 @@ impl Evictor for Razor {
     }
 
     fn head_budgets(&self, store: &LayerStore, budget: usize) -> Vec<usize> {
-        let (heads, cost) = (store.whole_heads(), store.dropped_pairs_cost());
-        let tokens = store.tokens();
+        let (heads, tokens) = (store.whole_heads(), store.tokens());
+        if !store.scopes().is_empty() {
+            let needed = |(head, &scope): (usize, &usize)| match heads.heads.contains(&head) {
+                true => tokens,
+                // The slack is let go of before there is need.
+                false => scope.saturating_add(self.sinks + self.slack).min(tokens),
+            };
+            return divide(budget, store.scopes().iter().enumerate().map(needed).collect());
+        }
+        let cost = store.dropped_pairs_cost();
         let [whole, other] = budgets(budget, tokens, [heads.whole, heads.all], self.sinks + self.recent + cost);
         // What is dropped lives on in a slot that has to be paid for.
         let pairs = |budget: usize| if budget < tokens { budget.saturating_sub(cost).max(1) } else { budget };
@@ -57,6 +76,10 @@ impl Evictor for Razor {
 
     fn compensates(&self) -> bool {
         true
+    }
+
+    fn scope(&self) -> Option<Scope> {
+        Some(Scope { bound: self.scope, least_weight: self.least_weight })
     }
 
     fn undividable(&self) -> Option<&'static str> {
@@ -76,9 +99,33 @@ fn budgets(budget: usize, tokens: usize, [whole, all]: [usize; 2], least: usize)
     [((all * budget - others * other) / whole).min(tokens), other]
 }
 
+/// The budgets of heads that need `needed` pairs when the mean is `budget`: none gets more than it needs, and those that need more than
+/// there is get the same.
+fn divide(budget: usize, needed: Vec<usize>) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..needed.len()).collect();
+    order.sort_by_key(|&head| needed[head]);
+    let mut left = budget.saturating_mul(needed.len());
+    let mut budgets = needed;
+    for (position, &head) in order.iter().enumerate() {
+        let even = left / (order.len() - position);
+        budgets[head] = budgets[head].min(even).max(1);
+        left = left.saturating_sub(budgets[head]);
+    }
+    budgets
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn heads_that_see_little_leave_the_rest_to_the_others() {
+        assert_eq!(divide(100, vec![20, 500, 30, 400]), [20, 175, 30, 175]);
+        assert_eq!(divide(100, vec![20, 500, 130, 30]), [20, 220, 130, 30]);
+        assert_eq!(divide(100, vec![20, 50]), [20, 50], "what nobody needs is saved");
+        assert_eq!(divide(1, vec![20, 50, 3]), [1, 1, 1]);
+        assert_eq!(divide(usize::MAX, vec![7, usize::MAX]), [7, usize::MAX - 7]);
+    }
 
     #[test]
     fn retrieval_heads_come_first_and_the_mean_is_the_budget() {

@@ -108,6 +108,8 @@ pub struct LayerStore {
     whole: WholeShare,
     /// Entropy of the queries of every key-value head, if the policy asked for it.
     entropies: Vec<f64>,
+    /// Keys that every key-value head sees, if the policy asked and the layer has ALiBi.
+    scopes: Vec<usize>,
     pub(super) tokens: usize,
     pub(super) prompt_tokens: usize,
 }
@@ -139,6 +141,7 @@ impl LayerStore {
             calibration: None,
             whole: WholeShare::default(),
             entropies: Vec::new(),
+            scopes: Vec::new(),
             tokens: 0,
             prompt_tokens: 0,
         }
@@ -160,6 +163,17 @@ impl LayerStore {
     pub fn with_entropies(mut self, entropies: Vec<f64>) -> Self {
         self.entropies = entropies;
         self
+    }
+
+    /// Says how many keys every key-value head sees.
+    pub(super) fn with_scopes(mut self, scopes: Vec<usize>) -> Self {
+        self.scopes = scopes;
+        self
+    }
+
+    /// Keys that every key-value head sees; empty without ALiBi, and unless the policy asked.
+    pub fn scopes(&self) -> &[usize] {
+        &self.scopes
     }
 
     /// Entropy of the queries of every key-value head; empty unless the policy asked for it.

@@ -3,6 +3,7 @@
 use headwise_models::decoder::DecoderSpec;
 
 use super::{PolicyError, StoreShape};
+use crate::heads::fades;
 
 /// Which key-value heads a policy keeps whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,19 +19,21 @@ pub enum WholeHeads {
 pub struct WholeShare {
     /// The key-value heads of this layer.
     pub heads: Vec<usize>,
-    /// Those of all layers that evict.
+    /// Those of all layers that evict and have no ALiBi.
     pub whole: usize,
-    /// Key-value heads of all layers that evict, whole or not.
+    /// Key-value heads of all layers that evict and have no ALiBi, whole or not.
     pub all: usize,
 }
 
 impl WholeShare {
     /// The share of layer `layer` of `model` if the heads `whole`, each `[layer, key-value head]`, keep everything.
     pub(super) fn of(model: &DecoderSpec, whole: &[[usize; 2]], layer: usize) -> Self {
-        let shapes = model.layers.iter().map(|layer| StoreShape::of(layer, model.dim));
+        // How far heads with ALiBi see is known: none of them is whole or not.
+        let layers = model.layers.iter().filter(|layer| !fades(layer));
+        let shapes = layers.map(|layer| StoreShape::of(layer, model.dim));
         Self {
             heads: whole.iter().filter(|[at, _]| *at == layer).map(|[_, head]| *head).collect(),
-            whole: whole.len(),
+            whole: whole.iter().filter(|[at, _]| !fades(&model.layers[*at])).count(),
             all: shapes.filter(StoreShape::sees_everything).map(|shape| shape.kv_heads).sum(),
         }
     }

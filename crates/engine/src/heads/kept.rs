@@ -27,15 +27,15 @@ pub(super) struct Kept {
 struct Contents {
     key: String,
     heads: Vec<HeadScore>,
+    picks: Vec<Option<f64>>,
 }
 
 impl Kept {
     /// The place for the model in `files`, a file or a directory, on which `text` was read; none if its files cannot be read
     /// or there is no cache directory.
     pub fn of(files: &Path, text: &[u32]) -> Option<Self> {
-        let directory = pull::cache_directory().ok()?.join("heads");
         let key = key(files, text).ok()?;
-        Some(Self { path: directory.join(format!("{key}.json")), key })
+        Some(Self { path: directory()?.join(format!("{key}.json")), key })
     }
 
     /// The scores, if they are there and belong to `model`.
@@ -43,21 +43,35 @@ impl Kept {
         let contents: Contents = serde_json::from_slice(&fs::read(&self.path).ok()?).ok()?;
         let share = |score: f64| (0.0..=REPEATED).contains(&score);
         let sound = |head: &HeadScore| share(head.induction) && share(head.echo) && share(head.entropy);
-        let sound = contents.heads.iter().all(sound);
-        (contents.key == self.key && sound && belong_to(&contents.heads, model)).then_some(HeadScores(contents.heads))
+        let sound = contents.heads.iter().all(sound) && contents.picks.iter().flatten().all(|&picks| share(picks));
+        let belongs = contents.key == self.key && contents.picks.len() == model.layers.len();
+        let scores = HeadScores { heads: contents.heads, picks: contents.picks };
+        (belongs && sound && belong_to(&scores.heads, model)).then_some(scores)
     }
 
-    /// Keeps `scores`. A cache that cannot be written is still a cache: the next process measures again.
+    /// Keeps `scores`.
     pub fn write(&self, scores: &HeadScores) {
-        let contents = Contents { key: self.key.clone(), heads: scores.0.clone() };
-        // Under its name only when it is whole, whoever else writes.
-        let part = self.path.with_extension(format!("{}.part", std::process::id()));
-        let written = self.path.parent().map_or(Ok(()), fs::create_dir_all);
-        let written = written.and_then(|()| fs::write(&part, serde_json::to_vec_pretty(&contents)?));
-        let written: io::Result<()> = written.and_then(|()| fs::rename(&part, &self.path));
-        if written.is_err() {
-            let _ = fs::remove_file(&part);
+        let contents = Contents { key: self.key.clone(), heads: scores.heads.clone(), picks: scores.picks.clone() };
+        if let Ok(contents) = serde_json::to_vec_pretty(&contents) {
+            write(&self.path, &contents);
         }
+    }
+}
+
+/// Where what is known of models is kept; none without a cache directory.
+pub(super) fn directory() -> Option<PathBuf> {
+    Some(pull::cache_directory().ok()?.join("heads"))
+}
+
+/// Writes `contents` to `path`. A cache that cannot be written is still a cache: the next process measures again.
+pub(super) fn write(path: &Path, contents: &[u8]) {
+    // Under its name only when it is whole, whoever else writes.
+    let part = path.with_extension(format!("{}.part", std::process::id()));
+    let written = path.parent().map_or(Ok(()), fs::create_dir_all);
+    let written = written.and_then(|()| fs::write(&part, contents));
+    let written: io::Result<()> = written.and_then(|()| fs::rename(&part, path));
+    if written.is_err() {
+        let _ = fs::remove_file(&part);
     }
 }
 
@@ -124,7 +138,8 @@ mod tests {
             text[..text.len() / 2].to_owned(),
             text.replacen("\"layer\": 0", "\"layer\": 7", 1),
             text.replacen("\"echo\"", "\"ecco\"", 1),
-            r#"{"key": "abc", "heads": []}"#.to_owned(),
+            r#"{"key": "abc", "heads": [], "picks": []}"#.to_owned(),
+            text.replacen("\"picks\": [", "\"picks\": [0.5, ", 1),
         ];
         for spoiled in spoiled {
             fs::write(&kept.path, &spoiled).unwrap();
@@ -132,7 +147,7 @@ mod tests {
         }
         for wrong in [2.0, -0.5, f64::NAN] {
             let mut scores = scores.clone();
-            scores.0[3].induction = wrong;
+            scores.heads[3].induction = wrong;
             kept.write(&scores);
             assert_eq!(kept.read(engine.spec()), None, "{wrong}");
         }

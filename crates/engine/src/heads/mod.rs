@@ -12,11 +12,17 @@
 //! et al. 2024, arXiv:2404.15574. Text and tokenizer play no part, so the scores belong to the model alone, and are kept in
 //! the cache directory once they are measured. What heads do while the model answers from a text, [`Engine::copying_heads`]
 //! tells.
+//!
+//! The same reading says how well each layer picks tokens for GemFilter ([`picks`]), which takes the layer from here unless one is named, or
+//! it is known what layers pick of needles ([`needles`]).
 
 mod copies;
 mod entropy;
 mod induction;
 mod kept;
+mod needles;
+mod picks;
+mod scope;
 
 use std::collections::BTreeMap;
 
@@ -32,6 +38,8 @@ use crate::{Engine, EngineError};
 pub use copies::Answered;
 use kept::Kept;
 pub(crate) use kept::key as key_of_files;
+pub(crate) use scope::{Fading, fades};
+pub use scope::{Scope, ScopeBound};
 
 /// How often the random tokens are read.
 const REPEATS: usize = 4;
@@ -44,6 +52,9 @@ const BY_INDUCTION: f64 = 0.14;
 
 /// Share of the key-value heads that are retrieval heads by their echo score.
 const BY_ECHO: f64 = 0.01;
+
+/// A layer that picks this share of what the best one does picks nearly as well.
+const NEARLY: f64 = 0.95;
 
 /// What one query head does on repeated random tokens; see [the module](self).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -65,20 +76,30 @@ pub struct HeadScore {
     pub entropy: f64,
 }
 
-/// The scores of every query head of a model, by layer and head.
+/// The scores of every query head of a model, by layer and head, and of its layers.
 #[derive(Clone, Debug, PartialEq)]
-pub struct HeadScores(Vec<HeadScore>);
+pub struct HeadScores {
+    heads: Vec<HeadScore>,
+    /// What each layer picks of the tokens asked for, 0–1; none for layers that do not see a whole text.
+    picks: Vec<Option<f64>>,
+}
 
 impl HeadScores {
     /// Every query head.
     pub fn heads(&self) -> &[HeadScore] {
-        &self.0
+        &self.heads
+    }
+
+    /// Of the tokens that the last rows of repeated random tokens ask for, the share that each layer picks with the queries of these rows
+    /// together, 0–1; none for layers that do not see a whole text.
+    pub fn picks(&self) -> &[Option<f64>] {
+        &self.picks
     }
 
     /// The mean entropy of the query heads of every key-value head, `[layers][kv_heads]`.
     pub fn entropies(&self) -> Vec<Vec<f64>> {
         let mut layers: Vec<Vec<(f64, usize)>> = Vec::new();
-        for head in &self.0 {
+        for head in &self.heads {
             layers.resize_with(layers.len().max(head.layer + 1), Vec::new);
             let heads = &mut layers[head.layer];
             heads.resize(heads.len().max(head.kv_head + 1), (0.0, 0));
@@ -93,7 +114,7 @@ impl HeadScores {
     /// far.
     pub fn retrieval(&self) -> Vec<[usize; 2]> {
         let mut best: BTreeMap<[usize; 2], [f64; 2]> = BTreeMap::new();
-        for head in self.0.iter().filter(|head| head.window.is_none()) {
+        for head in self.heads.iter().filter(|head| head.window.is_none()) {
             let [induction, echo] = best.entry([head.layer, head.kv_head]).or_default();
             (*induction, *echo) = (induction.max(head.induction), echo.max(head.echo));
         }
@@ -108,6 +129,12 @@ impl HeadScores {
         heads.dedup();
         heads
     }
+}
+
+/// The first layer that picks nearly as well as the best one does: early layers cost less. None if no layer sees a whole text.
+pub fn picking(picks: &[Option<f64>]) -> Option<usize> {
+    let best = picks.iter().copied().flatten().max_by(f64::total_cmp)?;
+    picks.iter().position(|picks| picks.is_some_and(|picks| picks >= NEARLY * best))
 }
 
 impl Engine {
@@ -157,12 +184,14 @@ fn text(engine: &Engine) -> Result<Vec<u32>, EngineError> {
 
 /// Reads `text`, as [`text`] makes it, once.
 fn measure(engine: &Engine, text: &[u32]) -> HeadScores {
-    let mut heads = Vec::new();
+    let (mut heads, mut picks) = (Vec::new(), vec![None; engine.spec().layers.len()]);
+    let segment = (text.len() - 1) / REPEATS;
     let mut probe = Probe(|looking: &Looking<'_>| {
-        heads.extend(induction::of_layer(looking, (text.len() - 1) / REPEATS, text.len()));
+        heads.extend(induction::of_layer(looking, segment, text.len()));
+        picks[looking.layer] = picks::of_layer(looking, segment, text.len());
     });
     engine.observe(text, &mut probe, |_| {});
-    HeadScores(heads)
+    HeadScores { heads, picks }
 }
 
 /// Whether `scores` name every head of `model`, in order.

@@ -54,8 +54,35 @@ fn shares_and_ties_are_as_defined() {
     heads[8 * 20 + 1].echo = 0.3;
     let mut expected: Vec<[usize; 2]> = (0..10).map(|head| [0, head]).chain([[1, 0], [1, 1]]).collect();
     expected.extend([[3, 3], [8, 0]]);
-    assert_eq!(HeadScores(heads).retrieval(), expected, "the rest by index, none with a window");
-    assert_eq!(HeadScores(vec![head(0, 0, 0.0, 0.0)]).retrieval(), [[0, 0]], "at least one");
+    assert_eq!(HeadScores { heads, picks: Vec::new() }.retrieval(), expected, "the rest by index, none with a window");
+    assert_eq!(
+        HeadScores { heads: vec![head(0, 0, 0.0, 0.0)], picks: Vec::new() }.retrieval(),
+        [[0, 0]],
+        "at least one"
+    );
+}
+
+#[test]
+fn the_layer_that_matches_picks() {
+    let engine = engine();
+    let scores = engine.head_scores().unwrap();
+    assert!(
+        scores.picks()[Induction::MATCH_LAYER] > Some(0.95) && scores.picks()[0] < Some(0.3),
+        "{:?}",
+        scores.picks()
+    );
+    assert_eq!(engine.picking_layer().unwrap(), Some(Induction::MATCH_LAYER));
+    let of = picking;
+    assert_eq!(of(&[Some(0.5), None, Some(0.96), Some(1.0), Some(0.2)]), Some(2), "nearly the best, and earlier");
+    assert_eq!(of(&[None, Some(0.0)]), Some(1));
+    assert_eq!(of(&[None]), None);
+    // What is known of needles comes first.
+    let engine = self::engine();
+    engine.keep_picks(&[Some(0.9), Some(0.1)]);
+    assert_eq!(engine.picking_layer().unwrap(), Some(0));
+    let engine = self::engine();
+    engine.keep_picks(&[Some(0.0), Some(0.0)]);
+    assert_eq!(engine.picking_layer().unwrap(), Some(Induction::MATCH_LAYER), "no needle was found");
 }
 
 #[test]

@@ -4,15 +4,17 @@
 //! layer, the last one unless another is named, that it receives from all tokens of the question, averaged over `phrase` neighbours. The
 //! sentences of the tokens with the largest scores are the next `M`. Memory does not depend on the length of the text, time is linear
 //! in it. Ye et al. 2025, arXiv:2502.12962.
+//!
+//! Several questions share one reading, which is ours: `M` is then what any of them keeps, `M` and `C_i` are read once, and every question
+//! follows them by itself. Each still picks, and in the end gets, its own sentences.
 
 use headwise_kernels::kv::Codec;
-use headwise_models::chat::Message;
-use headwise_models::tokenizer::Encode;
 
-use super::parts::{INNER, Piece, parts, tokens};
+use super::frame::Frame;
+use super::parts::{Piece, parts, tokens};
 use super::{Question, Retrieved};
 use crate::cache::Needs;
-use crate::{EngineError, TextError, TextModel, neighbours};
+use crate::{Chunk, EngineError, Sequence, TextError, TextModel, Wanted, neighbours};
 
 headwise_spec::method! {
     /// Reads a text part by part and keeps the sentences that the question attends to.
@@ -34,39 +36,55 @@ headwise_spec::method! {
     }
 }
 
+/// A piece of the text, and which questions keep it.
+struct Kept<'a> {
+    piece: Piece<'a>,
+    by: Vec<bool>,
+}
+
 impl InfiniRetri {
-    /// What of `text` the question is about; `progress` is told how many parts of how many have been read.
+    /// What of `text` each of `questions` is about; `progress` is told how many parts of how many have been read.
     pub fn retrieve(
         &self,
         model: &TextModel,
         text: &str,
-        question: Question<'_>,
+        questions: &[Question<'_>],
         mut progress: impl FnMut(usize, usize),
-    ) -> Result<Retrieved, TextError> {
-        let frame = Frame::new(model, question)?;
-        let layer = self.check(model, &frame)?;
+    ) -> Result<Vec<Retrieved>, TextError> {
+        let frames = questions.iter().map(|&question| Frame::new(model, question)).collect::<Result<Vec<_>, _>>()?;
+        let layer = self.check(model, &frames)?;
         let parts = parts(model, text, self.window)?;
         let mut found = Retrieved { parts: parts.len(), ..Retrieved::default() };
-        let mut memory: Vec<Piece<'_>> = Vec::new();
+        let mut memory: Vec<Kept<'_>> = Vec::new();
         for (index, part) in parts.into_iter().enumerate() {
             found.tokens += tokens(&part);
-            memory.extend(part);
-            let (scores, bytes) = attention(model, &frame, &memory, layer)?;
+            let mut pieces: Vec<Piece<'_>> = memory.into_iter().map(|kept| kept.piece).collect();
+            pieces.extend(part);
+            let (scores, bytes) = attention(model, &frames, &pieces, layer)?;
             found.peak_bytes = found.peak_bytes.max(bytes);
-            memory = self.keep(memory, &scores);
+            let kept: Vec<Vec<bool>> = scores.iter().map(|scores| self.keep(&pieces, scores)).collect();
+            let by = |index: usize| kept.iter().map(|kept| kept[index]).collect();
+            let all = pieces.into_iter().enumerate().map(|(index, piece)| Kept { piece, by: by(index) });
+            memory = all.filter(|kept| kept.by.contains(&true)).collect();
             progress(index + 1, found.parts);
         }
-        found.text = memory.iter().map(|piece| piece.text).collect();
-        found.prompt = frame.around(&memory);
-        Ok(found)
+        let own = |(question, frame): (usize, &Frame)| {
+            let pieces: Vec<&Piece<'_>> =
+                memory.iter().filter(|kept| kept.by[question]).map(|kept| &kept.piece).collect();
+            let text = pieces.iter().map(|piece| piece.text).collect();
+            Retrieved { text, prompt: frame.around(pieces), ..found.clone() }
+        };
+        Ok(frames.iter().enumerate().map(own).collect())
     }
 
     /// The layer whose attention counts; an error if a parameter does not fit the model.
-    fn check(&self, model: &TextModel, frame: &Frame) -> Result<usize, TextError> {
+    fn check(&self, model: &TextModel, frames: &[Frame]) -> Result<usize, TextError> {
         let refused = |reason| Err(TextError::Retriever(format!("`infini_retri`: {reason}")));
         let layers = model.engine.spec().layers.len();
         let layer = self.layer.unwrap_or(layers - 1);
-        let read = frame.before.len() + self.memory.saturating_add(self.window) + frame.after.len();
+        let longest = frames.iter().map(Frame::tokens).max().unwrap_or(0);
+        let kept = self.memory.saturating_mul(frames.len());
+        let read = longest.saturating_add(kept).saturating_add(self.window);
         let context = model.engine.context();
         match () {
             () if layer >= layers => refused(format!("layer={layer}: the model has layers 0 to {}", layers - 1)),
@@ -74,15 +92,18 @@ impl InfiniRetri {
                 refused("window, memory, tokens and phrase must be at least 1".into())
             }
             () if read > context => refused(format!(
-                "window={}, memory={} and the question are {read} tokens together, more than the context of {context}",
-                self.window, self.memory
+                "window={}, memory={} for each of {} questions and the longest question are {read} tokens together, more than the \
+                 context of {context}",
+                self.window,
+                self.memory,
+                frames.len()
             )),
             () => Ok(layer),
         }
     }
 
-    /// The sentences of the tokens with the largest `scores`, the best first as far as the memory reaches, in the order of the text.
-    fn keep<'a>(&self, pieces: Vec<Piece<'a>>, scores: &[f32]) -> Vec<Piece<'a>> {
+    /// Which sentences hold the tokens with the largest `scores`, the best first as far as the memory reaches.
+    fn keep(&self, pieces: &[Piece<'_>], scores: &[f32]) -> Vec<bool> {
         let scores = neighbours::average(scores, self.phrase);
         let owner: Vec<usize> =
             pieces.iter().enumerate().flat_map(|(index, piece)| std::iter::repeat_n(index, piece.ids.len())).collect();
@@ -96,56 +117,43 @@ impl InfiniRetri {
                 room -= pieces[piece].ids.len();
             }
         }
-        pieces.into_iter().zip(kept).filter_map(|(piece, kept)| kept.then_some(piece)).collect()
+        kept
     }
 }
 
-/// What stands around the text in a prompt.
-struct Frame {
-    before: Vec<u32>,
-    after: Vec<u32>,
-}
-
-impl Frame {
-    fn new(model: &TextModel, Question { question, answer_start }: Question<'_>) -> Result<Self, TextError> {
-        // A character that no text has, in the place of the text.
-        const PLACE: &str = "\u{10fffd}";
-        let Some(template) = &model.template else {
-            let after = model.tokenizer.encode(&format!("\n{question}{answer_start}"), INNER)?;
-            return Ok(Self { before: model.encode("")?, after });
-        };
-        let turn = template.render_continuation(&[Message::user(format!("{PLACE}\n{question}"))], answer_start)?;
-        let (before, after) = turn.split_once(PLACE).unwrap_or(("", &turn));
-        let encode = |text: &str| model.tokenizer.encode(text, Encode::TEMPLATE);
-        Ok(Self { before: encode(before)?, after: encode(after)? })
-    }
-
-    fn around(&self, pieces: &[Piece<'_>]) -> Vec<u32> {
-        let text = pieces.iter().flat_map(|piece| &piece.ids);
-        self.before.iter().chain(text).chain(&self.after).copied().collect()
-    }
-}
-
-/// The attention that every token of `pieces` receives from the question in layer `layer`, and the bytes of pairs that it took.
+/// The attention that every token of `pieces` receives from each question in layer `layer`, and the bytes of pairs that it took.
 fn attention(
     model: &TextModel,
-    frame: &Frame,
+    frames: &[Frame],
     pieces: &[Piece<'_>],
     layer: usize,
-) -> Result<(Vec<f32>, usize), EngineError> {
-    let ids = frame.around(pieces);
-    let needs = Needs { query_window: frame.after.len(), ..Needs::default() };
-    let sequence = model.engine.read_first_layers(&ids, Codec::F16, needs, layer + 1)?;
-    let mut scores = vec![0.0; ids.len()];
-    for head in sequence.layers[layer].window_attention(frame.after.len()) {
-        // A layer with a window of its own holds the last keys only.
-        let held = scores.len() - head.len();
-        scores[held..].iter_mut().zip(head).for_each(|(sum, attention)| *sum += attention);
-    }
-    // The first token gets what is to go nowhere.
-    scores[0] = 0.0;
-    let text = frame.before.len()..ids.len() - frame.after.len();
-    Ok((scores[text].to_vec(), sequence.peak_bytes()))
+) -> Result<(Vec<Vec<f32>>, usize), EngineError> {
+    let Some(first) = frames.first() else { return Ok((Vec::new(), 0)) };
+    // What stands before the text is the same for all questions.
+    let ids = first.before(pieces);
+    let longest = frames.iter().map(|frame| frame.after.len()).max().unwrap_or(0);
+    let needs = Needs { query_window: longest, ..Needs::default() };
+    let read = model.engine.read_first_layers(&ids, Codec::F16, needs, layer + 1)?;
+    let mut asked = vec![read; frames.len()];
+    let chunk = |(sequence, frame)| {
+        let frame: &Frame = frame;
+        Chunk { sequence, ids: &frame.after, prompt_ends: false, wanted: Wanted::Nothing }
+    };
+    model.engine.forward(&mut asked.iter_mut().zip(frames).map(chunk).collect::<Vec<_>>())?;
+    let text = ids.len() - tokens(pieces)..ids.len();
+    let scores = asked.iter().zip(frames).map(|(sequence, frame)| {
+        let mut scores = vec![0.0; sequence.tokens()];
+        for head in sequence.layers[layer].window_attention(frame.after.len()) {
+            // A layer with a window of its own holds the last keys only.
+            let held = scores.len() - head.len();
+            scores[held..].iter_mut().zip(head).for_each(|(sum, attention)| *sum += attention);
+        }
+        // The first token gets what is to go nowhere.
+        scores[0] = 0.0;
+        scores[text.clone()].to_vec()
+    });
+    let scores = scores.collect();
+    Ok((scores, Sequence::bytes_together(&asked.iter().collect::<Vec<_>>()).total()))
 }
 
 #[cfg(test)]
@@ -161,7 +169,9 @@ mod tests {
     fn sentences_of_the_best_tokens_stay_in_their_order() {
         let kept = |tokens, memory, scores: &[f32]| -> String {
             let method = InfiniRetri { tokens, memory, phrase: 1, ..InfiniRetri::default() };
-            method.keep(pieces(&[2, 3, 1, 2]), scores).iter().map(|piece| piece.text).collect()
+            let pieces = pieces(&[2, 3, 1, 2]);
+            let kept = method.keep(&pieces, scores);
+            pieces.iter().zip(kept).filter(|(_, kept)| *kept).map(|(piece, _)| piece.text).collect()
         };
         let scores = [0.1, 0.0, 0.0, 0.9, 0.0, 0.5, 0.0, 0.7];
         assert_eq!(kept(1, 100, &scores), "b");

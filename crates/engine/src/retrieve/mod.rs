@@ -1,5 +1,6 @@
 //! Finding what a question is about in a text that is longer than a model can read.
 
+mod frame;
 mod infini_retri;
 mod parts;
 mod sentences;
@@ -36,7 +37,7 @@ pub struct Retrieved {
     pub tokens: usize,
     /// Parts that the text was read in.
     pub parts: usize,
-    /// The most memory that keys and values took, in bytes.
+    /// The most memory that keys and values took, in bytes; of all questions together, if several shared the reading.
     pub peak_bytes: usize,
 }
 
@@ -49,8 +50,22 @@ impl Retriever {
         question: Question<'_>,
         progress: impl FnMut(usize, usize),
     ) -> Result<Retrieved, TextError> {
+        Ok(self.retrieve_all(model, text, &[question], progress)?.pop().unwrap_or_default())
+    }
+
+    /// What of `text` each of `questions` is about, in their order, from one reading that all of them share.
+    ///
+    /// A question by itself gets what [`Retriever::retrieve`] gives. Among others it also sees what they have kept, and the window is theirs
+    /// together: parameters that fit one question may not fit many. `progress` is told how many parts of how many have been read.
+    pub fn retrieve_all(
+        &self,
+        model: &TextModel,
+        text: &str,
+        questions: &[Question<'_>],
+        progress: impl FnMut(usize, usize),
+    ) -> Result<Vec<Retrieved>, TextError> {
         match self {
-            Self::InfiniRetri(method) => method.retrieve(model, text, question, progress),
+            Self::InfiniRetri(method) => method.retrieve(model, text, questions, progress),
         }
     }
 }

@@ -31,9 +31,9 @@ pub struct Ask {
     files: Vec<PathBuf>,
     #[command(flatten)]
     order: OrderOption,
-    /// The question
-    #[arg(short, long)]
-    question: String,
+    /// The question; several about one text share the reading of it
+    #[arg(short, long, required = true)]
+    question: Vec<String>,
     /// How the answer begins
     #[arg(long, default_value = "")]
     answer_start: String,
@@ -71,23 +71,31 @@ impl Ask {
         }
         let model = self.run.open(&self.model)?;
         let found = self.find(&retriever, &model, &text)?;
-        if self.show {
-            super::show(&format!("{}\n\n", found.text.trim_end()))?;
+        for (question, found) in self.question.iter().zip(&found) {
+            if self.question.len() > 1 {
+                super::show(&format!("{question}\n"))?;
+            }
+            if self.show {
+                super::show(&format!("{}\n\n", found.text.trim_end()))?;
+            }
+            self.answer(&model, model.engine.sequence(policy)?, &found.prompt)?;
         }
-        self.answer(&model, model.engine.sequence(policy)?, &found.prompt)?;
-        eprintln!(
-            "{} tokens in {} parts; keys and values took at most {:.2} MB",
-            found.tokens,
-            found.parts,
-            found.peak_bytes as f64 / 1e6
-        );
+        if let Some(found) = found.first() {
+            eprintln!(
+                "{} tokens in {} parts; keys and values took at most {:.2} MB",
+                found.tokens,
+                found.parts,
+                found.peak_bytes as f64 / 1e6
+            );
+        }
         Ok(())
     }
 
-    fn find(&self, retriever: &Retriever, model: &TextModel, text: &str) -> Result<Retrieved, Box<dyn Error>> {
-        let question = Question { question: &self.question, answer_start: &self.answer_start };
+    fn find(&self, retriever: &Retriever, model: &TextModel, text: &str) -> Result<Vec<Retrieved>, Box<dyn Error>> {
+        let question = |question| Question { question, answer_start: &self.answer_start };
+        let questions: Vec<Question<'_>> = self.question.iter().map(|text| question(text)).collect();
         let bar = ProgressBar::new(0).with_style(style("{bar:30} part {pos} of {len}, {eta} left"));
-        let found = retriever.retrieve(model, text, question, |part, parts| {
+        let found = retriever.retrieve_all(model, text, &questions, |part, parts| {
             bar.set_length(parts as u64);
             bar.set_position(part as u64);
         })?;
@@ -96,14 +104,13 @@ impl Ask {
     }
 
     fn about_documents(&self, policy: &CachePolicy) -> Outcome {
+        let [question] = &self.question[..] else {
+            return Err("documents are read for one question: give --question once, or one text with --text".into());
+        };
         let documents = segments::read_all(&self.files)?;
         let model = self.run.open(&self.model)?;
-        let words = SegmentedWords {
-            before: "",
-            segments: &documents,
-            after: &self.question,
-            answer_start: &self.answer_start,
-        };
+        let words =
+            SegmentedWords { before: "", segments: &documents, after: question, answer_start: &self.answer_start };
         let begun = self.order.begin(&model, policy, words, false)?;
         self.answer(&model, begun.sequence, &begun.ids)
     }

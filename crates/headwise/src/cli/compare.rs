@@ -20,7 +20,7 @@ use headwise::models::embedded;
 use super::Outcome;
 use super::envelope::envelope;
 use super::model::Run;
-use super::output::{Report, now};
+use super::output::{Output, Report, now};
 use super::progress::Comparison;
 
 /// Samples of the model that comes with the program: it is so small that there is time for many.
@@ -81,6 +81,9 @@ struct Cache {
     /// Write the report; `-` is standard output
     #[arg(long, default_value = "headwise-report.html")]
     html: String,
+    /// Write the table as a page of Markdown
+    #[arg(long, value_name = "FILE")]
+    markdown: Option<String>,
     #[command(flatten)]
     run: Run,
 }
@@ -129,7 +132,11 @@ impl Cache {
             text: self.text()?,
             seed: self.seed,
         };
+        if self.markdown.as_deref() == Some("-") {
+            return Err("--markdown takes the name of a file".into());
+        }
         let report = Report::open(&self.html, self.json.as_deref())?;
+        let markdown = self.markdown.as_deref().map(Output::open).transpose()?;
         let mut notes = Vec::new();
         let model = self.model(&comparison, &mut notes)?;
         let engine = match model {
@@ -156,7 +163,11 @@ impl Cache {
             table::cache(&envelope.rows, table::DEFAULT_WIDTH),
             lab::report::answer(&envelope.rows)
         );
-        report.write(&summary, &envelope, &page)
+        report.write(&summary, &envelope, &page)?;
+        if let Some(markdown) = markdown {
+            markdown.write(table::markdown(&title, &envelope, &date))?;
+        }
+        Ok(())
     }
 
     /// The model to compare on; none stands for the built-in one, and `notes` then says why.

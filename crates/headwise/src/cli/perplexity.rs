@@ -25,7 +25,8 @@ pub struct Measure {
     /// Use so many tokens of the text
     #[arg(long, default_value_t = 2048)]
     tokens: usize,
-    /// Tokens read before the first one counts; policies compress after them
+    /// Tokens read before the first one counts; policies compress after them, and those that choose from prompts, such as `gemfilter`,
+    /// choose from them
     #[arg(long, default_value_t = 0)]
     context: usize,
     /// Compute the weights of attention as another processor would: `integer_softmax(bits=8)` or `log2_softmax(bits=4)`. The text is

@@ -13,13 +13,13 @@ use headwise_engine::cache::CachePolicy;
 use headwise_engine::heads::Answered;
 use headwise_engine::{EngineError, Sampler, TextError, TextModel, generate};
 use headwise_models::tokenizer::Tokenizer;
-use headwise_tasks::{Request, Sample, TaskError};
+use headwise_tasks::{NeedleTask, Request, Sample, Task, TaskError};
 
 /// Above this score a head is a retrieval head, as in the paper.
 pub const RETRIEVAL_SCORE: f64 = 0.1;
 
 /// The task that is asked.
-const TASK: &str = "needle_single_2";
+const TASK: NeedleTask = NeedleTask::SINGLE_2;
 
 /// How much of its answers every head copied.
 #[derive(Clone, Debug, PartialEq)]
@@ -67,17 +67,10 @@ pub fn copies(
     seed: u64,
     mut progress: impl FnMut(usize),
 ) -> Result<Copies, CopiesError> {
-    let task = headwise_tasks::find(TASK).expect("it is one of the tasks");
-    // The template's tokens come on top of those of the text.
-    let frame = model.encode_turn("x", "")?.len();
-    let count = |text: &str| model.encode(text).map_or(0, |ids| ids.len()) + frame;
     let mut copies = Copies { asked: prompts, answered: 0, score: Vec::new(), activation: Vec::new() };
     for prompt in 0..prompts {
-        let depth = (prompt as f32 + 0.5) / prompts as f32;
-        let request =
-            Request::new(length, &count).seed(seed.wrapping_mul(1000).wrapping_add(prompt as u64)).depth(depth);
-        let sample = task.sample(&request)?;
-        if let Some(shares) = answer(model, &sample, task.answer_tokens())? {
+        let sample = sample(model, length, [prompt, prompts], seed)?;
+        if let Some(shares) = answer(model, &sample, TASK.answer_tokens())? {
             copies.add(&shares);
         }
         progress(prompt + 1);
@@ -122,6 +115,21 @@ impl Copies {
     }
 }
 
+/// Needle `prompt` of `prompts` in `length` tokens, at its depth between start and end.
+pub(super) fn sample(
+    model: &TextModel,
+    length: usize,
+    [prompt, prompts]: [usize; 2],
+    seed: u64,
+) -> Result<Sample, CopiesError> {
+    // The template's tokens come on top of those of the text.
+    let frame = model.encode_turn("x", "")?.len();
+    let count = |text: &str| model.encode(text).map_or(0, |ids| ids.len()) + frame;
+    let depth = (prompt as f32 + 0.5) / prompts as f32;
+    let request = Request::new(length, &count).seed(seed.wrapping_mul(1000).wrapping_add(prompt as u64)).depth(depth);
+    Ok(TASK.sample(&request)?)
+}
+
 /// What every head of `model` copied of its answer to `sample`; none if the answer is wrong.
 fn answer(model: &TextModel, sample: &Sample, tokens: usize) -> Result<Option<Vec<Vec<f64>>>, CopiesError> {
     let prompt = model.encode_turn(&sample.user_turn(), &sample.answer_prefix)?;
@@ -147,7 +155,7 @@ fn answer(model: &TextModel, sample: &Sample, tokens: usize) -> Result<Option<Ve
 }
 
 /// The places of the tokens of `ids`, from place `from` on, that spell the first `text` there.
-fn places(tokenizer: &Tokenizer, ids: &[u32], from: usize, text: &str) -> Option<Range<usize>> {
+pub(super) fn places(tokenizer: &Tokenizer, ids: &[u32], from: usize, text: &str) -> Option<Range<usize>> {
     let mut bytes = Vec::new();
     let mut ends = Vec::new();
     for &id in &ids[from..] {

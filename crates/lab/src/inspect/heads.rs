@@ -39,13 +39,30 @@ pub struct HeadScoreRow {
     /// Share of these answers in which it copied at all, 0–1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub activation: Option<f64>,
+    /// Of the tokens that repeated random tokens ask for, the share that its layer picks as `gemfilter` does, 0–1; `null` if the layer
+    /// does not see a whole text.
+    #[serde(default)]
+    pub layer_picks: Option<f64>,
+    /// The share of needles' values that its layer picks, 0–1, if it was measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layer_picks_needles: Option<f64>,
     /// What the head is.
     pub class: HeadClass,
 }
 
+/// What was seen on needle prompts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Needles {
+    /// What every head copied of the answers.
+    pub copies: Copies,
+    /// What every layer would pick of the needles' values, 0–1; none for layers that do not see a whole prompt.
+    pub picks: Vec<Option<f64>>,
+}
+
 /// Every query head of `model`; the best by what it copied first, where that is known, and by induction.
-pub fn rows(model: &str, scores: &HeadScores, copies: Option<&Copies>) -> Vec<HeadScoreRow> {
+pub fn rows(model: &str, scores: &HeadScores, needles: Option<&Needles>) -> Vec<HeadScoreRow> {
     let retrieval = scores.retrieval();
+    let copies = needles.map(|needles| &needles.copies);
     let mut rows: Vec<HeadScoreRow> = scores
         .heads()
         .iter()
@@ -59,6 +76,8 @@ pub fn rows(model: &str, scores: &HeadScores, copies: Option<&Copies>) -> Vec<He
             entropy: score.entropy,
             retrieval: copies.map(|copies| copies.score[score.layer][score.head]),
             activation: copies.map(|copies| copies.activation[score.layer][score.head]),
+            layer_picks: scores.picks()[score.layer],
+            layer_picks_needles: needles.and_then(|needles| needles.picks[score.layer]),
             class: match retrieval.contains(&[score.layer, score.kv_head]) {
                 true => HeadClass::Retrieval,
                 false => HeadClass::Other,
@@ -96,6 +115,28 @@ pub fn table(rows: &[HeadScoreRow], count: usize) -> String {
     let left = rows.len().saturating_sub(count);
     let more = if left > 0 { format!("{left} more heads: --top 0 prints all\n") } else { String::new() };
     format!("{}\n{more}\n{}\n", lines.join("\n"), reading(rows))
+}
+
+/// What every layer picks; `layer` is the one that `gemfilter` takes.
+pub fn layers(rows: &[HeadScoreRow], scores: &HeadScores, layer: Option<usize>) -> String {
+    let mut table = Table::new();
+    let header_line = TableStyle::new().header_separator(LineStyle::new('─', '─', '─', '─'));
+    table.load_style(header_line).set_content_arrangement(ContentArrangement::Disabled);
+    let right = |text: String| Cell::new(text).set_alignment(CellAlignment::Right);
+    let needles = rows.iter().any(|row| row.layer_picks_needles.is_some());
+    let names = ["layer", "picks"].into_iter().chain(needles.then_some("needles"));
+    table.set_header(names.map(|name| right(name.into())));
+    for (layer, picks) in scores.picks().iter().enumerate() {
+        let Some((picks, row)) = picks.zip(rows.iter().find(|row| row.layer == layer)) else { continue };
+        let shares = [picks].into_iter().chain(row.layer_picks_needles).map(|share| format!("{share:.4}"));
+        table.add_row([layer.to_string()].into_iter().chain(shares).map(right));
+    }
+    let Some(layer) = layer else { return String::new() };
+    let lines: Vec<String> = table.lines().map(|line| line.trim_end().to_owned()).collect();
+    format!(
+        "{}\n\nThe cache policy `gemfilter` picks tokens in layer {layer} unless told otherwise.\n",
+        lines.join("\n")
+    )
 }
 
 /// The retrieval heads in a sentence.
@@ -142,5 +183,13 @@ mod tests {
         assert!(first.ends_with("retrieval") && text.contains("5 more heads"), "{text}");
         assert!(text.contains("1 of 4 key-value heads are retrieval heads, as [layer, head]: [1, 0]."), "{text}");
         assert!(!table(&rows, 8).contains("more heads"));
+
+        let text = layers(
+            &rows,
+            engine.head_scores().expect("it is measured"),
+            engine.picking_layer().expect("it is measured"),
+        );
+        assert!(text.contains("`gemfilter` picks tokens in layer 1 unless"), "{text}");
+        assert_eq!(text.lines().filter(|line| line.contains("0.") || line.contains("1.0")).count(), 2, "{text}");
     }
 }

@@ -15,6 +15,7 @@
 mod copies;
 pub mod heads;
 mod page;
+mod picks;
 mod probe;
 mod reading;
 mod row;
@@ -25,6 +26,7 @@ use headwise_engine::{Engine, EngineError};
 
 pub use copies::{Copies, CopiesError, RETRIEVAL_SCORE, copies};
 pub use page::{PageInput, html};
+pub use picks::picked_needles;
 pub use reading::{Reading, SINK_HEAD};
 pub use row::{HeadRow, InspectReport, TokenRow};
 pub use table::table;

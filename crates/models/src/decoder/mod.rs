@@ -129,6 +129,12 @@ impl Decoder {
         self.block(index).forward(x, ctx)
     }
 
+    /// The token mixer's part of layer `index`: enough where only what it stores is of interest.
+    pub fn mix(&self, index: usize, x: Tensor<3>, ctx: &mut MixContext<'_>) -> Tensor<3> {
+        ctx.layer = index;
+        self.block(index).mix(x, ctx)
+    }
+
     /// Scores of the next token after each of `rows` of `x` `[1, rows, dim]`: `[rows, vocabulary]`.
     pub fn head(&self, x: Tensor<3>, rows: &[usize]) -> Tensor<2> {
         let device = x.device();

@@ -2,7 +2,8 @@
 
 use clap::Args;
 use headwise::engine::TextModel;
-use headwise::lab::inspect::{self, Copies, RETRIEVAL_SCORE, heads};
+use headwise::lab::inspect::heads::{self, Needles};
+use headwise::lab::inspect::{self, CopiesError, RETRIEVAL_SCORE};
 use headwise::models::embedded;
 use indicatif::ProgressBar;
 
@@ -24,7 +25,7 @@ pub struct Heads {
     /// Write the rows of all heads as JSON; `-`, or no name, is standard output
     #[arg(long, num_args = 0..=1, default_missing_value = "-")]
     json: Option<String>,
-    /// Also ask for so many needles, and show how much of its answers every head copied
+    /// Also ask for so many needles, and show how much of its answers every head copied, and of needles every layer would pick
     #[arg(long, default_value_t = 0)]
     needles: usize,
     /// Tokens of the text that hides a needle
@@ -42,10 +43,14 @@ impl Heads {
     pub fn run(self) -> Outcome {
         let json = self.json.as_deref().map(Output::open).transpose()?;
         let model = self.run.open(&self.model)?;
-        let copies = if self.needles > 0 { Some(self.copies(&model)?) } else { None };
-        let rows = heads::rows(&model.name, model.engine.head_scores()?, copies.as_ref());
+        let needles = if self.needles > 0 { Some(self.needles(&model)?) } else { None };
+        if let Some(needles) = &needles {
+            model.engine.keep_picks(&needles.picks);
+        }
+        let scores = model.engine.head_scores()?;
+        let rows = heads::rows(&model.name, scores, needles.as_ref());
         let mut table = heads::table(&rows, if self.top == 0 { rows.len() } else { self.top });
-        if let Some(copies) = copies {
+        if let Some(Needles { copies, .. }) = needles {
             table += &format!(
                 "{} of {} needles in {} tokens were found; {} of {} heads copied at least {RETRIEVAL_SCORE} of the answers.\n",
                 copies.answered,
@@ -55,6 +60,7 @@ impl Heads {
                 rows.len()
             );
         }
+        table += &format!("\n{}", heads::layers(&rows, scores, model.engine.picking_layer()?));
         if json.as_ref().is_some_and(Output::is_stdout) {
             eprint!("{table}");
         } else {
@@ -66,11 +72,16 @@ impl Heads {
         }
     }
 
-    /// What the heads copied of the answers to needle prompts.
-    fn copies(&self, model: &TextModel) -> Result<Copies, inspect::CopiesError> {
-        let bar = ProgressBar::new(self.needles as u64).with_style(style("needles {bar:30} {pos}/{len}  {eta} left"));
-        let copies = inspect::copies(model, self.length, self.needles, self.seed, |done| bar.set_position(done as u64));
+    /// What heads copied of the answers to needle prompts, and layers would pick of the needles.
+    fn needles(&self, model: &TextModel) -> Result<Needles, CopiesError> {
+        let count = self.needles as u64;
+        let bar = ProgressBar::new(2 * count).with_style(style("needles {bar:30} {pos}/{len}  {eta} left"));
+        let copies =
+            inspect::copies(model, self.length, self.needles, self.seed, |done| bar.set_position(done as u64))?;
+        let picks = inspect::picked_needles(model, self.length, self.needles, self.seed, |done| {
+            bar.set_position(count + done as u64);
+        })?;
         bar.finish_and_clear();
-        copies
+        Ok(Needles { copies, picks })
     }
 }
