@@ -21,6 +21,8 @@ pub struct Served {
     pub worker: Worker,
     /// The cache policy of requests that name none.
     pub policy: CachePolicy,
+    /// Whether what a request names and nobody knows is left out instead of refused.
+    pub lenient: bool,
     /// What it may take on: its share of the memory of the server.
     pub schedule: ScheduleLimits,
     /// How long its requests took.
@@ -45,7 +47,8 @@ impl Served {
         let worker = Worker::start(model.clone(), schedule, prompts)?;
         let policy = options.policy.clone();
         let (constraints, token_texts) = (OnceLock::new(), OnceLock::new());
-        Ok(Self { model, worker, policy, schedule, times, names, constraints, token_texts })
+        let lenient = options.lenient;
+        Ok(Self { model, worker, policy, lenient, schedule, times, names, constraints, token_texts })
     }
 
     /// The name that requests ask for.

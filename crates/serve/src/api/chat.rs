@@ -16,6 +16,7 @@ use super::message::conversation;
 use super::schema::{ChatChunk, ChatCompletion, Refused};
 use super::shared::Shared;
 use super::stream::frames;
+use super::template::{self, Variables};
 use super::tools::Tools;
 use super::{ApiError, body};
 use crate::http::Body;
@@ -55,7 +56,8 @@ pub async fn chat(State(app): State<Arc<App>>, Body(bytes): Body) -> Result<Resp
 fn job(served: &Served, request: &GenerationRequest, tools: &Tools) -> Result<Job, ApiError> {
     let messages = request.messages.as_deref().ok_or_else(|| ApiError::parameter("messages", "messages is missing"))?;
     let mut shared = Shared::new(messages);
-    let prompt = prompt(served, &conversation(messages, &mut shared)?, tools)?;
+    let conversation = conversation(messages, &mut shared)?;
+    let prompt = prompt(served, &conversation, tools, request.chat_template_kwargs.as_ref())?;
     let parts = if shared.is_empty() { None } else { Some(shared.parts(&prompt, &served.model.tokenizer)?) };
     let ids = parts.as_ref().map_or_else(|| tokens(served, &prompt), |parts| Ok(parts.ids()))?;
     let mut job = answer(served, request, tools, &prompt, ids)?;
@@ -82,15 +84,23 @@ pub fn answer(
     Ok(job)
 }
 
-/// The text of a conversation, ready for the answer.
-pub fn prompt(served: &Served, messages: &[Message], tools: &Tools) -> Result<String, ApiError> {
+/// The text of a conversation, ready for the answer; the template finds `variables` too.
+pub fn prompt(
+    served: &Served,
+    messages: &[Message],
+    tools: &Tools,
+    variables: Option<&Variables>,
+) -> Result<String, ApiError> {
     let template = served.model.template.as_ref().ok_or_else(|| {
         let name = &served.model.name;
         ApiError::invalid(format!(
             "`{name}` has no chat template: it continues texts, which /v1/completions asks for (or serve it with --chat-template)"
         ))
     })?;
-    tools.render(template, messages)
+    let none = Variables::new();
+    let variables = variables.unwrap_or(&none);
+    template::check(variables, template, served.lenient)?;
+    tools.render(template, messages, variables)
 }
 
 /// The tokens of such a text.

@@ -31,6 +31,7 @@ pub async fn completions(State(app): State<Arc<App>>, Body(bytes): Body) -> Resu
     let served = app.model(request.model.as_deref())?;
     request.refuse("messages", request.messages.is_some())?;
     request.refuse("tools", request.tools.is_some())?;
+    request.refuse("chat_template_kwargs", request.chat_template_kwargs.is_some())?;
     if request.suffix.is_some() {
         return Err(ApiError::parameter("suffix", "suffix is not known here: texts are written from left to right"));
     }

@@ -12,6 +12,7 @@ use super::fields::{FlagOrCount, Insight, OneOrMore, PromptInput, StreamOptions}
 use super::form::ResponseFormat;
 use super::job::Job;
 use super::message::ChatMessage;
+use super::template::Variables;
 use super::tools::ToolChoice;
 use crate::Served;
 
@@ -98,6 +99,9 @@ pub struct GenerationRequest {
     pub tools: Option<Vec<Value>>,
     /// Which of them it may or must call (chat).
     pub tool_choice: Option<ToolChoice>,
+    /// Variables of the model's chat template, such as `{"enable_thinking": false}`; `/props` says which it looks at (chat).
+    #[schema(value_type = Option<Object>)]
+    pub chat_template_kwargs: Option<Variables>,
     /// The cache policy, such as `snapkv(budget=1024) + int8`; that of the server if not given.
     pub cache: Option<String>,
     /// What else to say of the answer.

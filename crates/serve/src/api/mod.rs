@@ -21,6 +21,7 @@ mod sampling;
 pub mod schema;
 mod shared;
 mod stream;
+mod template;
 mod tools;
 mod usage;
 

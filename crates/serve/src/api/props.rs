@@ -8,6 +8,7 @@ use axum::extract::{Path, Query, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use headwise_engine::cache::CacheMethod;
+use headwise_models::chat::ChatTemplate;
 use headwise_spec::Family;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -73,6 +74,7 @@ pub async fn props(
         "vocabulary": engine.spec().vocabulary,
         "layers": engine.spec().layers.len(),
         "chat_template": served.model.template.is_some(),
+        "chat_template_variables": served.model.template.as_ref().map(ChatTemplate::variables).unwrap_or_default(),
         "cache": served.policy.to_string(),
         "cache_methods": CacheMethod::NAMES.iter().filter_map(method).collect::<Vec<_>>(),
         "defaults": { "temperature": DEFAULT_TEMPERATURE, "top_p": 1.0, "top_k": 0, "n": 1 },

@@ -10,6 +10,7 @@ use super::super::form::{NamedSchema, ResponseFormat};
 use super::super::generation::GenerationRequest;
 use super::super::message::conversation;
 use super::super::shared::Shared;
+use super::super::template::Variables;
 use super::super::tools::{FunctionName, ToolChoice, Tools};
 use super::item::{Input, turns};
 use crate::remembered::Remembered;
@@ -42,6 +43,9 @@ pub struct ResponseRequest {
     seed: Option<i64>,
     /// The cache policy; that of the server if not given.
     cache: Option<String>,
+    /// Variables of the model's chat template; `/props` says which it looks at.
+    #[schema(value_type = Option<Object>)]
+    pub chat_template_kwargs: Option<Variables>,
     /// The form of the answer.
     text: Option<TextOptions>,
     /// Comes back with the answer.

@@ -19,6 +19,8 @@ pub struct Props {
     pub layers: usize,
     /// Whether it can chat.
     pub chat_template: bool,
+    /// Variables of its chat template that requests can set with `chat_template_kwargs`.
+    pub chat_template_variables: Vec<String>,
     /// The policy of requests that name none.
     pub cache: String,
     /// Every cache method.
