@@ -34,6 +34,7 @@ mod shared;
 mod stages;
 mod stop;
 mod text;
+mod threads;
 
 pub use decode::{
     BeamSearch, Candidate, Decoding, Example, Filled, FillsGaps, GapFiller, Hypothesis, Likelihood, LogProbability,

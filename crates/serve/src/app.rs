@@ -90,9 +90,13 @@ pub enum StartError {
 }
 
 impl App {
-    /// Starts a thread for each of `models`, which share the memory of `options` so that all can hold equally many tokens.
-    pub fn new(models: Vec<TextModel>, options: Options) -> Result<Self, StartError> {
+    /// Starts a thread for each of `models`, which share the memory of `options` so that all can hold equally many tokens, and run on the
+    /// threads of the first.
+    pub fn new(mut models: Vec<TextModel>, options: Options) -> Result<Self, StartError> {
         check_names(models.iter().map(|model| model.name.as_str()))?;
+        if let Some((first, others)) = models.split_first_mut() {
+            others.iter_mut().for_each(|other| other.engine.run_on_threads_of(&first.engine));
+        }
         let several = models.len() > 1;
         let names = Arc::new(Names::new());
         let mut metrics = Metrics::new(several);

@@ -88,8 +88,9 @@ impl Scheduler<'_> {
             let read = Arc::new(Read::default());
             let request = Request {
                 prompt: needed.ids(self.engine),
-                parts: None,
+                parts: None, segments: None,
                 policy: self.sharing.pool.policy().clone(),
+                exit: None,
                 samplers: vec![Sampler::greedy()],
                 tokens: 1,
                 stop: Vec::new(),

@@ -72,8 +72,9 @@ fn request(prompt: Vec<u32>, policy: &str, tokens: usize) -> (Request, Arc<Heard
     let heard = Arc::new(Heard::default());
     let request = Request {
         prompt,
-        parts: None,
+        parts: None, segments: None,
         policy: CachePolicy::parse(policy).unwrap(),
+        exit: None,
         samplers: vec![Sampler::greedy()],
         tokens,
         stop: Vec::new(),

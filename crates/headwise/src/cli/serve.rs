@@ -251,7 +251,7 @@ fn plan(models: &[TextModel], options: &Options) -> String {
     let line = |(model, share): (&TextModel, ScheduleLimits)| {
         let engine = &model.engine;
         format!(
-            "{}: context {} tokens, cache `{}`; memory for caches {:.0} MB ({:.0} MB of it for earlier prompts), a full context takes {:.0} MB; {} threads",
+            "{}: context {} tokens, cache `{}`; memory for caches {:.0} MB ({:.0} MB of it for earlier prompts), a full context takes {:.0} MB; {} threads{}",
             model.name,
             engine.context(),
             options.policy,
@@ -259,6 +259,7 @@ fn plan(models: &[TextModel], options: &Options) -> String {
             megabytes(share.prefix_bytes),
             megabytes(engine.uncompressed_bytes(engine.context())),
             engine.threads(),
+            if models.len() > 1 { ", the same for all" } else { "" },
         )
     };
     models.iter().zip(shares(models, options.schedule)).map(line).collect::<Vec<_>>().join("\n")
