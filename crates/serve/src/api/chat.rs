@@ -12,9 +12,10 @@ use super::chat_answer::Form;
 use super::form::hold;
 use super::generation::GenerationRequest;
 use super::job::Job;
-use super::message::conversation;
+use super::marks::texts;
+use super::message::{Taken, conversation};
+use super::placed::Placed;
 use super::schema::{ChatChunk, ChatCompletion, Refused};
-use super::shared::Shared;
 use super::stream::frames;
 use super::template::{self, Variables};
 use super::tools::Tools;
@@ -55,14 +56,13 @@ pub async fn chat(State(app): State<Arc<App>>, Body(bytes): Body) -> Result<Resp
 
 fn job(served: &Served, request: &GenerationRequest, tools: &Tools) -> Result<Job, ApiError> {
     let messages = request.messages.as_deref().ok_or_else(|| ApiError::parameter("messages", "messages is missing"))?;
-    let mut shared = Shared::new(messages);
-    let conversation = conversation(messages, &mut shared)?;
+    let mut taken = Taken::new(texts(messages));
+    let conversation = conversation(messages, &mut taken)?;
+    taken.check("messages")?;
     let prompt = prompt(served, &conversation, tools, request.chat_template_kwargs.as_ref())?;
-    let parts = if shared.is_empty() { None } else { Some(shared.parts(&prompt, &served.model.tokenizer)?) };
-    let ids = parts.as_ref().map_or_else(|| tokens(served, &prompt), |parts| Ok(parts.ids()))?;
-    let mut job = answer(served, request, tools, &prompt, ids)?;
-    job.parts = parts;
-    Ok(job)
+    let placed = Placed::of(&taken, &prompt, false, &served.model, "messages")?;
+    let ids = placed.ids().map_or_else(|| tokens(served, &prompt), Ok)?;
+    answer(served, request, tools, &prompt, ids)?.with(placed)
 }
 
 /// The job of answering `prompt`, whose tokens are `ids`, as the request says, where functions may be called.

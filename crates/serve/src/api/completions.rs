@@ -9,8 +9,11 @@ use headwise_engine::TokenLogProbabilities;
 use serde_json::{Value, json};
 
 use super::answer::completion_log_probabilities;
+use super::fields::PromptInput;
 use super::generation::GenerationRequest;
 use super::job::{Job, News};
+use super::message::{Taken, joined};
+use super::placed::Placed;
 use super::schema::{Refused, TextCompletion};
 use super::stream::{Sink, frames};
 use super::{ApiError, body};
@@ -56,8 +59,18 @@ pub async fn completions(State(app): State<Arc<App>>, Body(bytes): Body) -> Resu
 
 fn job(served: &Served, request: &GenerationRequest) -> Result<Job, ApiError> {
     let prompt = request.prompt.as_ref().ok_or_else(|| ApiError::parameter("prompt", "prompt is missing"))?;
-    let prompts = prompt.tokens(served, "prompt")?;
-    let mut job = request.job(served, prompts)?;
+    let (prompts, placed) = match prompt {
+        PromptInput::Parts(parts) => {
+            let mut taken = Taken::new(parts.iter().flat_map(|part| &part.text).map(String::as_str));
+            let text = joined(parts, &mut taken, "prompt")?;
+            taken.check("prompt")?;
+            let placed = Placed::of(&taken, &text, true, &served.model, "prompt")?;
+            let ids = placed.ids().map_or_else(|| PromptInput::Text(text).tokens(served, "prompt"), |ids| Ok(vec![ids]))?;
+            (ids, placed)
+        }
+        prompt => (prompt.tokens(served, "prompt")?, Placed::Nothing),
+    };
+    let mut job = request.job(served, prompts)?.with(placed)?;
     job.begin_forms_after(request.form_after.as_deref());
     Ok(job)
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use headwise_engine::cache::CachePolicy;
+use headwise_engine::{EarlyExit, ExitRule};
 use serde::Deserialize;
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -12,6 +13,7 @@ use super::fields::{FlagOrCount, Insight, OneOrMore, PromptInput, StreamOptions}
 use super::form::ResponseFormat;
 use super::job::Job;
 use super::message::ChatMessage;
+use super::placed::Placed;
 use super::template::Variables;
 use super::tools::ToolChoice;
 use crate::Served;
@@ -104,6 +106,8 @@ pub struct GenerationRequest {
     pub chat_template_kwargs: Option<Variables>,
     /// The cache policy, such as `snapkv(budget=1024) + int8`; that of the server if not given.
     pub cache: Option<String>,
+    /// When a token of the answer leaves the model, such as `early_exit(layer=10, confidence=0.9)`; after the last layer if not given.
+    pub exit: Option<String>,
     /// What else to say of the answer.
     pub headwise: Option<Insight>,
     /// Whether earlier prompts may be gone on from; yes if not given.
@@ -229,11 +233,13 @@ impl GenerationRequest {
         }
         // Requests that name no seed draw differently, one after the other.
         let seed = served.names.seed();
+        let policy = self.policy(&served.policy)?;
         Ok(Job {
             prompts,
-            parts: None,
+            placed: Placed::Nothing,
             samplers: self.samplers(served, seed)?,
-            policy: self.policy(&served.policy)?,
+            exit: self.exit(served, &policy)?,
+            policy,
             tokens: self.most_tokens()?,
             end,
             stops: self.stops()?,
@@ -242,6 +248,22 @@ impl GenerationRequest {
             reuse: self.cache_prompt.unwrap_or(true),
             insight: self.insight()?,
         })
+    }
+
+    /// When a token leaves the model under `policy`, if not after the last layer.
+    fn exit(&self, served: &Served, policy: &CachePolicy) -> Result<Option<EarlyExit>, ApiError> {
+        let wrong = |message: String| ApiError::parameter("exit", message);
+        let text = match &self.exit {
+            None => return Ok(None),
+            Some(text) if text.len() > MOST_POLICY => {
+                return Err(wrong(format!("`exit` has {} bytes: it may have {MOST_POLICY}", text.len())));
+            }
+            Some(text) => text,
+        };
+        let ExitRule::EarlyExit(exit) = headwise_spec::from_text(text).map_err(|error| wrong(error.to_string()))?;
+        exit.check(&served.model.engine, policy).map_err(|error| wrong(error.to_string()))?;
+        self.headwise.unwrap_or_default().check_ordinary("an answer whose tokens leave early")?;
+        Ok(Some(exit))
     }
 
     /// What else to say of the answer.

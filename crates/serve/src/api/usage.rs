@@ -19,6 +19,8 @@ pub struct Usage {
     /// Tokens of all answers.
     pub completion_tokens: usize,
     caches: Vec<CacheUsage>,
+    /// Layers that tokens of each answer have passed, where they may leave early.
+    layers: Vec<f64>,
     asked: Instant,
     begun: Option<Instant>,
     read: Option<Instant>,
@@ -39,6 +41,7 @@ impl Usage {
             because: None,
             completion_tokens: 0,
             caches: Vec::new(),
+            layers: Vec::new(),
             asked,
             begun: None,
             read: None,
@@ -81,9 +84,10 @@ impl Usage {
         self.between.take()
     }
 
-    /// An answer is complete.
-    pub fn end(&mut self, cache: CacheUsage) {
+    /// An answer is complete, whose tokens have passed so many `layers` if they may leave early.
+    pub fn end(&mut self, cache: CacheUsage, layers: Option<f64>) {
         self.caches.push(cache);
+        self.layers.extend(layers);
     }
 
     /// The block `usage` of an answer.
@@ -106,6 +110,9 @@ impl Usage {
         });
         if let Some(because) = &self.because {
             usage["headwise"]["not_estimated"] = json!(because.to_string());
+        }
+        if !self.layers.is_empty() {
+            usage["headwise"]["layers"] = json!(self.layers.iter().sum::<f64>() / self.layers.len() as f64);
         }
         usage
     }

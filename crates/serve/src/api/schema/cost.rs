@@ -46,6 +46,9 @@ pub struct CacheCost {
     pub full_kv_bytes: usize,
     /// Tokens that were let go, the mean over layers and heads.
     pub evicted_tokens: f64,
+    /// Layers that a token has passed, in the mean, where tokens may leave early.
+    #[schema(nullable = false)]
+    pub layers: Option<f64>,
 }
 
 /// How long it took.
