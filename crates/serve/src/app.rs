@@ -28,6 +28,8 @@ pub struct Options {
     pub cors: Option<String>,
     /// Bytes that a request may have.
     pub body_bytes: usize,
+    /// Most tokens of an answer; as many as the context holds if none.
+    pub answer_tokens: Option<usize>,
     /// Seconds in which the head and the body of a request must have come.
     pub request_seconds: u64,
     /// Seconds that answers have to end when the server is asked to stop.
@@ -46,6 +48,7 @@ impl Default for Options {
             lenient: false,
             cors: None,
             body_bytes: 4 << 20,
+            answer_tokens: None,
             request_seconds: 30,
             drain_seconds: 30,
             prompts: None,

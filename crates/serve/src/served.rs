@@ -23,6 +23,8 @@ pub struct Served {
     pub policy: CachePolicy,
     /// Whether what a request names and nobody knows is left out instead of refused.
     pub lenient: bool,
+    /// Most tokens of an answer; as many as the context holds if none.
+    pub answer_tokens: Option<usize>,
     /// What it may take on: its share of the memory of the server.
     pub schedule: ScheduleLimits,
     /// How long its requests took.
@@ -47,8 +49,8 @@ impl Served {
         let worker = Worker::start(model.clone(), schedule, prompts)?;
         let policy = options.policy.clone();
         let (constraints, token_texts) = (OnceLock::new(), OnceLock::new());
-        let lenient = options.lenient;
-        Ok(Self { model, worker, policy, lenient, schedule, times, names, constraints, token_texts })
+        let (lenient, answer_tokens) = (options.lenient, options.answer_tokens);
+        Ok(Self { model, worker, policy, lenient, answer_tokens, schedule, times, names, constraints, token_texts })
     }
 
     /// The name that requests ask for.

@@ -50,3 +50,6 @@ impl Scheduler<'_> {
         self.texts.iter_mut().zip(rows).map(step).collect()
     }
 }
+
+#[cfg(test)]
+mod tests;

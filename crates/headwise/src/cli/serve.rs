@@ -75,6 +75,9 @@ pub struct Serve {
     /// Size that a request may have
     #[arg(long, value_name = "SIZE", default_value = "4MiB")]
     max_body: String,
+    /// Tokens that an answer may have; as many as the context holds if not given
+    #[arg(long, value_name = "TOKENS")]
+    max_tokens: Option<usize>,
     /// Seconds in which a request must have come
     #[arg(long, default_value_t = 30)]
     request_timeout: u64,
@@ -146,6 +149,9 @@ impl Serve {
         if self.max_active == 0 || self.max_waiting == 0 {
             return Err("--max-active and --max-waiting must be at least 1".into());
         }
+        if self.max_tokens == Some(0) {
+            return Err("--max-tokens is 0: an answer has at least one".into());
+        }
         let schedule = ScheduleLimits {
             bytes: kv,
             prefix_bytes: share("prefix-mem", &self.prefix_mem, kv / 2)?,
@@ -160,6 +166,7 @@ impl Serve {
             lenient: self.lenient,
             cors: self.cors.clone(),
             body_bytes: size("max-body", &self.max_body)? as usize,
+            answer_tokens: self.max_tokens,
             request_seconds: self.request_timeout.max(1),
             drain_seconds: self.drain,
             prompts: self.prefix_dir.clone(),

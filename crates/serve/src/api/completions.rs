@@ -16,7 +16,7 @@ use super::message::{Taken, joined};
 use super::placed::Placed;
 use super::schema::{Refused, TextCompletion};
 use super::stream::{Sink, frames};
-use super::{ApiError, body};
+use super::{ApiError, body, insight};
 use crate::http::Body;
 use crate::{App, Served};
 
@@ -71,6 +71,10 @@ fn job(served: &Served, request: &GenerationRequest) -> Result<Job, ApiError> {
         prompt => (prompt.tokens(served, "prompt")?, Placed::Nothing),
     };
     let mut job = request.job(served, prompts)?.with(placed)?;
+    if job.prompts.len() > 1 && job.insight.shows() {
+        let message = "`headwise` tells of one prompt: ask for each by itself";
+        return Err(ApiError::parameter("headwise", message));
+    }
     job.begin_forms_after(request.form_after.as_deref());
     Ok(job)
 }
@@ -114,6 +118,8 @@ async fn whole(served: &Served, job: Job, form: &Form) -> Result<Value, ApiError
     let begin = |text: &String| Choice { text: text.clone(), ..Choice::default() };
     let mut choices: Vec<Choice> = beginnings.iter().map(begin).collect();
     let with_log_probabilities = job.likeliest.is_some();
+    let (prompt, asked) = (job.prompts[0].clone(), job.insight);
+    let mut shown = Value::Null;
     let mut running = job.start(served)?;
     while let Some(news) = running.next().await? {
         running.observe(&served.times);
@@ -122,9 +128,10 @@ async fn whole(served: &Served, job: Job, form: &Form) -> Result<Value, ApiError
                 choices[answer].text.push_str(&text);
                 choices[answer].log_probabilities.extend(log_probabilities);
             }
-            News::End { answer, text, finish, .. } => {
+            News::End { answer, text, finish, sequence } => {
                 choices[answer].text.push_str(&text);
                 choices[answer].finish = finish;
+                shown = insight::of_answer(served, asked, &prompt, running.ids(answer), sequence.as_deref()).await?;
             }
         }
     }
@@ -137,11 +144,16 @@ async fn whole(served: &Served, job: Job, form: &Form) -> Result<Value, ApiError
     };
     whole["choices"] = choices.iter().zip(&beginnings).enumerate().map(choice).collect();
     running.tell(served, &mut whole);
+    if !shown.is_null() {
+        whole["headwise"] = shown;
+    }
     Ok(whole)
 }
 
 async fn stream(served: &Served, job: Job, form: &Form, usage: bool, sink: &Sink) -> Result<(), ApiError> {
     let beginnings = form.beginnings(served, &job);
+    let (prompt, asked) = (job.prompts[0].clone(), job.insight);
+    let mut shown = Value::Null;
     let mut offsets: Vec<usize> = beginnings.iter().map(|text| text.chars().count()).collect();
     let mut running = job.start(served)?;
     sink.begin(&mut running).await?;
@@ -167,7 +179,10 @@ async fn stream(served: &Served, job: Job, form: &Form, usage: bool, sink: &Sink
                 }
                 chunk
             }
-            News::End { answer, text, finish, .. } => form.chunk(answer, &text, Value::Null, Some(finish)),
+            News::End { answer, text, finish, sequence } => {
+                shown = insight::of_answer(served, asked, &prompt, running.ids(answer), sequence.as_deref()).await?;
+                form.chunk(answer, &text, Value::Null, Some(finish))
+            }
         };
         if !sink.send(chunk).await {
             return Ok(());
@@ -177,6 +192,9 @@ async fn stream(served: &Served, job: Job, form: &Form, usage: bool, sink: &Sink
         let mut last = form.head();
         last["choices"] = json!([]);
         running.tell(served, &mut last);
+        if !shown.is_null() {
+            last["headwise"] = shown;
+        }
         sink.send(last).await;
     }
     Ok(())

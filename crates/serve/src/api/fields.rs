@@ -83,6 +83,12 @@ impl Insight {
     /// Most tokens whose attention is told: each row is as long as the text.
     pub const MOST_ROWS: usize = 64;
 
+    /// Whether something is to be told at the end of an answer.
+    pub fn shows(&self) -> bool {
+        let Self { kept, retrieval_heads, confidence, selected_text, attention_rows, live: _ } = *self;
+        kept || retrieval_heads || confidence || selected_text || attention_rows > 0
+    }
+
     /// Refuses what would read the text once more in the ordinary way, which is not how `what` was read.
     pub fn check_ordinary(&self, what: &str) -> Result<(), ApiError> {
         let reads = [("kept", self.kept), ("confidence", self.confidence), ("attention_rows", self.attention_rows > 0)];

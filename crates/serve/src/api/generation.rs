@@ -152,14 +152,15 @@ impl GenerationRequest {
         }
     }
 
-    /// Most tokens of an answer, if the request says.
-    pub fn most_tokens(&self) -> Result<Option<usize>, ApiError> {
-        match (self.max_completion_tokens, self.max_tokens) {
-            (Some(0), _) | (None, Some(0)) => {
-                Err(ApiError::parameter("max_tokens", "max_tokens is 0: it must be at least 1"))
+    /// Most tokens of an answer, if the request or the server, which gives no more than `limit`, says.
+    pub fn most_tokens(&self, limit: Option<usize>) -> Result<Option<usize>, ApiError> {
+        match (self.max_completion_tokens.or(self.max_tokens), limit) {
+            (Some(0), _) => Err(ApiError::parameter("max_tokens", "max_tokens is 0: it must be at least 1")),
+            (Some(tokens), Some(limit)) if tokens > limit => {
+                let message = format!("max_tokens is {tokens}: answers here have at most {limit} (--max-tokens)");
+                Err(ApiError::parameter("max_tokens", message))
             }
-            (Some(tokens), _) | (None, Some(tokens)) => Ok(Some(tokens)),
-            (None, None) => Ok(None),
+            (tokens, limit) => Ok(tokens.or(limit)),
         }
     }
 
@@ -240,7 +241,7 @@ impl GenerationRequest {
             samplers: self.samplers(served, seed)?,
             exit: self.exit(served, &policy)?,
             policy,
-            tokens: self.most_tokens()?,
+            tokens: self.most_tokens(served.answer_tokens)?,
             end,
             stops: self.stops()?,
             special: false,
@@ -262,7 +263,8 @@ impl GenerationRequest {
         };
         let ExitRule::EarlyExit(exit) = headwise_spec::from_text(text).map_err(|error| wrong(error.to_string()))?;
         exit.check(&served.model.engine, policy).map_err(|error| wrong(error.to_string()))?;
-        self.headwise.unwrap_or_default().check_ordinary("an answer whose tokens leave early")?;
+        let insight = Insight { kept: false, ..self.headwise.unwrap_or_default() };
+        insight.check_ordinary("an answer whose tokens leave early")?;
         Ok(Some(exit))
     }
 

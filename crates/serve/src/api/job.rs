@@ -241,6 +241,9 @@ impl Running<'_> {
         if let Some(since) = self.usage.take_between() {
             times.token(since);
         }
+        while let Some((methods, evicted)) = self.usage.take_answer() {
+            times.answer(methods, evicted);
+        }
     }
 
     /// Adds what the job has cost to an answer.

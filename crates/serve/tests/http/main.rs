@@ -3,9 +3,11 @@
 mod answers;
 mod faults;
 mod forms;
+mod methods;
 mod models;
 mod openapi;
 mod responses;
 mod schema;
 mod server;
 mod shared;
+mod templates;
