@@ -37,7 +37,7 @@ mod text;
 mod threads;
 
 pub use decode::{
-    BeamSearch, Candidate, Decoding, Example, Filled, FillsGaps, GapFiller, Hypothesis, Likelihood, LogProbability,
+    BeamSearch, Candidate, Decoding, Example, Filled, FillsGaps, GapFiller, GapQuestion, Hypothesis, Likelihood, LogProbability,
     Opera, OperaAnswers, PromptLookup, Sap, SapAnswer, SapAnswers, SapCost, SapEnd, SapTask, TokenLogProbabilities,
     beam_search,
 };

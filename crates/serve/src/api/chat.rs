@@ -38,6 +38,7 @@ pub async fn chat(State(app): State<Arc<App>>, Body(bytes): Body) -> Result<Resp
     request.refuse("prompt", request.prompt.is_some())?;
     request.refuse("suffix", request.suffix.is_some())?;
     request.refuse("echo", request.echo.is_some())?;
+    request.refuse("decoding", request.decoding.is_some())?;
     let tools = Tools::new(request.tools.as_deref().unwrap_or_default(), request.tool_choice.as_ref())?;
     let form = Form::new(&served, tools.told.clone(), request.headwise.unwrap_or_default());
     let (streams, usage) = (request.stream.unwrap_or(false), request.includes_usage());

@@ -10,6 +10,8 @@ use serde_json::{Value, json};
 
 use super::answer::completion_log_probabilities;
 use super::fields::PromptInput;
+use super::filled_answer::filled;
+use super::fillings::Fillings;
 use super::generation::GenerationRequest;
 use super::job::{Job, News};
 use super::message::{Taken, joined};
@@ -46,6 +48,11 @@ pub async fn completions(State(app): State<Arc<App>>, Body(bytes): Body) -> Resu
     };
     let (streams, usage) = (request.stream.unwrap_or(false), request.includes_usage());
     let asked = served.clone();
+    if let Some(text) = request.decoding.clone() {
+        let fillings = tokio::task::spawn_blocking(move || Fillings::of(&asked, &request, &text)).await;
+        let fillings = fillings.map_err(|_| ApiError::internal("the prompt could not be read"))??;
+        return filled(served, fillings, form, streams, usage).await;
+    }
     let job = tokio::task::spawn_blocking(move || job(&asked, &request))
         .await
         .map_err(|_| ApiError::internal("the prompt could not be read"))??;
@@ -80,11 +87,12 @@ fn job(served: &Served, request: &GenerationRequest) -> Result<Job, ApiError> {
 }
 
 /// How the answer names itself, and whether it repeats the prompt.
-struct Form {
+pub struct Form {
     id: String,
     created: u64,
     model: String,
-    echo: bool,
+    /// Whether it repeats the prompt.
+    pub echo: bool,
 }
 
 #[derive(Default)]
@@ -95,11 +103,13 @@ struct Choice {
 }
 
 impl Form {
-    fn head(&self) -> Value {
+    /// What every answer and every piece of one begins with.
+    pub fn head(&self) -> Value {
         json!({ "id": self.id, "object": "text_completion", "created": self.created, "model": self.model })
     }
 
-    fn chunk(&self, index: usize, text: &str, log_probabilities: Value, finish: Option<&str>) -> Value {
+    /// A piece of answer number `index`.
+    pub fn chunk(&self, index: usize, text: &str, log_probabilities: Value, finish: Option<&str>) -> Value {
         let mut chunk = self.head();
         chunk["choices"] =
             json!([{ "index": index, "text": text, "logprobs": log_probabilities, "finish_reason": finish }]);

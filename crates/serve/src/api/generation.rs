@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use headwise_engine::cache::CachePolicy;
-use headwise_engine::{EarlyExit, ExitRule};
 use serde::Deserialize;
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -108,6 +107,8 @@ pub struct GenerationRequest {
     pub cache: Option<String>,
     /// When a token of the answer leaves the model, such as `early_exit(layer=10, confidence=0.9)`; after the last layer if not given.
     pub exit: Option<String>,
+    /// How a model that fills gaps writes, such as `sap(commit=2)` (completions).
+    pub decoding: Option<String>,
     /// What else to say of the answer.
     pub headwise: Option<Insight>,
     /// Whether earlier prompts may be gone on from; yes if not given.
@@ -129,7 +130,7 @@ pub struct GenerationRequest {
 /// Randomness if the request does not say: OpenAI's.
 pub const DEFAULT_TEMPERATURE: f32 = 1.0;
 /// Longest text of a policy.
-const MOST_POLICY: usize = 1000;
+pub const MOST_POLICY: usize = 1000;
 /// Most answers of a request.
 const MOST_ANSWERS: usize = 32;
 /// Most texts that end an answer.
@@ -239,7 +240,7 @@ impl GenerationRequest {
             prompts,
             placed: Placed::Nothing,
             samplers: self.samplers(served, seed)?,
-            exit: self.exit(served, &policy)?,
+            exit: self.exit_rule(served, &policy)?,
             policy,
             tokens: self.most_tokens(served.answer_tokens)?,
             end,
@@ -249,23 +250,6 @@ impl GenerationRequest {
             reuse: self.cache_prompt.unwrap_or(true),
             insight: self.insight()?,
         })
-    }
-
-    /// When a token leaves the model under `policy`, if not after the last layer.
-    fn exit(&self, served: &Served, policy: &CachePolicy) -> Result<Option<EarlyExit>, ApiError> {
-        let wrong = |message: String| ApiError::parameter("exit", message);
-        let text = match &self.exit {
-            None => return Ok(None),
-            Some(text) if text.len() > MOST_POLICY => {
-                return Err(wrong(format!("`exit` has {} bytes: it may have {MOST_POLICY}", text.len())));
-            }
-            Some(text) => text,
-        };
-        let ExitRule::EarlyExit(exit) = headwise_spec::from_text(text).map_err(|error| wrong(error.to_string()))?;
-        exit.check(&served.model.engine, policy).map_err(|error| wrong(error.to_string()))?;
-        let insight = Insight { kept: false, ..self.headwise.unwrap_or_default() };
-        insight.check_ordinary("an answer whose tokens leave early")?;
-        Ok(Some(exit))
     }
 
     /// What else to say of the answer.

@@ -87,7 +87,8 @@ pub struct Running<'a> {
     pub usage: Usage,
 }
 
-fn lost() -> ApiError {
+/// The model's thread has dropped what it was asked.
+pub fn lost() -> ApiError {
     ApiError::internal("the model stopped while it answered: see the server's log")
 }
 

@@ -61,6 +61,11 @@ impl Sink {
         Ok(())
     }
 
+    /// Begins the response, if it has not begun.
+    pub fn open(&self) {
+        self.accept(Ok(()));
+    }
+
     /// Says whether there will be pieces; false if that was said already.
     fn accept(&self, outcome: Result<(), ApiError>) -> bool {
         let accepted = self.accepted.lock().unwrap_or_else(PoisonError::into_inner).take();

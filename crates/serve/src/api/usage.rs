@@ -26,6 +26,8 @@ pub struct Usage {
     counted: usize,
     /// Layers that tokens of each answer have passed, where they may leave early.
     layers: Vec<f64>,
+    /// What was asked of a model that fills gaps.
+    pub fillings: Option<Value>,
     asked: Instant,
     begun: Option<Instant>,
     read: Option<Instant>,
@@ -51,6 +53,7 @@ impl Usage {
             caches: Vec::new(),
             counted: 0,
             layers: Vec::new(),
+            fillings: None,
             asked,
             begun: None,
             read: None,
@@ -129,6 +132,9 @@ impl Usage {
         }
         if !self.layers.is_empty() {
             usage["headwise"]["layers"] = json!(self.layers.iter().sum::<f64>() / self.layers.len() as f64);
+        }
+        if let Some(fillings) = &self.fillings {
+            usage["headwise"]["fillings"] = fillings.clone();
         }
         usage
     }
