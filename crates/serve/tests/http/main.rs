@@ -2,6 +2,7 @@
 
 mod answers;
 mod faults;
+mod fillings;
 mod forms;
 mod methods;
 mod models;
