@@ -10,7 +10,6 @@ use clap::{Args, ValueEnum};
 use headwise::engine::TextModel;
 use headwise::engine::cache::CachePolicy;
 use headwise::engine::schedule::ScheduleLimits;
-use headwise::models::chat::ChatTemplate;
 use headwise::models::embedded;
 use headwise::serve::{App, Keys, Options, check_names, serve, shares};
 use headwise::spec::bytes;
@@ -189,12 +188,10 @@ impl Serve {
         }
         // Names that are known already are compared before anything is loaded; the others come from the files.
         check_names(asked.iter().map(|asked| asked.name.unwrap_or(asked.model)))?;
+        let template = self.chat_template.as_deref().map(read_text).transpose()?;
         let mut models = Vec::with_capacity(asked.len());
         for Asked { name, model } in asked {
-            let mut opened = self.run.open(model)?;
-            if let Some(path) = &self.chat_template {
-                opened.template = Some(ChatTemplate::for_tokenizer(&read_text(path)?, &opened.tokenizer)?);
-            }
+            let mut opened = self.run.open_with_template(model, template.as_deref())?;
             if let Some(name) = name {
                 opened.name = name.to_owned();
             }
