@@ -37,9 +37,9 @@ mod text;
 mod threads;
 
 pub use decode::{
-    BeamSearch, Candidate, Decoding, Example, Filled, FillsGaps, GapFiller, GapQuestion, Hypothesis, Likelihood, LogProbability,
-    Opera, OperaAnswers, PromptLookup, Sap, SapAnswer, SapAnswers, SapCost, SapEnd, SapTask, TokenLogProbabilities,
-    beam_search,
+    BeamSearch, Candidate, Decoding, Example, Filled, FillsGaps, GapFiller, GapQuestion, Hypothesis, Likelihood,
+    LogProbability, Opera, OperaAnswers, PromptLookup, Sap, SapAnswer, SapAnswers, SapCost, SapEnd, SapTask,
+    TokenLogProbabilities, beam_search,
 };
 pub use embed::Pooling;
 pub use engine::{Engine, EngineError};

@@ -123,12 +123,7 @@ impl TextModel {
         Self::new(Engine::new(model, threads)?, tokenizer, template, path.file_stem())
     }
 
-    fn open_directory(
-        path: &Path,
-        weights: Weights,
-        threads: usize,
-        source: Option<&str>,
-    ) -> Result<Self, TextError> {
+    fn open_directory(path: &Path, weights: Weights, threads: usize, source: Option<&str>) -> Result<Self, TextError> {
         // The model first: what is wrong with a directory that is none is said best by its reader.
         let model = Decoder::open(path, weights, &Device::flex()).map_err(EngineError::from)?;
         Self::around(Engine::new(model, threads)?, path, source)

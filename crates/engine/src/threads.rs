@@ -1,5 +1,7 @@
 //! The threads that engines run on.
 
+use std::sync::Arc;
+
 use headwise_kernels::{parallel, profile};
 
 use crate::Engine;

@@ -5,7 +5,8 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 fn tools() -> Vec<Tool> {
-    let numbers = json!({ "properties": { "a": { "type": "integer" }, "b": { "type": "array" }, "note": { "type": "string" } } });
+    let numbers =
+        json!({ "properties": { "a": { "type": "integer" }, "b": { "type": "array" }, "note": { "type": "string" } } });
     vec![
         json!({ "type": "function", "function": { "name": "get_weather" } }),
         json!({ "type": "function", "function": { "name": "add", "parameters": numbers } }),
@@ -47,11 +48,7 @@ fn formats() -> Vec<(&'static str, &'static str, Vec<ToolCall>)> {
             "Let me see.\n",
             vec![paris(), add()],
         ),
-        (
-            "<function=get_weather><parameter=city>Paris, France</parameter></function>\n</tool_call>",
-            "",
-            vec![paris()],
-        ),
+        ("<function=get_weather><parameter=city>Paris, France</parameter></function>\n</tool_call>", "", vec![paris()]),
         ("<tool_call><function=now></function></tool_call> Done.", "Done.", vec![call("now", json!({}))]),
         (
             "<tool_call>\n<function=add>\n<parameter=note>\nfirst\n\n</parameter> is </function>\nan end\n</parameter>\n</tool_call>",

@@ -88,7 +88,8 @@ impl Scheduler<'_> {
             let read = Arc::new(Read::default());
             let request = Request {
                 prompt: needed.ids(self.engine),
-                parts: None, segments: None,
+                parts: None,
+                segments: None,
                 policy: self.sharing.pool.policy().clone(),
                 exit: None,
                 samplers: vec![Sampler::greedy()],

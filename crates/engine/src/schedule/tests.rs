@@ -72,7 +72,8 @@ pub(super) fn request(prompt: Vec<u32>, policy: &str, tokens: usize) -> (Request
     let heard = Arc::new(Heard::default());
     let request = Request {
         prompt,
-        parts: None, segments: None,
+        parts: None,
+        segments: None,
         policy: CachePolicy::parse(policy).unwrap(),
         exit: None,
         samplers: vec![Sampler::greedy()],

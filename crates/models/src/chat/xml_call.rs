@@ -45,9 +45,8 @@ pub(super) fn may_be_call(text: &str, tools: Option<&[Tool]>) -> bool {
     let possible = name.len() < LONGEST_NAME && name.chars().all(is_of_a_name);
     let is_named = || tools.is_none_or(|tools| named(tools, name).is_some());
     let inside = inside.map(str::trim_start);
-    let follows = |inside: &str| {
-        [PARAMETER, END, OUTER_END].iter().any(|tag| inside.starts_with(tag) || tag.starts_with(inside))
-    };
+    let follows =
+        |inside: &str| [PARAMETER, END, OUTER_END].iter().any(|tag| inside.starts_with(tag) || tag.starts_with(inside));
     possible && inside.is_none_or(|inside| !name.is_empty() && is_named() && follows(inside))
 }
 

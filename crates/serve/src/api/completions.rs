@@ -72,7 +72,8 @@ fn job(served: &Served, request: &GenerationRequest) -> Result<Job, ApiError> {
             let text = joined(parts, &mut taken, "prompt")?;
             taken.check("prompt")?;
             let placed = Placed::of(&taken, &text, true, &served.model, "prompt")?;
-            let ids = placed.ids().map_or_else(|| PromptInput::Text(text).tokens(served, "prompt"), |ids| Ok(vec![ids]))?;
+            let ids =
+                placed.ids().map_or_else(|| PromptInput::Text(text).tokens(served, "prompt"), |ids| Ok(vec![ids]))?;
             (ids, placed)
         }
         prompt => (prompt.tokens(served, "prompt")?, Placed::Nothing),

@@ -10,7 +10,9 @@ use std::time::Instant;
 
 use headwise_engine::cache::CachePolicy;
 use headwise_engine::schedule::{CacheUsage, Event, Finish, Listener, Request};
-use headwise_engine::{Decoding, Filled, FillsGaps, GapFiller, GapQuestion, Likelihood, Sampler, Sap, SapAnswer, SapEnd};
+use headwise_engine::{
+    Decoding, Filled, FillsGaps, GapFiller, GapQuestion, Likelihood, Sampler, Sap, SapAnswer, SapEnd,
+};
 use serde_json::json;
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -70,7 +72,8 @@ impl Fillings {
         // What chooses tokens or looks at them has no say in fillings, which are the likeliest.
         for (name, there) in request.chooses() {
             if there {
-                let message = format!("`{name}` and `decoding`: fillings are the likeliest, and words of them count, not tokens");
+                let message =
+                    format!("`{name}` and `decoding`: fillings are the likeliest, and words of them count, not tokens");
                 return Err(ApiError::parameter(name, message));
             }
         }
@@ -79,14 +82,20 @@ impl Fillings {
         };
         let policy = request.policy(&served.policy)?;
         if !GapFiller::fills_one_by_one(&policy) {
-            let message = format!("`{policy}`: fillings go on from a text that was read as it is: take a policy that only stores, such as `full`");
+            let message = format!(
+                "`{policy}`: fillings go on from a text that was read as it is: take a policy that only stores, such as `full`"
+            );
             return Err(ApiError::parameter("cache", message));
         }
         let filler = GapFiller::new(&served.model, &policy, method.span).map_err(|error| wrong(error.to_string()))?;
         let tokens = filler.encode(prompt)?;
         // Room for the text, the gap and a token of the answer.
         let room = [tokens.as_slice(), &filler.gap(), &filler.gap()[..1]].concat();
-        served.model.engine.check_text(0, &room).map_err(|error| ApiError::from(headwise_engine::TextError::from(error)))?;
+        served
+            .model
+            .engine
+            .check_text(0, &room)
+            .map_err(|error| ApiError::from(headwise_engine::TextError::from(error)))?;
         let most = request.most_tokens(served.answer_tokens)?.unwrap_or_else(|| served.model.engine.most_tokens());
         Ok(Self { most: method.words.unwrap_or(most), method, prompt: prompt.clone(), policy })
     }

@@ -71,7 +71,9 @@ impl Segments {
         })?;
         let text = model.encode_around(before, &self.texts, after, raw)?;
         if text.suffix.is_empty() {
-            return Err(wrong("nothing stands after the segments: say what is to be done with them, since the answer follows that"));
+            return Err(wrong(
+                "nothing stands after the segments: say what is to be done with them, since the answer follows that",
+            ));
         }
         Ok(Arc::new(text))
     }

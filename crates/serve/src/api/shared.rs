@@ -46,8 +46,7 @@ impl Shared {
     /// `param` of a request has them.
     pub fn parts(&self, prompt: &str, raw: bool, model: &TextModel, param: &str) -> Result<Arc<Parts>, ApiError> {
         let wrong = |message: String| ApiError::parameter(param, message);
-        let encode =
-            |text: &str, how| model.tokenizer.encode(text, how).map_err(|error| wrong(error.to_string()));
+        let encode = |text: &str, how| model.tokenizer.encode(text, how).map_err(|error| wrong(error.to_string()));
         let (start, own) = if raw { (Encode::TEXT, TEXT) } else { (Encode::TEMPLATE, Encode::TEMPLATE) };
         let mut rest = prompt;
         let mut owns = Vec::new();

@@ -52,7 +52,10 @@ async fn fillings_are_those_of_the_engine_whoever_else_asks() {
         assert_eq!(answer["choices"][0]["text"], expected.text, "{cache}");
         let fillings = &answer["usage"]["headwise"]["fillings"];
         assert_eq!(fillings["calls"], expected.cost.calls, "{cache}");
-        assert_eq!((&fillings["words"], &fillings["shown_tokens"]), (&json!(expected.words), &json!(expected.cost.shown)));
+        assert_eq!(
+            (&fillings["words"], &fillings["shown_tokens"]),
+            (&json!(expected.words), &json!(expected.cost.shown))
+        );
         assert_eq!(answer["usage"]["completion_tokens"].as_u64().unwrap() > 0, true);
         let read = fillings["read_tokens"].as_u64().unwrap() as usize;
         assert!(read < expected.cost.shown, "nothing was found again: {answer}");

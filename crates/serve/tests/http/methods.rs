@@ -11,7 +11,8 @@ use crate::server::{Server, model, question};
 const CHAT: &str = "/v1/chat/completions";
 const COMPLETIONS: &str = "/v1/completions";
 const STORY: &str = "The harbour was quiet that morning, and the boats lay still.";
-const SEGMENTS: [&str; 3] = ["Anna had a red boat.", "Nobody saw the second ship come in that night.\n", "Tom sold bread."];
+const SEGMENTS: [&str; 3] =
+    ["Anna had a red boat.", "Nobody saw the second ship come in that night.\n", "Tom sold bread."];
 
 fn text(answer: &Value) -> &str {
     answer["choices"][0]["text"].as_str().unwrap()

@@ -103,7 +103,8 @@ async fn texts_that_completions_share_are_estimated_too() {
     let server = server();
     let ask = |name: &str, shared: bool| {
         let text = json!({ "type": "text", "text": format!("{name} {FILLER}"), "shared": shared });
-        let [before, after] = ["You help. ", "\nWhat was the name?"].map(|text| json!({ "type": "text", "text": text }));
+        let [before, after] =
+            ["You help. ", "\nWhat was the name?"].map(|text| json!({ "type": "text", "text": text }));
         json!({ "prompt": [before, text, after], "temperature": 0, "max_tokens": 8, "cache_prompt": shared })
     };
     let path = "/v1/completions";
