@@ -24,7 +24,7 @@ pub async fn filled(
 ) -> Result<Response, ApiError> {
     let beginning = if form.echo { fillings.prompt().to_owned() } else { String::new() };
     let (sender, mut news) = unbounded_channel();
-    fillings.start(served.clone(), sender);
+    fillings.start(served.clone(), sender)?;
     if streams {
         let (sink, frames) = frames();
         let write = async move {

@@ -105,12 +105,17 @@ impl Fillings {
         &self.prompt
     }
 
-    /// Begins to write on a thread of its own; ends soon after nobody listens any more.
-    pub fn start(self, served: Arc<Served>, news: UnboundedSender<Said>) {
+    /// Begins to write on a thread of its own, if there is a place for it; ends soon after nobody listens any more.
+    pub fn start(self, served: Arc<Served>, news: UnboundedSender<Said>) -> Result<(), ApiError> {
+        let place = served.fillings.clone().try_acquire_owned();
+        let place =
+            place.map_err(|_| ApiError::busy("as many answers as can be are written in fillings: try again later"))?;
         tokio::task::spawn_blocking(move || {
             let outcome = self.write(&served, &news);
             let _ = news.send(Said::End(outcome.map(Box::new)));
+            drop(place);
         });
+        Ok(())
     }
 
     fn write(&self, served: &Served, news: &UnboundedSender<Said>) -> Result<Ended, ApiError> {

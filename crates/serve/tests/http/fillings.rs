@@ -69,6 +69,19 @@ async fn fillings_are_those_of_the_engine_whoever_else_asks() {
 }
 
 #[tokio::test]
+async fn more_fillings_than_there_are_places_for_are_told_to_come_again() {
+    let server = server();
+    let served = server.app.models[0].clone();
+    let all = served.fillings.available_permits() as u32;
+    let taken = served.fillings.clone().acquire_many_owned(all).await.unwrap();
+    let (status, error) = server.refused(COMPLETIONS, ask(json!({}))).await;
+    assert_eq!((status, &error["code"]), (429, &json!("queue_full")), "{error}");
+    drop(taken);
+    server.post(COMPLETIONS, ask(json!({}))).await;
+    assert_eq!(served.fillings.available_permits() as u32, all);
+}
+
+#[tokio::test]
 async fn fillings_that_cannot_be_are_refused_with_the_reason() {
     let server = server();
     for (more, param, why) in [
