@@ -112,8 +112,8 @@ impl Fillings {
             place.map_err(|_| ApiError::busy("as many answers as can be are written in fillings: try again later"))?;
         tokio::task::spawn_blocking(move || {
             let outcome = self.write(&served, &news);
-            let _ = news.send(Said::End(outcome.map(Box::new)));
             drop(place);
+            let _ = news.send(Said::End(outcome.map(Box::new)));
         });
         Ok(())
     }
