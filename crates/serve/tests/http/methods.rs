@@ -117,3 +117,21 @@ async fn segments_where_they_cannot_be_are_refused() {
         assert!(error["message"].as_str().unwrap().contains(why), "{why}: {error}");
     }
 }
+
+#[tokio::test]
+async fn completions_show_what_was_looked_at() {
+    let server = Server::new(Options::default());
+    let asked = json!({ "kept": true, "attention_rows": 2 });
+    let body = json!({ "prompt": STORY, "max_tokens": 4, "temperature": 0, "headwise": asked });
+    let shown = server.post(COMPLETIONS, body.clone()).await["headwise"].clone();
+    assert!(shown["kept"]["tokens"].as_array().unwrap().len() > 10 && shown["attention_rows"].is_array(), "{shown}");
+    let mut streamed = body.clone();
+    (streamed["stream"], streamed["stream_options"]) = (json!(true), json!({ "include_usage": true }));
+    let pieces = server.stream(COMPLETIONS, streamed).await;
+    let last: Value = serde_json::from_str(&pieces[pieces.len() - 2]).unwrap();
+    assert_eq!(last["headwise"], shown);
+    let mut several = body;
+    several["prompt"] = json!([STORY, "x"]);
+    let (status, error) = server.refused(COMPLETIONS, several).await;
+    assert_eq!((status, &error["param"]), (400, &json!("headwise")), "{error}");
+}
