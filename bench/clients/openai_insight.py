@@ -1,5 +1,7 @@
 """Checks of what only Headwise has: cache policies of requests, and what answers say of the cache."""
 
+import openai
+
 from checks import Skipped, expect
 
 LONG = "The harbour was quiet that morning, and the boats lay still at their moorings. " * 60 + "What was quiet?"
@@ -102,4 +104,46 @@ def confidence(server) -> str:
     return str(value)
 
 
-CHECKS = [policy, every_method, reused, timings, kept, live, confidence]
+def exits(server) -> str:
+    """exit: tokens leave early, and usage says after how many layers."""
+    headwise(server)
+    answer = server.chat("Tell me about the harbour.", extra_body={"exit": "early_exit(layer=1, confidence=0.2)", "cache": "full"})
+    layers, whole = answer.usage.headwise["layers"], server.props["layers"]
+    expect(1 <= layers <= whole, f"{layers} of {whole} layers")
+    return f"{layers:.1f} of {whole} layers"
+
+
+def segments(server) -> str:
+    """segment: the order of documents changes nothing."""
+    headwise(server)
+    reports = ["Anna sold the red boat.", "The lamp in the tower was out all night.", "Tom waited at the mill with two horses."]
+
+    def asked(reports: list[str]) -> str:
+        content = [{"type": "text", "text": "Three reports:"}]
+        content += [{"type": "text", "text": report, "segment": True} for report in reports]
+        content.append({"type": "text", "text": "What did Tom do?"})
+        answer = server.client.chat.completions.create(
+            model=server.model, messages=[{"role": "user", "content": content}], max_tokens=24, temperature=0, extra_body={"cache": "full"}
+        )
+        return answer.choices[0].message.content
+
+    said = {asked(reports), asked(reports[1:] + reports[:1]), asked(reports[::-1])}
+    expect(len(said) == 1, f"said {said}")
+    return said.pop()
+
+
+def template_variables(server) -> str:
+    """chat_template_kwargs: what the template looks at is taken, the rest refused."""
+    headwise(server)
+    known = server.props["chat_template_variables"]
+    for name in known:
+        server.chat("Hello.", extra_body={"chat_template_kwargs": {name: None}})
+    try:
+        server.chat("Hello.", extra_body={"chat_template_kwargs": {"no_such_variable": 1}})
+        expect(not server.strict, "an unknown variable is taken")
+    except openai.BadRequestError as error:
+        expect(server.strict and "no_such_variable" in str(error), str(error))
+    return ", ".join(known) or "none can be set"
+
+
+CHECKS = [policy, every_method, reused, timings, kept, live, confidence, exits, segments, template_variables]

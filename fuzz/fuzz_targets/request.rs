@@ -15,7 +15,7 @@ fuzz_target!(|bytes: &[u8]| {
     let tools = Tools::new(request.tools.as_deref().unwrap_or_default(), request.tool_choice.as_ref());
     let errors = [
         request.answers().err(),
-        request.most_tokens().err(),
+        request.most_tokens(Some(100)).err(),
         request.stops().err(),
         request.likeliest().err(),
         request.policy(&CachePolicy::full()).err(),

@@ -5,7 +5,6 @@ use std::sync::{Arc, OnceLock};
 
 use burn::tensor::Device;
 use headwise_kernels::kv::{Codec, PAGE};
-use headwise_kernels::{parallel, profile};
 use headwise_models::decoder::{Decoder, DecoderSpec, LoadError, ModelFamily, Weights};
 use headwise_models::gguf::Gguf;
 use headwise_nn::block::BlockSpec;
@@ -133,7 +132,7 @@ pub enum EngineError {
 pub struct Engine {
     pub(crate) model: Decoder,
     pub(crate) device: Device,
-    threads: rayon::ThreadPool,
+    pub(crate) threads: Arc<rayon::ThreadPool>,
     context: usize,
     /// What the model was loaded from.
     pub(crate) files: Option<PathBuf>,
@@ -165,7 +164,7 @@ impl Engine {
         Ok(Self {
             model,
             device: Device::flex(),
-            threads: pool,
+            threads: Arc::new(pool),
             context,
             files: None,
             first_token: 0,
@@ -254,16 +253,6 @@ impl Engine {
     /// The model.
     pub fn model(&self) -> &Decoder {
         &self.model
-    }
-
-    /// Number of threads.
-    pub fn threads(&self) -> usize {
-        self.threads.current_num_threads()
-    }
-
-    /// Runs `work` on the engine's threads, which wait for it as a [team](parallel::team).
-    pub fn install<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
-        self.threads.install(profile::handed(|| parallel::team(work)))
     }
 
     /// The last layer that attends to the whole text.

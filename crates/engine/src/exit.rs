@@ -10,7 +10,7 @@ use headwise_nn::block::BlockSpec;
 use headwise_nn::mixer::{MixContext, Segment};
 use headwise_ops::host::Host;
 
-use crate::cache::{NewPairs, Place};
+use crate::cache::{CachePolicy, NewPairs, Place};
 use crate::forward::{Stores, places};
 use crate::sample::Sampler;
 use crate::{Chunk, Engine, EngineError, Generation, Logits, Sequence, Wanted};
@@ -56,8 +56,8 @@ impl ExitedText {
 }
 
 impl EarlyExit {
-    /// Whether `sequence` of `engine` can be continued with exits.
-    fn check(&self, engine: &Engine, sequence: &Sequence) -> Result<(), EngineError> {
+    /// Whether texts of `engine` under `policy` can be written with exits.
+    pub fn check(&self, engine: &Engine, policy: &CachePolicy) -> Result<(), EngineError> {
         let layers = engine.spec().layers.len();
         let refused = |reason: String| Err(EngineError::Decoding(format!("`early_exit`: {reason}")));
         match () {
@@ -71,10 +71,9 @@ impl EarlyExit {
                 refused("the layers that are left out must keep keys and values: all must mix with `softmax`, without `convolution`".into())
             }
             () if self.every == 0 => refused("every must be at least 1".into()),
-            () if !sequence.policy.only_stores() => refused(format!(
-                "`{}` looks at what the queries of every layer attend to, and a token that has left asks nothing: take a policy that \
+            () if !policy.only_stores() => refused(format!(
+                "`{policy}` looks at what the queries of every layer attend to, and a token that has left asks nothing: take a policy that \
                  only stores, such as `full` or `int8`",
-                sequence.policy
             )),
             () => Ok(()),
         }
@@ -95,7 +94,7 @@ impl EarlyExit {
         sampler: &mut Sampler,
         mut on_token: impl FnMut(u32) -> bool,
     ) -> Result<ExitedText, EngineError> {
-        self.check(engine, sequence)?;
+        self.check(engine, &sequence.policy)?;
         sampler.read(prompt);
         sampler.end_with(&generation.stop);
         let mut logits = engine.prefill(sequence, prompt, |_| {})?;
@@ -127,7 +126,7 @@ impl Engine {
         id: u32,
         exit: &EarlyExit,
     ) -> Result<(Logits, usize), EngineError> {
-        exit.check(self, sequence)?;
+        exit.check(self, &sequence.policy)?;
         self.check_text(sequence.tokens, &[id])?;
         Ok(self.install(|| self.run_exiting(sequence, id, exit)))
     }

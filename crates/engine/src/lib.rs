@@ -34,11 +34,12 @@ mod shared;
 mod stages;
 mod stop;
 mod text;
+mod threads;
 
 pub use decode::{
-    BeamSearch, Candidate, Decoding, Example, Filled, FillsGaps, GapFiller, Hypothesis, Likelihood, LogProbability,
-    Opera, OperaAnswers, PromptLookup, Sap, SapAnswer, SapAnswers, SapCost, SapEnd, SapTask, TokenLogProbabilities,
-    beam_search,
+    BeamSearch, Candidate, Decoding, Example, Filled, FillsGaps, GapFiller, GapQuestion, Hypothesis, Likelihood,
+    LogProbability, Opera, OperaAnswers, PromptLookup, Sap, SapAnswer, SapAnswers, SapCost, SapEnd, SapTask,
+    TokenLogProbabilities, beam_search,
 };
 pub use embed::Pooling;
 pub use engine::{Engine, EngineError};

@@ -82,6 +82,11 @@ impl Sequence {
         &self.layers
     }
 
+    /// Tokens of segments whose order does not matter.
+    pub fn segment_tokens(&self) -> usize {
+        self.set.as_ref().map_or(0, |set| set.tokens())
+    }
+
     /// Memory of the cache now, by what it is for.
     pub fn bytes(&self) -> StoreBytes {
         let mut bytes = StoreBytes::default();

@@ -67,9 +67,19 @@ pub struct TextModel {
 impl TextModel {
     /// Opens a GGUF file, or a directory (`config.json` as of Hugging Face or `headwise.toml`, safetensors files, `tokenizer.json`).
     pub fn open(path: &Path, weights: Weights, threads: usize) -> Result<Self, TextError> {
+        Self::open_with_template(path, weights, threads, None)
+    }
+
+    /// The same with the chat template `source`, if there is one, in the place of the model's own, which is not looked at then.
+    pub fn open_with_template(
+        path: &Path,
+        weights: Weights,
+        threads: usize,
+        source: Option<&str>,
+    ) -> Result<Self, TextError> {
         let mut model = match path.is_dir() {
-            true => Self::open_directory(path, weights, threads)?,
-            false => Self::open_gguf(path, weights, threads)?,
+            true => Self::open_directory(path, weights, threads, source)?,
+            false => Self::open_gguf(path, weights, threads, source)?,
         };
         model.engine = model.engine.with_files(path);
         Ok(model)
@@ -86,7 +96,7 @@ impl TextModel {
         lesson: &str,
     ) -> Result<Self, TextError> {
         let engine = Engine::open_with_experts(path, weights, threads, policy, delay)?;
-        let model = Self::around(engine, path)?;
+        let model = Self::around(engine, path, None)?;
         let ids = model.encode(lesson)?;
         model.engine.learn_routes(&ids[..ids.len().min(LESSON)])?;
         Ok(model)
@@ -98,31 +108,37 @@ impl TextModel {
         Self::new(Engine::new(model, threads)?, embedded::tokenizer()?, None, Some(OsStr::new(embedded::NAME)))
     }
 
-    fn open_gguf(path: &Path, weights: Weights, threads: usize) -> Result<Self, TextError> {
+    fn open_gguf(path: &Path, weights: Weights, threads: usize, source: Option<&str>) -> Result<Self, TextError> {
         let gguf = Gguf::open(path).map_err(|error| EngineError::Load(LoadError::from(error)))?;
         let wrong = |source| TextError::Tokenizer { path: path.into(), source };
         let tokenizer = Tokenizer::from_gguf(gguf.metadata()).map_err(wrong)?;
-        let template = match gguf.metadata().contains("tokenizer.chat_template") {
-            true => Some(ChatTemplate::from_gguf(gguf.metadata(), &tokenizer)?),
-            false => None,
+        let template = match source {
+            Some(source) => Some(ChatTemplate::for_tokenizer(source, &tokenizer)?),
+            None if gguf.metadata().contains("tokenizer.chat_template") => {
+                Some(ChatTemplate::from_gguf(gguf.metadata(), &tokenizer)?)
+            }
+            None => None,
         };
         let model = Decoder::from_gguf(&gguf, weights, &Device::flex()).map_err(EngineError::from)?;
         Self::new(Engine::new(model, threads)?, tokenizer, template, path.file_stem())
     }
 
-    fn open_directory(path: &Path, weights: Weights, threads: usize) -> Result<Self, TextError> {
+    fn open_directory(path: &Path, weights: Weights, threads: usize, source: Option<&str>) -> Result<Self, TextError> {
         // The model first: what is wrong with a directory that is none is said best by its reader.
         let model = Decoder::open(path, weights, &Device::flex()).map_err(EngineError::from)?;
-        Self::around(Engine::new(model, threads)?, path)
+        Self::around(Engine::new(model, threads)?, path, source)
     }
 
     /// The model of `engine` with what else is in its directory.
-    fn around(engine: Engine, path: &Path) -> Result<Self, TextError> {
+    fn around(engine: Engine, path: &Path, source: Option<&str>) -> Result<Self, TextError> {
         // The error names the file itself.
         let tokenizer = Tokenizer::from_file(path)?;
-        let template = match ChatTemplate::from_directory(path, &tokenizer) {
-            Err(ChatTemplateError::Missing { .. }) => None,
-            template => Some(template?),
+        let template = match source.map(|source| ChatTemplate::for_tokenizer(source, &tokenizer)) {
+            Some(template) => Some(template?),
+            None => match ChatTemplate::from_directory(path, &tokenizer) {
+                Err(ChatTemplateError::Missing { .. }) => None,
+                template => Some(template?),
+            },
         };
         Self::new(engine, tokenizer, template, path.file_name())
     }

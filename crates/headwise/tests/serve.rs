@@ -129,6 +129,24 @@ fn heads_of_requests_must_come_in_time() {
 }
 
 #[test]
+fn a_template_that_is_broken_ends_the_start_unless_there_is_another() {
+    let files = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../assets/embedded");
+    let directory = tempfile::tempdir().unwrap();
+    for name in ["model.safetensors", "tokenizer.json", "headwise.toml"] {
+        std::fs::copy(files.join(name), directory.path().join(name)).unwrap();
+    }
+    std::fs::write(directory.path().join("chat_template.jinja"), "{% for %}").unwrap();
+    let model = directory.path().to_str().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_headwise")).args(["serve", "--port", "0", model]).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && said.contains("chat template is not valid"), "{said}");
+    let other = directory.path().join("other.jinja");
+    std::fs::write(&other, "{{ messages[0].content }}").unwrap();
+    let server = Server::start(&["--chat-template", other.to_str().unwrap(), model]);
+    assert!(server.post(BODY).starts_with("HTTP/1.1 200"));
+}
+
+#[test]
 fn wrong_options_are_refused_before_anything_is_loaded() {
     let refused = |arguments: &[&str]| {
         let output = Command::new(env!("CARGO_BIN_EXE_headwise")).arg("serve").args(arguments).output().unwrap();

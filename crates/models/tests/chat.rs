@@ -116,3 +116,22 @@ fn tools_and_calls_reach_the_template() {
     let again: Vec<Message> = serde_json::from_value(serde_json::to_value(&messages).unwrap()).unwrap();
     assert_eq!(again, messages);
 }
+
+#[test]
+fn variables_of_a_request_reach_the_template_but_not_in_the_place_of_the_conversation() {
+    const THINKS: &str = "{%- set ns = namespace(count=0) %}{%- for m in messages %}{%- set ns.count = ns.count + 1 %}{{ m.content }}\n{%- endfor %}\
+        {%- if documents %}[{{ documents | length }}]{%- endif %}{{ strftime_now('%Y') | length }}{{ range(ns.count) | list }}{{ bos_token }}\
+        {%- if add_generation_prompt and enable_thinking is defined and enable_thinking is false %}<think></think>{%- endif %}";
+    let template = ChatTemplate::new(THINKS, "<s>", "").unwrap();
+    assert_eq!(template.variables(), ["documents", "enable_thinking"]);
+    let render = |variables: serde_json::Value| {
+        template.render_with(&[Message::user("Hi")], &[], true, variables.as_object().unwrap()).unwrap()
+    };
+    let plain = template.render(&[Message::user("Hi")], &[], true).unwrap();
+    assert_eq!(render(serde_json::json!({})), plain);
+    assert_eq!(render(serde_json::json!({ "enable_thinking": true })), plain);
+    assert_eq!(render(serde_json::json!({ "enable_thinking": false })), format!("{plain}<think></think>"));
+    assert!(render(serde_json::json!({ "documents": [{ "text": "a" }, { "text": "b" }] })).contains("[2]"));
+    let others = serde_json::json!({ "messages": [], "tools": 1, "add_generation_prompt": false, "bos_token": "x", "eos_token": "x" });
+    assert_eq!(render(others), plain);
+}

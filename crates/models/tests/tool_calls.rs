@@ -5,7 +5,12 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 fn tools() -> Vec<Tool> {
-    ["get_weather", "add"].map(|name| json!({ "type": "function", "function": { "name": name } })).into()
+    let numbers =
+        json!({ "properties": { "a": { "type": "integer" }, "b": { "type": "array" }, "note": { "type": "string" } } });
+    vec![
+        json!({ "type": "function", "function": { "name": "get_weather" } }),
+        json!({ "type": "function", "function": { "name": "add", "parameters": numbers } }),
+    ]
 }
 
 fn call(name: &str, arguments: Value) -> ToolCall {
@@ -35,6 +40,20 @@ fn formats() -> Vec<(&'static str, &'static str, Vec<ToolCall>)> {
              <tool_call>\n{\"name\": \"add\", \"arguments\": {\"a\": 1, \"b\": [2, \"}\"]}}\n</tool_call>",
             "I will look.\n",
             vec![paris(), add()],
+        ),
+        // Qwen 3 Coder; it leaves out the outer mark at times.
+        (
+            "Let me see.\n<tool_call>\n<function=get_weather>\n<parameter=city>\nParis, France\n</parameter>\n</function>\n</tool_call>\n\
+             <tool_call>\n<function=add>\n<parameter=a>\n1\n</parameter>\n<parameter=b>\n[2, \"}\"]\n</parameter>\n</function>\n</tool_call>",
+            "Let me see.\n",
+            vec![paris(), add()],
+        ),
+        ("<function=get_weather><parameter=city>Paris, France</parameter></function>\n</tool_call>", "", vec![paris()]),
+        ("<tool_call><function=now></function></tool_call> Done.", "Done.", vec![call("now", json!({}))]),
+        (
+            "<tool_call>\n<function=add>\n<parameter=note>\nfirst\n\n</parameter> is </function>\nan end\n</parameter>\n</tool_call>",
+            "",
+            vec![call("add", json!({ "note": "first\n\n</parameter> is </function>\nan end" }))],
         ),
         // Cut off before its end.
         ("<tool_call>{\"name\": \"get_weather\", \"arguments\": {\"city\": \"Paris, France\"}}", "", vec![paris()]),
@@ -69,7 +88,7 @@ fn formats() -> Vec<(&'static str, &'static str, Vec<ToolCall>)> {
 }
 
 /// Answers that are words, whatever they look like.
-const WORDS: [&str; 16] = [
+const WORDS: [&str; 22] = [
     "Hello!",
     "",
     " \n",
@@ -78,6 +97,12 @@ const WORDS: [&str; 16] = [
     "<tool_call>{\"name\": 5, \"arguments\": {}}</tool_call>",
     "<tool_call>{\"name\": \"add\", \"arguments\": {\"a\": ",
     "<tool_call>{\"name\": \"add\", \"arguments\": [1]}</tool_call>",
+    "<function=someone_else><parameter=a>1</parameter></function>",
+    "<function=add> adds</function>",
+    "<tool_call><function=add><parameter=>1</parameter></function></tool_call>",
+    "<tool_call>\n<function=add>\n<parameter=a>\n1\n</parameter>\n",
+    "<tool_call>\n<function=add>\n1\n</function>\n</tool_call>",
+    "<tool_call><function=add><parameter=a>1</function></tool_call>",
     "<|python_tag|>print(2 + 2)",
     "[TOOL_CALLS] I do not know {\"a\": 1}",
     "[TOOL_CALLS]get_weather[ARGS]",
@@ -136,6 +161,11 @@ fn only_what_may_begin_a_call_is_held_back() {
     assert_eq!(reader.push("</tool_call> so"), [Piece::Call(call("add", json!({}))), Piece::Text("so".into())]);
     assert_eq!(reader.finish(), []);
     let mut reader = ToolCallReader::new(&tools());
+    assert_eq!(reader.push("<tool_call>\n<func"), []);
+    assert_eq!(reader.push("tional> is"), text("<tool_call>\n<functional> is"));
+    assert_eq!(reader.push(" <function=ad"), text(" "));
+    assert_eq!(reader.push("apt>"), text("<function=adapt>"));
+    let mut reader = ToolCallReader::new(&tools());
     // Another first key: an answer in JSON, which need not wait for its end.
     assert_eq!(reader.push("{\"answer\": [1"), text("{\"answer\": [1"));
 }
@@ -144,6 +174,7 @@ proptest! {
     #[test]
     fn pieces_make_no_difference_and_no_answer_is_an_error(parts in prop::collection::vec(prop::sample::select(vec![
         "<tool_call>", "</tool_call>", "[TOOL_CALLS]", "<|python_tag|>", "[ARGS]", "{", "}", "[", "]", "\"", "\\", ":", ",", ";", " ",
+        "<function=", "</function>", "<parameter=", "</parameter>", ">", "<function=add>", "\n",
         "\"name\"", "\"arguments\"", "add", "{\"name\": \"add\", \"arguments\": {}}", "ä", "<", "1",
     ]), 0..14), size in 1usize..9) {
         let answer = parts.concat();

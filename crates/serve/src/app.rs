@@ -28,6 +28,8 @@ pub struct Options {
     pub cors: Option<String>,
     /// Bytes that a request may have.
     pub body_bytes: usize,
+    /// Most tokens of an answer; as many as the context holds if none.
+    pub answer_tokens: Option<usize>,
     /// Seconds in which the head and the body of a request must have come.
     pub request_seconds: u64,
     /// Seconds that answers have to end when the server is asked to stop.
@@ -46,6 +48,7 @@ impl Default for Options {
             lenient: false,
             cors: None,
             body_bytes: 4 << 20,
+            answer_tokens: None,
             request_seconds: 30,
             drain_seconds: 30,
             prompts: None,
@@ -90,9 +93,13 @@ pub enum StartError {
 }
 
 impl App {
-    /// Starts a thread for each of `models`, which share the memory of `options` so that all can hold equally many tokens.
-    pub fn new(models: Vec<TextModel>, options: Options) -> Result<Self, StartError> {
+    /// Starts a thread for each of `models`, which share the memory of `options` so that all can hold equally many tokens, and run on the
+    /// threads of the first.
+    pub fn new(mut models: Vec<TextModel>, options: Options) -> Result<Self, StartError> {
         check_names(models.iter().map(|model| model.name.as_str()))?;
+        if let Some((first, others)) = models.split_first_mut() {
+            others.iter_mut().for_each(|other| other.engine.run_on_threads_of(&first.engine));
+        }
         let several = models.len() > 1;
         let names = Arc::new(Names::new());
         let mut metrics = Metrics::new(several);

@@ -15,6 +15,7 @@ use prometheus_client::registry::Registry;
 pub struct Metrics {
     registry: Registry,
     requests: Family<Answered, Counter>,
+    policies: Policies,
     by_model: Option<[Family<Named, Histogram>; 2]>,
 }
 
@@ -29,9 +30,22 @@ struct Named {
     model: String,
 }
 
-/// How long the requests of one model took.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Method {
+    method: &'static str,
+}
+
+/// What cache policies were used for. Methods are counted one by one, since requests can combine them as they like.
+#[derive(Clone, Default)]
+struct Policies {
+    answers: Family<Method, Counter>,
+    evicted: Counter,
+}
+
+/// How long the requests of one model took, and under which policies they were answered.
 #[derive(Clone)]
 pub struct Times {
+    policies: Policies,
     first_token: Histogram,
     between_tokens: Histogram,
 }
@@ -54,6 +68,11 @@ impl Metrics {
         let mut registry = Registry::with_prefix("headwise");
         let requests = Family::<Answered, Counter>::default();
         registry.register("requests", "Requests that were answered", requests.clone());
+        let policies = Policies::default();
+        let help = "Answers whose cache policy had a method";
+        registry.register("answers", help, policies.answers.clone());
+        let help = "Tokens that policies have let go, of every answer the mean over layers and heads";
+        registry.register("evicted_tokens", help, policies.evicted.clone());
         let by_model = several.then(|| {
             let families =
                 [Family::new_with_constructor(first_token as fn() -> _), Family::new_with_constructor(between_tokens)];
@@ -62,7 +81,7 @@ impl Metrics {
             }
             families
         });
-        Self { registry, requests, by_model }
+        Self { registry, requests, policies, by_model }
     }
 
     /// Where times of `model` are counted.
@@ -70,9 +89,10 @@ impl Metrics {
         if let Some([first, between]) = &self.by_model {
             let named = Named { model: model.into() };
             let (first, between) = (first.get_or_create(&named).clone(), between.get_or_create(&named).clone());
-            return Times { first_token: first, between_tokens: between };
+            return Times { policies: self.policies.clone(), first_token: first, between_tokens: between };
         }
-        let times = Times { first_token: first_token(), between_tokens: between_tokens() };
+        let (first_token, between_tokens) = (first_token(), between_tokens());
+        let times = Times { policies: self.policies.clone(), first_token, between_tokens };
         self.registry.register(FIRST.0, FIRST.1, times.first_token.clone());
         self.registry.register(BETWEEN.0, BETWEEN.1, times.between_tokens.clone());
         times
@@ -120,6 +140,14 @@ impl Times {
     /// A token has come.
     pub fn token(&self, since_last: Duration) {
         self.between_tokens.observe(since_last.as_secs_f64());
+    }
+
+    /// An answer under a policy of `methods` is complete, which has let go of so many tokens.
+    pub fn answer(&self, methods: &[&'static str], evicted: u64) {
+        for &method in methods {
+            self.policies.answers.get_or_create(&Method { method }).inc();
+        }
+        self.policies.evicted.inc_by(evicted);
     }
 }
 

@@ -7,11 +7,15 @@ use headwise_engine::cache::CachePolicy;
 use headwise_engine::constrain::{ConstraintError, ConstraintFactory};
 use headwise_engine::schedule::ScheduleLimits;
 use headwise_engine::{TextModel, TokenTexts};
+use tokio::sync::Semaphore;
 
 use crate::Options;
 use crate::metrics::Times;
 use crate::names::Names;
 use crate::worker::Worker;
+
+/// Most answers that are written in fillings at the same time.
+const MOST_FILLINGS: usize = 64;
 
 /// A model on a thread of its own, and what requests for it need.
 pub struct Served {
@@ -21,12 +25,18 @@ pub struct Served {
     pub worker: Worker,
     /// The cache policy of requests that name none.
     pub policy: CachePolicy,
+    /// Whether what a request names and nobody knows is left out instead of refused.
+    pub lenient: bool,
+    /// Most tokens of an answer; as many as the context holds if none.
+    pub answer_tokens: Option<usize>,
     /// What it may take on: its share of the memory of the server.
     pub schedule: ScheduleLimits,
     /// How long its requests took.
     pub times: Times,
     /// Names of answers.
     pub names: Arc<Names>,
+    /// Places for answers that are written in fillings, each of which keeps a thread.
+    pub fillings: Arc<Semaphore>,
     constraints: OnceLock<Result<ConstraintFactory, ConstraintError>>,
     token_texts: OnceLock<Arc<TokenTexts>>,
 }
@@ -45,7 +55,21 @@ impl Served {
         let worker = Worker::start(model.clone(), schedule, prompts)?;
         let policy = options.policy.clone();
         let (constraints, token_texts) = (OnceLock::new(), OnceLock::new());
-        Ok(Self { model, worker, policy, schedule, times, names, constraints, token_texts })
+        let fillings = Arc::new(Semaphore::new(schedule.texts.min(MOST_FILLINGS)));
+        let (lenient, answer_tokens) = (options.lenient, options.answer_tokens);
+        Ok(Self {
+            model,
+            worker,
+            policy,
+            lenient,
+            answer_tokens,
+            schedule,
+            times,
+            names,
+            fillings,
+            constraints,
+            token_texts,
+        })
     }
 
     /// The name that requests ask for.

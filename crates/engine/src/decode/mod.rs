@@ -11,7 +11,8 @@ pub use log_probabilities::{LogProbability, TokenLogProbabilities};
 pub use lookup::PromptLookup;
 pub use opera::{Opera, OperaAnswers};
 pub use sap::{
-    Candidate, Example, Filled, FillsGaps, GapFiller, Likelihood, Sap, SapAnswer, SapAnswers, SapCost, SapEnd, SapTask,
+    Candidate, Example, Filled, FillsGaps, GapFiller, GapQuestion, Likelihood, Sap, SapAnswer, SapAnswers, SapCost,
+    SapEnd, SapTask,
 };
 
 headwise_spec::family! {

@@ -15,7 +15,7 @@ use headwise_spec::Family;
 use super::join::{LayerAttention, RawQueries, Target, piece};
 use super::set::{SegmentSet, SetLayer};
 use super::{SegmentsError, importance};
-use crate::cache::LayerStore;
+use crate::cache::{CachePolicy, LayerStore};
 use crate::forward::silence;
 use crate::{Engine, EngineError, Sequence};
 
@@ -33,14 +33,7 @@ impl Engine {
         if let Some(set) = &sequence.set {
             return Err(SegmentsError::Second { segments: set.segments() }.into());
         }
-        if segments.is_empty() {
-            return Err(SegmentsError::None.into());
-        }
-        if let Some(empty) = segments.iter().position(Vec::is_empty) {
-            return Err(SegmentsError::Empty { number: empty + 1 }.into());
-        }
-        sequence.policy.check_segments()?;
-        check_model(self.spec())?;
+        self.check_segments(&sequence.policy, segments)?;
         let ids = segments.concat();
         self.check_text(sequence.tokens, &[prefix, &ids].concat())?;
         let ordinary = if segments.len() == 1 { [prefix, &ids].concat() } else { prefix.to_vec() };
@@ -54,6 +47,18 @@ impl Engine {
             sequence.note_peak();
         }
         Ok(())
+    }
+
+    /// Whether texts under `policy` can have `segments` as a set.
+    pub(crate) fn check_segments(&self, policy: &CachePolicy, segments: &[Vec<u32>]) -> Result<(), SegmentsError> {
+        if segments.is_empty() {
+            return Err(SegmentsError::None);
+        }
+        if let Some(empty) = segments.iter().position(Vec::is_empty) {
+            return Err(SegmentsError::Empty { number: empty + 1 });
+        }
+        policy.check_segments()?;
+        check_model(self.spec())
     }
 }
 

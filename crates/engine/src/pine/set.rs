@@ -92,6 +92,11 @@ impl SegmentSet {
         self.lengths.len()
     }
 
+    /// Tokens of all segments.
+    pub fn tokens(&self) -> usize {
+        self.lengths.iter().sum()
+    }
+
     /// Memory held, by what it is for; raw keys are statistics.
     pub fn bytes(&self) -> StoreBytes {
         let mut bytes = StoreBytes::default();

@@ -40,7 +40,7 @@ impl SegmentPositions {
         if suffix.is_empty() {
             return Err(SegmentsError::NothingAfter.into());
         }
-        let ids = [prefix.clone(), segments.concat(), suffix.clone()].concat();
+        let ids = text.ids();
         engine.check_text(sequence.tokens(), &ids)?;
         match self {
             Self::Pine(_) => {
@@ -76,6 +76,13 @@ pub struct SegmentedText {
     pub suffix: Vec<u32>,
 }
 
+impl SegmentedText {
+    /// All tokens, the segments in the order given.
+    pub fn ids(&self) -> Vec<u32> {
+        [self.prefix.clone(), self.segments.concat(), self.suffix.clone()].concat()
+    }
+}
+
 /// The tokens of a text in the middle of another.
 const INNER: Encode = Encode { add_bos: AddBos::Never, parse_special: false };
 
@@ -89,16 +96,31 @@ impl TextModel {
         const PLACE: &str = "\u{10fffd}";
         let SegmentedWords { before, segments, after, answer_start } = words;
         let before = line(before);
-        let inner = |text: &str| Ok::<_, TextError>(self.tokenizer.encode(text, INNER)?);
-        let segments = segments.iter().map(|text| inner(&line(text))).collect::<Result<_, _>>()?;
         let Some(template) = self.template.as_ref().filter(|_| !raw) else {
-            let (prefix, suffix) = (self.encode(&before)?, inner(&format!("{after}{answer_start}"))?);
-            return Ok(SegmentedText { prefix, segments, suffix });
+            return self.encode_around(&before, segments, &format!("{after}{answer_start}"), true);
         };
         let turn = template.render_continuation(&[Message::user(format!("{before}{PLACE}{after}"))], answer_start)?;
         let (before, after) = turn.split_once(PLACE).unwrap_or(("", &turn));
-        let encode = |text: &str| self.tokenizer.encode(text, Encode::TEMPLATE);
-        Ok(SegmentedText { prefix: encode(before)?, segments, suffix: encode(after)? })
+        self.encode_around(before, segments, after, false)
+    }
+
+    /// The tokens of `segments` between two texts, which a chat template has written or, if `raw`, which are as they are. What stands before
+    /// the segments should end a line.
+    pub fn encode_around(
+        &self,
+        before: &str,
+        segments: &[String],
+        after: &str,
+        raw: bool,
+    ) -> Result<SegmentedText, TextError> {
+        let inner = |text: &str| Ok::<_, TextError>(self.tokenizer.encode(text, INNER)?);
+        let segments = segments.iter().map(|text| inner(&line(text))).collect::<Result<_, _>>()?;
+        let encode = |text: &str| Ok::<_, TextError>(self.tokenizer.encode(text, Encode::TEMPLATE)?);
+        let (prefix, suffix) = match raw {
+            true => (self.encode(before)?, inner(after)?),
+            false => (encode(before)?, encode(after)?),
+        };
+        Ok(SegmentedText { prefix, segments, suffix })
     }
 }
 

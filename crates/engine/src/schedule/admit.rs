@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use super::memory::Growth;
 use super::prefix::Found;
+use super::step::Turn;
 use super::text::{Text, Waiting};
-use super::{Event, Scheduler, Turn};
+use super::{Event, Scheduler};
 use crate::kvcomm::Estimate;
 use crate::{EngineError, Sequence};
 
@@ -55,7 +56,7 @@ impl Scheduler<'_> {
                 continue;
             }
             let Some(waiting) = self.waiting.front() else { return };
-            let growth = Growth::new(self.engine.spec(), &waiting.request.policy);
+            let growth = Growth::of_request(self.engine.spec(), &waiting.request);
             let needed = growth.of(waiting.tokens() + 1) + growth.next();
             let room = |scheduler: &Self| scheduler.reserved() + needed <= scheduler.limits.bytes;
             if !room(self) {
@@ -76,7 +77,7 @@ impl Scheduler<'_> {
     fn begin(&mut self, waiting: Waiting, growth: Growth) -> Result<(), EngineError> {
         let request = waiting.request.clone();
         let begun = waiting.begun();
-        let found = match request.reuse {
+        let found = match request.reuse && request.segments.is_none() {
             true => {
                 self.counters.prefix_lookups += u64::from(!begun);
                 self.prefix.find(self.engine, &request.prompt, &request.policy, 0)?
@@ -102,6 +103,11 @@ impl Scheduler<'_> {
         };
         if request.policy.reads_alone() {
             return self.read_alone(waiting, sequence, growth);
+        }
+        if let Some(text) = &request.segments {
+            // All at once, since every segment sees the others.
+            self.engine.read_segments(&mut sequence, &text.prefix, &text.segments)?;
+            self.counters.prompt_tokens += sequence.tokens() as u64;
         }
         sequence.note_peak();
         self.texts
@@ -129,7 +135,7 @@ impl Scheduler<'_> {
     pub(super) fn share(&mut self) {
         for index in 1..self.texts.len() {
             let text = &self.texts[index];
-            if !(text.fresh && text.reading() && text.request.reuse) {
+            if !(text.fresh && text.reading() && text.can_share()) {
                 continue;
             }
             let (prompt, policy) = (&text.request.prompt, &text.request.policy);

@@ -3,6 +3,7 @@
 use headwise_kernels::kv::{Codec, PAGE};
 use headwise_models::decoder::DecoderSpec;
 
+use super::Request;
 use crate::cache::{CachePolicy, Needs, StoreShape};
 
 /// What the cache of a text grows by, in bytes.
@@ -34,6 +35,15 @@ impl Growth {
             fixed += 4 * sizes.heads * (rows * (sizes.head_dim + 1) + moments);
         }
         Self { pages, fixed }
+    }
+
+    /// Of the text of `request`.
+    pub fn of_request(model: &DecoderSpec, request: &Request) -> Self {
+        let growth = Self::new(model, &request.policy);
+        let lengths = request.segments.iter().flat_map(|text| text.segments.iter().map(Vec::len));
+        // Every segment has pages of its own, for its pairs and for its keys without positions.
+        let pages: usize = lengths.map(|tokens| 2 * tokens.div_ceil(PAGE)).sum();
+        Self { fixed: growth.fixed + growth.of_pages(pages), ..growth }
     }
 
     /// Bytes of `tokens` tokens at most.

@@ -9,11 +9,13 @@
 //! let in ends. Prompts begin with what earlier ones have in common with them ([`prefix`]).
 
 mod admit;
+mod exits;
 mod kept;
 mod memory;
 mod prefix;
 mod request;
 mod sharing;
+mod step;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -21,16 +23,13 @@ mod text;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use headwise_kernels::parallel;
-
 pub use self::kept::Loaded;
 use self::memory::Growth;
 use self::prefix::PrefixCache;
 pub use self::request::{CacheUsage, Event, Finish, Listener, Request, ScheduleError, WhyRead};
 use self::sharing::Sharing;
 use self::text::{Text, Waiting};
-use crate::constrain::ConstraintError;
-use crate::{Chunk, Engine, EngineError};
+use crate::{Engine, EngineError};
 
 /// How much a scheduler takes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,31 +106,6 @@ pub struct Counters {
     pub shared_bytes: usize,
 }
 
-/// A text after a forward.
-struct Turn<'a> {
-    text: Text,
-    /// The scores of its next token, if that is to be chosen.
-    scores: Option<&'a [f32]>,
-    chosen: Option<Result<u32, ConstraintError>>,
-}
-
-impl<'a> Turn<'a> {
-    /// Adds `text` to `turns`, and the other answers to its prompt if that has just been read.
-    fn push(turns: &mut Vec<Self>, text: Text, scores: Option<&'a [f32]>) {
-        let mut others = Vec::new();
-        if scores.is_some() && text.begins() {
-            text.request.listener.tell(Event::Read);
-            others = text.others();
-        }
-        let all = std::iter::once(text).chain(others);
-        turns.extend(all.map(|text| Self { text, scores, chosen: None }));
-    }
-
-    fn choose(&mut self) {
-        self.chosen = self.scores.map(|scores| self.text.choose(scores));
-    }
-}
-
 /// Reads and writes many texts at once.
 pub struct Scheduler<'e> {
     engine: &'e Engine,
@@ -174,6 +148,12 @@ impl<'e> Scheduler<'e> {
             return Err(ScheduleError::Nothing);
         }
         self.engine.check_text(0, &request.prompt)?;
+        if let Some(text) = &request.segments {
+            self.engine.check_segments(&request.policy, &text.segments).map_err(EngineError::from)?;
+        }
+        if let Some(exit) = &request.exit {
+            exit.check(self.engine, &request.policy)?;
+        }
         if request.parts.is_some() {
             self.sharing.pool.check(self.engine, &request.policy).map_err(EngineError::from)?;
         }
@@ -181,7 +161,7 @@ impl<'e> Scheduler<'e> {
             return Err(ScheduleError::Busy { waiting: self.waiting.len() });
         }
         let tokens = (prompt + request.tokens).min(most);
-        let growth = Growth::new(self.engine.spec(), &request.policy);
+        let growth = Growth::of_request(self.engine.spec(), request);
         let (bytes, limit) = (growth.of(tokens) + growth.next(), self.limits.bytes);
         if bytes > limit {
             return Err(ScheduleError::Memory { tokens, bytes, limit });
@@ -215,127 +195,5 @@ impl<'e> Scheduler<'e> {
         self.texts.clear();
         self.prefix.clear();
         self.sharing.clear();
-    }
-
-    /// Runs the model once over what is to be read and written next.
-    pub fn step(&mut self) {
-        self.drop_gone();
-        self.hear_of_texts_alone();
-        self.make_room();
-        self.admit();
-        self.share();
-        let rows = self.rows();
-        let ids: Vec<Vec<u32>> = self.texts.iter().zip(&rows).map(|(text, &rows)| text.next_ids(rows)).collect();
-        let mut chunks: Vec<Chunk<'_>> = Vec::new();
-        for (text, ids) in self.texts.iter_mut().zip(&ids).filter(|(_, ids)| !ids.is_empty()) {
-            chunks.push(text.chunk(ids));
-        }
-        if chunks.is_empty() {
-            return;
-        }
-        self.counters.steps += 1;
-        let Ok(scores) = self.engine.scores(&mut chunks) else { return self.refuse() };
-        let mut turns = Vec::new();
-        let mut chunk = 0;
-        for (mut text, rows) in std::mem::take(&mut self.texts).into_iter().zip(rows) {
-            if rows == 0 {
-                turns.push(Turn { text, scores: None, chosen: None });
-                continue;
-            }
-            let was_reading = text.reading();
-            let whole = text.advance(rows);
-            if was_reading {
-                self.counters.prompt_tokens += rows as u64;
-                self.keep(&mut text);
-                self.learn(&mut text);
-            }
-            Turn::push(&mut turns, text, whole.then_some(scores.of(chunk)));
-            chunk += 1;
-        }
-        self.write(turns);
-    }
-
-    /// Chooses the next token of every text that has scores.
-    fn write(&mut self, mut turns: Vec<Turn<'_>>) {
-        // Choices need nothing of each other.
-        self.engine.install(|| parallel::pieces(&mut turns, 1, |_, turn| turn[0].choose()));
-        for Turn { mut text, scores, chosen } in turns {
-            let (Some(scores), Some(chosen)) = (scores, chosen) else {
-                self.texts.push(text);
-                continue;
-            };
-            self.counters.written_tokens += 1;
-            if text.write(self.engine, scores, chosen) {
-                self.texts.push(text);
-            } else {
-                self.keep(&mut text);
-            }
-        }
-    }
-
-    /// Keeps what has been read of `text`, if later prompts can begin with it.
-    fn keep(&mut self, text: &mut Text) {
-        if text.request.reuse && text.reads_as_a_prompt() {
-            text.share(self.prefix.keep(&text.ids_read(), &text.sequence));
-        }
-    }
-
-    /// Drops what nobody waits for, and ends what is long enough.
-    fn drop_gone(&mut self) {
-        let before = self.waiting.len() + self.sharing.held.len() + self.texts.len();
-        self.waiting.retain(|waiting| !waiting.request.listener.gone());
-        self.sharing.held.retain(|held| !held.request.listener.gone());
-        self.texts.retain(|text| !text.request.listener.gone());
-        let after = self.waiting.len() + self.sharing.held.len() + self.texts.len();
-        self.counters.cancelled += (before - after) as u64;
-        let complete = |text: &mut Text| text.complete();
-        let complete: Vec<Text> = self.texts.extract_if(.., complete).collect();
-        for mut text in complete {
-            text.end(Finish::Stop);
-            self.keep(&mut text);
-        }
-    }
-
-    /// Whether text number `index` waits for an earlier one to read what both begin with.
-    fn waits(&self, index: usize) -> bool {
-        let text = &self.texts[index];
-        text.fresh && text.reading() && self.texts[..index].iter().any(|earlier| text.waits_for(earlier))
-    }
-
-    /// How many rows of the next forward every text has.
-    fn rows(&self) -> Vec<usize> {
-        let writing = self.texts.iter().any(|text| !text.reading());
-        let mut left = if writing { self.limits.rows_beside } else { self.limits.rows_alone };
-        let waits: Vec<bool> = (0..self.texts.len()).map(|index| self.waits(index)).collect();
-        let reads = |(text, waits): &(&Text, bool)| text.reading() && !waits;
-        let mut readers = self.texts.iter().zip(waits.iter().copied()).filter(reads).count();
-        self.texts
-            .iter()
-            .zip(waits)
-            .map(|(text, waits)| {
-                if waits {
-                    return 0;
-                }
-                if !text.reading() {
-                    return text.rows(self.limits.rows_beside);
-                }
-                let share = (left / readers.max(1)).max(FEWEST_ROWS).min(left);
-                readers -= 1;
-                let rows = if share == 0 { 0 } else { text.rows(share) };
-                left = left.saturating_sub(rows);
-                rows
-            })
-            .collect()
-    }
-
-    /// Ends the texts that the engine cannot go on with, because of which it has done nothing.
-    fn refuse(&mut self) {
-        self.texts.retain(|text| match self.engine.check_text(text.sequence.tokens(), &text.next_ids(1)) {
-            Ok(()) => true,
-            Err(error) => {
-                text.request.listener.tell(Event::Failed(error.into()));
-                false
-            }
-        });
     }
 }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use crate::cache::CachePolicy;
 use crate::constrain::ConstraintError;
 use crate::kvcomm::{Parts, Unlike};
-use crate::{EngineError, Sampler, Sequence, TokenLogProbabilities};
+use crate::pine::SegmentedText;
+use crate::{EarlyExit, EngineError, Sampler, Sequence, TokenLogProbabilities};
 
 /// A prompt and how to go on with it.
 #[derive(Clone)]
@@ -14,8 +15,12 @@ pub struct Request {
     pub prompt: Vec<u32>,
     /// The prompt cut where texts begin and end that others share, if keys and values of those may be estimated.
     pub parts: Option<Arc<Parts>>,
+    /// The prompt cut where segments begin and end whose order does not matter, if it has some; such a prompt is neither gone on from nor kept.
+    pub segments: Option<Arc<SegmentedText>>,
     /// The policy of its cache.
     pub policy: CachePolicy,
+    /// When a token of an answer leaves the model, if not after the last layer.
+    pub exit: Option<EarlyExit>,
     /// One for every answer; the prompt is read once for all of them.
     pub samplers: Vec<Sampler>,
     /// Most tokens of an answer.
@@ -88,6 +93,8 @@ pub enum Event {
         finish: Finish,
         /// What its cache has cost.
         usage: CacheUsage,
+        /// Layers that a token of it has passed, in the mean, if tokens may leave early.
+        layers: Option<f64>,
         /// The text as the cache holds it, if it was asked for.
         sequence: Option<Box<Sequence>>,
     },
@@ -139,6 +146,7 @@ impl CacheUsage {
         let lengths: Vec<usize> = whole.flat_map(|layer| layer.pairs().iter().map(|pairs| pairs.len())).collect();
         let kept = lengths.iter().sum::<usize>() as f64 / lengths.len().max(1) as f64;
         let tokens = sequence.tokens();
+        let kept = kept + sequence.segment_tokens() as f64;
         let evicted = if lengths.is_empty() { 0.0 } else { tokens as f64 - kept };
         Self { bytes: sequence.bytes().total(), peak_bytes: sequence.peak_bytes(), tokens, evicted }
     }

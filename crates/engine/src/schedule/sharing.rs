@@ -89,7 +89,9 @@ impl Scheduler<'_> {
             let request = Request {
                 prompt: needed.ids(self.engine),
                 parts: None,
+                segments: None,
                 policy: self.sharing.pool.policy().clone(),
+                exit: None,
                 samplers: vec![Sampler::greedy()],
                 tokens: 1,
                 stop: Vec::new(),

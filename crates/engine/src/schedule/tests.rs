@@ -16,7 +16,7 @@ fn engine() -> Engine {
     Engine::new(Induction::new(0).decoder(Weights::Stored, &Device::flex()).unwrap(), 2).unwrap()
 }
 
-fn text(length: usize, seed: u32) -> Vec<u32> {
+pub(super) fn text(length: usize, seed: u32) -> Vec<u32> {
     let mut state = seed;
     let mut next = || {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -27,8 +27,8 @@ fn text(length: usize, seed: u32) -> Vec<u32> {
 
 /// Remembers what it is told.
 #[derive(Default)]
-struct Heard {
-    events: Mutex<Vec<Event>>,
+pub(super) struct Heard {
+    pub(super) events: Mutex<Vec<Event>>,
     gone: AtomicBool,
 }
 
@@ -43,7 +43,7 @@ impl Listener for Heard {
 }
 
 impl Heard {
-    fn tokens(&self, wanted: usize) -> Vec<u32> {
+    pub(super) fn tokens(&self, wanted: usize) -> Vec<u32> {
         let events = self.events.lock().unwrap();
         let token = |event: &Event| match event {
             Event::Token { answer, id, .. } if *answer == wanted => Some(*id),
@@ -52,7 +52,7 @@ impl Heard {
         events.iter().filter_map(token).collect()
     }
 
-    fn cached(&self) -> usize {
+    pub(super) fn cached(&self) -> usize {
         let events = self.events.lock().unwrap();
         let cached = |event: &Event| if let Event::Begun { cached, .. } = event { Some(*cached) } else { None };
         events.iter().find_map(cached).unwrap()
@@ -62,18 +62,20 @@ impl Heard {
         self.events.lock().unwrap().iter().filter(|event| matches!(event, Event::End { .. })).count()
     }
 
-    fn failure(&self) -> Option<String> {
+    pub(super) fn failure(&self) -> Option<String> {
         let events = self.events.lock().unwrap();
         events.iter().find_map(|event| if let Event::Failed(error) = event { Some(error.to_string()) } else { None })
     }
 }
 
-fn request(prompt: Vec<u32>, policy: &str, tokens: usize) -> (Request, Arc<Heard>) {
+pub(super) fn request(prompt: Vec<u32>, policy: &str, tokens: usize) -> (Request, Arc<Heard>) {
     let heard = Arc::new(Heard::default());
     let request = Request {
         prompt,
         parts: None,
+        segments: None,
         policy: CachePolicy::parse(policy).unwrap(),
+        exit: None,
         samplers: vec![Sampler::greedy()],
         tokens,
         stop: Vec::new(),
@@ -93,7 +95,7 @@ fn alone(engine: &Engine, prompt: &[u32], policy: &str, tokens: usize) -> Vec<u3
     generate(engine, &mut sequence, prompt, &generation, &mut Sampler::greedy(), |_| true).unwrap().ids
 }
 
-fn run(scheduler: &mut Scheduler<'_>) {
+pub(super) fn run(scheduler: &mut Scheduler<'_>) {
     let mut steps = 0;
     while !scheduler.idle() {
         scheduler.step();

@@ -20,10 +20,10 @@ pub(super) struct Text {
     answer: usize,
     pub sequence: Sequence,
     /// What is read of the prompt: all of it, or what the policy chose.
-    prompt: Arc<[u32]>,
+    pub prompt: Arc<[u32]>,
     written: Vec<u32>,
     /// Tokens of prompt and written text that have been read.
-    read: usize,
+    pub read: usize,
     sampler: Sampler,
     pub growth: Growth,
     /// Keeps the node of the prefix cache that holds the first pages too.
@@ -38,6 +38,8 @@ pub(super) struct Text {
     estimated: bool,
     /// Whether shared texts of its prompt can be learned from it.
     pub teaches: bool,
+    /// Forwards of its answer that may have ended early, and the layers that they went through.
+    pub passed: [usize; 2],
 }
 
 /// What a text that is not being read or written remembers.
@@ -87,6 +89,7 @@ impl Waiting {
             fresh: true,
             estimated: false,
             teaches,
+            passed: [0; 2],
         }
     }
 }
@@ -137,18 +140,30 @@ impl Text {
     pub fn rows(&self, rows: usize) -> usize {
         let policy = &self.request.policy;
         match self.unread_prompt() {
+            // Every token leaves where it did.
+            0 if self.request.exit.is_some() => 1,
             // What is written anew; a policy that lets go of pairs has to see every token alone, as it did.
             0 if policy.check_rollback().is_ok() => self.unread().min(rows.max(1)),
             0 => 1,
             // The last rows stand alone where what they leave behind cannot be shared: what came before can.
-            left if self.request.reuse && policy.reads_in_any_chunks() => match left_to_read(policy) {
+            left if self.can_share() && policy.reads_in_any_chunks() => match left_to_read(policy) {
                 last if left > last && !self.can_be_taken_back() => (left - last).min(rows),
                 _ => left.min(rows),
             },
             left if policy.reads_in_any_chunks() => left.min(rows),
-            // As a prompt is read alone.
-            left => left.min(PROMPT_CHUNK - self.read % PROMPT_CHUNK),
+            // As a prompt is read alone: behind segments it begins anew.
+            left => left.min(PROMPT_CHUNK - (self.read - self.before_the_rest()) % PROMPT_CHUNK),
         }
+    }
+
+    /// Tokens up to the end of the segments, if it has some.
+    fn before_the_rest(&self) -> usize {
+        self.request.segments.as_ref().map_or(0, |text| self.request.prompt.len() - text.suffix.len())
+    }
+
+    /// Whether it may begin with what others have read, and others with what it has read.
+    pub fn can_share(&self) -> bool {
+        self.request.reuse && self.request.segments.is_none()
     }
 
     /// Whether what has been read is also there for any beginning of it.
@@ -209,7 +224,7 @@ impl Text {
 
     /// Whether `earlier`, which is being read, will have read more of what both begin with than this text has.
     pub fn waits_for(&self, earlier: &Self) -> bool {
-        let both = self.request.reuse && earlier.request.reuse && earlier.reading() && !earlier.estimated;
+        let both = self.can_share() && earlier.can_share() && earlier.reading() && !earlier.estimated;
         if !both || !earlier.request.policy.reads_for(&self.request.policy) {
             return false;
         }
@@ -244,6 +259,7 @@ impl Text {
             fresh: false,
             estimated: self.estimated,
             teaches: false,
+            passed: [0; 2],
         };
         samplers.map(fork).collect()
     }
@@ -286,7 +302,8 @@ impl Text {
     pub fn end(&self, finish: Finish) {
         let usage = CacheUsage::of(&self.sequence);
         let sequence = self.request.keep.then(|| Box::new(self.sequence.clone()));
-        self.request.listener.tell(Event::End { answer: self.answer, finish, usage, sequence });
+        let layers = self.mean_layers();
+        self.request.listener.tell(Event::End { answer: self.answer, finish, usage, layers, sequence });
     }
 
     /// What has been read of the text.
@@ -297,6 +314,7 @@ impl Text {
     /// Whether the text so far, prompt and answer, is as any prompt is read.
     pub fn reads_as_a_prompt(&self) -> bool {
         let policy: &CachePolicy = &self.request.policy;
-        !self.estimated && policy.reads_in_any_chunks() && (self.reading() || policy.check_rollback().is_ok())
+        let goes_on = self.reading() || (policy.check_rollback().is_ok() && !self.has_left());
+        !self.estimated && policy.reads_in_any_chunks() && goes_on
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use headwise::engine::TextModel;
 use headwise::engine::experts::ExpertPolicy;
+use headwise::models::chat::ChatTemplate;
 use headwise::models::decoder::Weights;
 use headwise::models::embedded;
 use headwise::models::pull::{self, Options};
@@ -48,18 +49,26 @@ impl Run {
     /// Opens the model `name`: the one that comes with the program, a path, a known name, or a file of the hub, fetched if
     /// need be.
     pub fn open(&self, name: &str) -> Result<TextModel, Box<dyn Error>> {
+        self.open_with_template(name, None)
+    }
+
+    /// The same with the chat template `source`, if there is one, in the place of the model's own.
+    pub fn open_with_template(&self, name: &str, source: Option<&str>) -> Result<TextModel, Box<dyn Error>> {
         let weights = match self.weights {
             WeightForm::Stored => Weights::Stored,
             WeightForm::F32 => Weights::F32,
         };
         let mut model = match (locate(name, self.offline)?, self.experts()?) {
             (None, None) => TextModel::embedded(weights, self.threads)?,
-            (Some(path), None) => TextModel::open(&path, weights, self.threads)?,
+            (Some(path), None) => TextModel::open_with_template(&path, weights, self.threads, source)?,
             (path, Some(policy)) => {
                 let path = path.unwrap_or_else(|| name.into());
                 TextModel::open_with_experts(&path, weights, self.threads, &policy, Duration::ZERO, DEFAULT_TEXT)?
             }
         };
+        if let Some(source) = source {
+            model.template = Some(ChatTemplate::for_tokenizer(source, &model.tokenizer)?);
+        }
         if let Some(context) = self.ctx {
             model.engine = model.engine.with_context(context);
         }

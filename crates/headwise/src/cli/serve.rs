@@ -10,7 +10,6 @@ use clap::{Args, ValueEnum};
 use headwise::engine::TextModel;
 use headwise::engine::cache::CachePolicy;
 use headwise::engine::schedule::ScheduleLimits;
-use headwise::models::chat::ChatTemplate;
 use headwise::models::embedded;
 use headwise::serve::{App, Keys, Options, check_names, serve, shares};
 use headwise::spec::bytes;
@@ -75,6 +74,9 @@ pub struct Serve {
     /// Size that a request may have
     #[arg(long, value_name = "SIZE", default_value = "4MiB")]
     max_body: String,
+    /// Tokens that an answer may have; as many as the context holds if not given
+    #[arg(long, value_name = "TOKENS")]
+    max_tokens: Option<usize>,
     /// Seconds in which a request must have come
     #[arg(long, default_value_t = 30)]
     request_timeout: u64,
@@ -146,6 +148,9 @@ impl Serve {
         if self.max_active == 0 || self.max_waiting == 0 {
             return Err("--max-active and --max-waiting must be at least 1".into());
         }
+        if self.max_tokens == Some(0) {
+            return Err("--max-tokens is 0: an answer has at least one".into());
+        }
         let schedule = ScheduleLimits {
             bytes: kv,
             prefix_bytes: share("prefix-mem", &self.prefix_mem, kv / 2)?,
@@ -160,6 +165,7 @@ impl Serve {
             lenient: self.lenient,
             cors: self.cors.clone(),
             body_bytes: size("max-body", &self.max_body)? as usize,
+            answer_tokens: self.max_tokens,
             request_seconds: self.request_timeout.max(1),
             drain_seconds: self.drain,
             prompts: self.prefix_dir.clone(),
@@ -182,12 +188,10 @@ impl Serve {
         }
         // Names that are known already are compared before anything is loaded; the others come from the files.
         check_names(asked.iter().map(|asked| asked.name.unwrap_or(asked.model)))?;
+        let template = self.chat_template.as_deref().map(read_text).transpose()?;
         let mut models = Vec::with_capacity(asked.len());
         for Asked { name, model } in asked {
-            let mut opened = self.run.open(model)?;
-            if let Some(path) = &self.chat_template {
-                opened.template = Some(ChatTemplate::for_tokenizer(&read_text(path)?, &opened.tokenizer)?);
-            }
+            let mut opened = self.run.open_with_template(model, template.as_deref())?;
             if let Some(name) = name {
                 opened.name = name.to_owned();
             }
@@ -251,7 +255,7 @@ fn plan(models: &[TextModel], options: &Options) -> String {
     let line = |(model, share): (&TextModel, ScheduleLimits)| {
         let engine = &model.engine;
         format!(
-            "{}: context {} tokens, cache `{}`; memory for caches {:.0} MB ({:.0} MB of it for earlier prompts), a full context takes {:.0} MB; {} threads",
+            "{}: context {} tokens, cache `{}`; memory for caches {:.0} MB ({:.0} MB of it for earlier prompts), a full context takes {:.0} MB; {} threads{}",
             model.name,
             engine.context(),
             options.policy,
@@ -259,6 +263,7 @@ fn plan(models: &[TextModel], options: &Options) -> String {
             megabytes(share.prefix_bytes),
             megabytes(engine.uncompressed_bytes(engine.context())),
             engine.threads(),
+            if models.len() > 1 { ", the same for all" } else { "" },
         )
     };
     models.iter().zip(shares(models, options.schedule)).map(line).collect::<Vec<_>>().join("\n")

@@ -7,10 +7,12 @@
 
 mod error;
 mod jinja;
+mod json_call;
 mod json_end;
 mod message;
 mod template;
 mod tool_calls;
+mod xml_call;
 
 pub use error::ChatTemplateError;
 pub use message::{Message, Tool, ToolCall};

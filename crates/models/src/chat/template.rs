@@ -1,9 +1,11 @@
 //! A model's chat template.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use minijinja::value::Serde;
-use minijinja::{Environment, UndefinedBehavior, Value, context};
+use minijinja::{Environment, UndefinedBehavior, Value};
+use serde_json::Map;
 
 use super::{ChatTemplateError, Message, Tool, jinja};
 use crate::gguf::Metadata;
@@ -11,6 +13,9 @@ use crate::tokenizer::Tokenizer;
 
 /// Steps a template may take: a template is a program by whoever made the model file, and must end.
 const FUEL: u64 = 5_000_000;
+
+/// Variables that every template is given, which nobody else can set.
+const GIVEN: [&str; 5] = ["messages", "tools", "add_generation_prompt", "bos_token", "eos_token"];
 
 type Result<T> = std::result::Result<T, ChatTemplateError>;
 
@@ -22,6 +27,8 @@ pub struct ChatTemplate {
     eos: String,
     /// Whether the template looks at `tools`.
     knows_tools: bool,
+    /// What else it looks at.
+    variables: Vec<String>,
 }
 
 impl ChatTemplate {
@@ -39,8 +46,12 @@ impl ChatTemplate {
         let source = jinja::without_generation_marks(source);
         environment.add_template_owned("chat", source).map_err(|error| jinja::invalid(&error))?;
         let template = environment.get_template("chat").map_err(|error| jinja::invalid(&error))?;
-        let knows_tools = template.undeclared_variables(false).contains("tools");
-        Ok(Self { environment, bos: bos.into(), eos: eos.into(), knows_tools })
+        let mut variables: Vec<String> = template.undeclared_variables(false).into_iter().collect();
+        let knows_tools = variables.iter().any(|name| name == "tools");
+        let known = |name: &str| GIVEN.contains(&name) || environment.globals().any(|(global, _)| global == name);
+        variables.retain(|name| !known(name));
+        variables.sort_unstable();
+        Ok(Self { environment, bos: bos.into(), eos: eos.into(), knows_tools, variables })
     }
 
     /// The template in the metadata of a GGUF file.
@@ -80,22 +91,40 @@ impl ChatTemplate {
         self.knows_tools
     }
 
+    /// Names of the variables that the template looks at beside those that every template is given, ascending: what
+    /// [`render_with`](Self::render_with) can set.
+    pub fn variables(&self) -> &[String] {
+        &self.variables
+    }
+
     /// The text of `messages`; with `add_generation_prompt` also the opening of the assistant's next turn.
     ///
     /// `tools` are what the model may call, each `{"type": "function", "function": {"name", "description", "parameters"}}`; a
     /// template that [does not know](Self::knows_tools) of them says nothing about them.
     pub fn render(&self, messages: &[Message], tools: &[Tool], add_generation_prompt: bool) -> Result<String> {
+        self.render_with(messages, tools, add_generation_prompt, &Map::new())
+    }
+
+    /// The same where the template finds `variables` too, such as `enable_thinking`. Those that every template is given cannot be set.
+    pub fn render_with(
+        &self,
+        messages: &[Message],
+        tools: &[Tool],
+        add_generation_prompt: bool,
+        variables: &Map<String, serde_json::Value>,
+    ) -> Result<String> {
         if messages.is_empty() {
             return Err(ChatTemplateError::NoMessages);
         }
-        let context = context! {
-            messages => Value::from(Serde(messages)),
-            add_generation_prompt => add_generation_prompt,
-            bos_token => self.bos.as_str(),
-            eos_token => self.eos.as_str(),
-            tools => if tools.is_empty() { Value::from(()) } else { Value::from(Serde(tools)) },
-            documents => Value::from(()),
-        };
+        let mut context = BTreeMap::from([("documents", Value::from(()))]);
+        context.extend(variables.iter().map(|(name, value)| (name.as_str(), Value::from(Serde(value)))));
+        context.extend([
+            ("messages", Value::from(Serde(messages))),
+            ("add_generation_prompt", Value::from(add_generation_prompt)),
+            ("bos_token", Value::from(self.bos.as_str())),
+            ("eos_token", Value::from(self.eos.as_str())),
+            ("tools", if tools.is_empty() { Value::from(()) } else { Value::from(Serde(tools)) }),
+        ]);
         let template = self.environment.get_template("chat").map_err(|error| jinja::failure(&error))?;
         template.render(context).map_err(|error| jinja::failure(&error))
     }

@@ -3,16 +3,19 @@
 //! | models | a call is written as |
 //! |---|---|
 //! | Hermes, Qwen 2.5 and 3 | `<tool_call>{"name": …, "arguments": {…}}</tool_call>`, one after another |
+//! | Qwen 3 Coder | `<tool_call><function=name><parameter=key>value</parameter>…</function></tool_call>`, also without the outer mark |
 //! | Llama 3.1 and later | `{"name": …, "parameters": {…}}`, also after `<\|python_tag\|>`, several with `;` between |
 //! | Mistral | `[TOOL_CALLS][{"name": …, "arguments": {…}}, …]`, later `[TOOL_CALLS]name[ARGS]{…}` |
 //! | others | an answer that begins with a JSON object of a name and arguments, or an array of such |
 //!
-//! Without a mark before it, JSON is a call only if it names one of the tools. What is no call after all stays text: a malformed answer
+//! Without a mark before it, a call names one of the tools. What is no call after all stays text: a malformed answer
 //! is never an error.
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
+use super::json_call::{call, is_of_a_name, json_may_start, json_start, may_be_call};
 use super::json_end::JsonEnd;
+use super::xml_call::{self, XmlEnd};
 use super::{Tool, ToolCall};
 
 /// A part of an answer.
@@ -26,22 +29,26 @@ pub enum Piece {
 
 /// How a call is marked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Form {
+pub(super) enum Form {
     Hermes,
+    /// Tags, without Hermes's mark before them.
+    Xml,
     Mistral,
     PythonTag,
     /// JSON at the beginning of the answer, or after another such call.
     Bare,
 }
 
-const MARKS: [(&str, Form); 3] =
-    [("<tool_call>", Form::Hermes), ("[TOOL_CALLS]", Form::Mistral), ("<|python_tag|>", Form::PythonTag)];
+const MARKS: [(&str, Form); 4] = [
+    ("<tool_call>", Form::Hermes),
+    (xml_call::BEGIN, Form::Xml),
+    ("[TOOL_CALLS]", Form::Mistral),
+    ("<|python_tag|>", Form::PythonTag),
+];
 const HERMES_END: &str = "</tool_call>";
 /// Stands between name and arguments in Mistral's later form, after an id if there is one.
 const MISTRAL_ARGUMENTS: &str = "[ARGS]";
 const MISTRAL_ID: &str = "[CALL_ID]";
-/// Longest name and id that Mistral's later form may have.
-const LONGEST_NAME: usize = 256;
 
 /// Splits an answer into words and calls while it comes, and holds back only what may begin a call.
 ///
@@ -49,8 +56,7 @@ const LONGEST_NAME: usize = 256;
 /// ([`StreamDecoder::keep_special`](crate::tokenizer::StreamDecoder::keep_special)).
 #[derive(Clone, Debug)]
 pub struct ToolCallReader {
-    /// Names of the tools.
-    names: Vec<String>,
+    tools: Vec<Tool>,
     held: String,
     state: State,
 }
@@ -65,6 +71,8 @@ enum State {
     Behind(Form),
     /// In what may be a call, which is held from its mark on: `json` looks for its end once it has begun, at `begin`.
     Call { form: Form, begin: Option<(usize, JsonEnd)> },
+    /// In what may be a call in tags, which begins at `start`.
+    Tags { start: usize, end: XmlEnd },
 }
 
 /// What is known of the text that is held.
@@ -82,8 +90,7 @@ enum Found {
 impl ToolCallReader {
     /// A reader of an answer by a model that was told of `tools`.
     pub fn new(tools: &[Tool]) -> Self {
-        let name = |tool: &Tool| Some(tool.get("function").unwrap_or(tool).get("name")?.as_str()?.to_string());
-        Self { names: tools.iter().filter_map(name).collect(), held: String::new(), state: State::Start }
+        Self { tools: tools.to_vec(), held: String::new(), state: State::Start }
     }
 
     /// The answer goes on with `text`: returns what is certain by now.
@@ -103,6 +110,7 @@ impl ToolCallReader {
             let found = match self.state {
                 _ if self.held.is_empty() => return pieces,
                 State::Call { form, begin } => self.in_call(form, begin, ends),
+                State::Tags { start, end } => self.in_tags(start, end, ends),
                 state => self.outside(state, ends),
             };
             match found {
@@ -117,8 +125,10 @@ impl ToolCallReader {
                     }
                 }
                 Found::Calls(calls, bytes) => {
-                    if let State::Call { form, .. } = self.state {
-                        self.state = State::Behind(form);
+                    match self.state {
+                        State::Call { form, .. } => self.state = State::Behind(form),
+                        State::Tags { .. } => self.state = State::Behind(Form::Hermes),
+                        _ => {}
                     }
                     self.held.drain(..bytes);
                     pieces.extend(calls.into_iter().map(Piece::Call));
@@ -149,7 +159,7 @@ impl ToolCallReader {
         if may_be_bare && !ends && MARKS.iter().any(|(mark, _)| mark.starts_with(text)) {
             return Found::More;
         }
-        if may_be_bare && text.starts_with(['{', '[']) && !self.names.is_empty() {
+        if may_be_bare && text.starts_with(['{', '[']) && !self.tools.is_empty() {
             self.state = State::Call { form: Form::Bare, begin: Some((space, JsonEnd::from(space))) };
             return Found::Nothing(0);
         }
@@ -165,8 +175,15 @@ impl ToolCallReader {
         let mark = MARKS.iter().find(|(_, other)| *other == form).map_or(0, |(mark, _)| mark.len());
         // No call: its mark, or its first byte, is a word like any other.
         let no_call = Found::Words(mark.max(1));
+        if let Some(start) = xml_call::start(&self.held, if form == Form::Xml { 0 } else { mark }, form) {
+            self.state = State::Tags { start, end: XmlEnd::from(start) };
+            return Found::Nothing(0);
+        }
         let Some((start, mut json)) = begin.or_else(|| json_start(&self.held, mark, form)) else {
-            let possible = json_may_start(&self.held[mark..], form);
+            let possible = match form {
+                Form::Hermes => xml_call::may_start(&self.held[mark..]),
+                form => json_may_start(&self.held[mark..], form),
+            };
             return if possible && !ends { Found::More } else { no_call };
         };
         let end = json.find(&self.held);
@@ -183,17 +200,49 @@ impl ToolCallReader {
         if form != Form::Hermes {
             return Found::Calls(calls, end);
         }
-        let rest = self.held[end..].trim_start();
-        let space = self.held.len() - rest.len();
-        if rest.starts_with(HERMES_END) {
-            return Found::Calls(calls, space + HERMES_END.len());
+        match self.hermes_end(end, ends) {
+            Some(end) => Found::Calls(calls, end),
+            None => {
+                // The end of the JSON is looked for again, from its beginning.
+                self.state = State::Call { form, begin: Some((start, JsonEnd::from(start))) };
+                Found::More
+            }
         }
-        if HERMES_END.starts_with(rest) && !ends {
-            // The end of the JSON is looked for again, from its beginning.
-            self.state = State::Call { form, begin: Some((start, JsonEnd::from(start))) };
-            return Found::More;
+    }
+
+    /// Where a call ends whose inside ends at byte `inside`: behind its closing mark, if there is one; none if that may still come.
+    fn hermes_end(&self, inside: usize, ends: bool) -> Option<usize> {
+        let rest = self.held[inside..].trim_start();
+        match () {
+            () if rest.starts_with(HERMES_END) => Some(self.held.len() - rest.len() + HERMES_END.len()),
+            () if HERMES_END.starts_with(rest) && !ends => None,
+            () => Some(inside),
         }
-        Found::Calls(calls, end)
+    }
+
+    /// Looks for the end of a call in tags, which begins at byte `start` of the held text.
+    fn in_tags(&mut self, start: usize, mut end: XmlEnd, ends: bool) -> Found {
+        // No call: the mark before the tags, or of the first one, is a word like any other.
+        let no_call = if start == 0 { xml_call::BEGIN.len() } else { start };
+        if !xml_call::may_be_call(&self.held[start..], if start == 0 { Some(&self.tools) } else { None }) {
+            return Found::Words(no_call);
+        }
+        let searched = end;
+        let found = end.find(&self.held);
+        self.state = State::Tags { start, end };
+        let Some(found) = found else {
+            return if ends { Found::Words(self.held.len()) } else { Found::More };
+        };
+        let Some(call) = xml_call::call(&self.held[start..found.tags], &self.tools) else {
+            return Found::Words(no_call);
+        };
+        match self.hermes_end(found.end, ends) {
+            Some(end) => Found::Calls(vec![call], end),
+            None => {
+                self.state = State::Tags { start, end: searched };
+                Found::More
+            }
+        }
     }
 
     /// The calls in the JSON of a held text.
@@ -206,7 +255,7 @@ impl ToolCallReader {
             let good = value.is_object() && name.chars().all(is_of_a_name);
             return good.then(|| vec![ToolCall { id: id.into(), name: name.into(), arguments: value }]);
         }
-        let named = |call: &ToolCall| form != Form::Bare || self.names.contains(&call.name);
+        let named = |call: &ToolCall| form != Form::Bare || named(&self.tools, &call.name).is_some();
         let values = match value {
             Value::Array(values) => values,
             value => vec![value],
@@ -214,6 +263,11 @@ impl ToolCallReader {
         let calls: Option<Vec<ToolCall>> = values.into_iter().map(|value| call(value, form)).collect();
         calls.filter(|calls| !calls.is_empty() && calls.iter().all(named))
     }
+}
+
+/// The tool among `tools` that is called `name`.
+pub(super) fn named<'t>(tools: &'t [Tool], name: &str) -> Option<&'t Tool> {
+    tools.iter().map(|tool| tool.get("function").unwrap_or(tool)).find(|function| function["name"] == name)
 }
 
 /// The words and the calls of a whole answer, as [`ToolCallReader`] finds them.
@@ -235,64 +289,4 @@ fn certain(text: &str) -> usize {
     let longest = MARKS.iter().map(|(mark, _)| mark.len()).max().unwrap_or(0);
     let tail = text.len().saturating_sub(longest);
     text.char_indices().map(|(at, _)| at).skip_while(|at| *at < tail).find(begins).unwrap_or(text.len())
-}
-
-/// Where the JSON of a call begins, which is marked by the first `mark` bytes of `held`.
-fn json_start(held: &str, mark: usize, form: Form) -> Option<(usize, JsonEnd)> {
-    let rest = held[mark..].trim_start();
-    let space = held.len() - rest.len();
-    let start = match form {
-        Form::Mistral if is_name(rest) => space + rest.find('{')?,
-        _ if rest.starts_with('{') || (form == Form::Mistral && rest.starts_with('[')) => space,
-        _ => return None,
-    };
-    Some((start, JsonEnd::from(start)))
-}
-
-/// Whether what follows a mark may still become JSON, or a name before it.
-fn json_may_start(rest: &str, form: Form) -> bool {
-    let rest = rest.trim_start();
-    rest.is_empty() || (form == Form::Mistral && is_name(rest) && rest.len() < LONGEST_NAME)
-}
-
-/// Whether `text` begins with the name of a tool: with everything that may stand before its arguments.
-fn is_name(text: &str) -> bool {
-    let head = text.split('{').next().unwrap_or_default().trim_end();
-    let possible = |c: char| is_of_a_name(c) || "[]".contains(c);
-    head.len() < LONGEST_NAME && head.starts_with(is_of_a_name) && head.chars().all(possible)
-}
-
-fn is_of_a_name(c: char) -> bool {
-    c.is_alphanumeric() || "_-./".contains(c)
-}
-
-/// Whether JSON that has begun may become a call, by its first key.
-fn may_be_call(text: &str) -> bool {
-    let text = text.strip_prefix('[').map_or(text, str::trim_start);
-    if text.is_empty() {
-        return true;
-    }
-    let Some(inside) = text.strip_prefix('{') else { return false };
-    let Some(key) = inside.trim_start().strip_prefix('"') else { return inside.trim_start().is_empty() };
-    let (key, complete) = key.split_once('"').map_or((key, false), |(key, _)| (key, true));
-    let keys = ["name", "arguments", "parameters", "type", "function", "id"];
-    keys.iter().any(|other| if complete { *other == key } else { other.starts_with(key) })
-}
-
-fn call(value: Value, form: Form) -> Option<ToolCall> {
-    let Value::Object(mut outer) = value else { return None };
-    let id = outer.get("id").and_then(Value::as_str).unwrap_or_default().to_string();
-    let mut call = match outer.remove("function") {
-        Some(Value::Object(inner)) => inner,
-        Some(_) => return None,
-        None => outer,
-    };
-    let name = call.get("name")?.as_str().filter(|name| !name.is_empty())?.to_string();
-    let arguments = match call.remove("arguments").or_else(|| call.remove("parameters")) {
-        Some(Value::String(text)) => serde_json::from_str(&text).ok()?,
-        Some(arguments) => arguments,
-        None if form == Form::Bare => return None,
-        None => Value::Object(Map::new()),
-    };
-    arguments.is_object().then_some(ToolCall { id, name, arguments })
 }

@@ -12,10 +12,12 @@ use super::chat_answer::Form;
 use super::form::hold;
 use super::generation::GenerationRequest;
 use super::job::Job;
-use super::message::conversation;
+use super::marks::texts;
+use super::message::{Taken, conversation};
+use super::placed::Placed;
 use super::schema::{ChatChunk, ChatCompletion, Refused};
-use super::shared::Shared;
 use super::stream::frames;
+use super::template::{self, Variables};
 use super::tools::Tools;
 use super::{ApiError, body};
 use crate::http::Body;
@@ -36,6 +38,7 @@ pub async fn chat(State(app): State<Arc<App>>, Body(bytes): Body) -> Result<Resp
     request.refuse("prompt", request.prompt.is_some())?;
     request.refuse("suffix", request.suffix.is_some())?;
     request.refuse("echo", request.echo.is_some())?;
+    request.refuse("decoding", request.decoding.is_some())?;
     let tools = Tools::new(request.tools.as_deref().unwrap_or_default(), request.tool_choice.as_ref())?;
     let form = Form::new(&served, tools.told.clone(), request.headwise.unwrap_or_default());
     let (streams, usage) = (request.stream.unwrap_or(false), request.includes_usage());
@@ -54,13 +57,13 @@ pub async fn chat(State(app): State<Arc<App>>, Body(bytes): Body) -> Result<Resp
 
 fn job(served: &Served, request: &GenerationRequest, tools: &Tools) -> Result<Job, ApiError> {
     let messages = request.messages.as_deref().ok_or_else(|| ApiError::parameter("messages", "messages is missing"))?;
-    let mut shared = Shared::new(messages);
-    let prompt = prompt(served, &conversation(messages, &mut shared)?, tools)?;
-    let parts = if shared.is_empty() { None } else { Some(shared.parts(&prompt, &served.model.tokenizer)?) };
-    let ids = parts.as_ref().map_or_else(|| tokens(served, &prompt), |parts| Ok(parts.ids()))?;
-    let mut job = answer(served, request, tools, &prompt, ids)?;
-    job.parts = parts;
-    Ok(job)
+    let mut taken = Taken::new(texts(messages));
+    let conversation = conversation(messages, &mut taken)?;
+    taken.check("messages")?;
+    let prompt = prompt(served, &conversation, tools, request.chat_template_kwargs.as_ref())?;
+    let placed = Placed::of(&taken, &prompt, false, &served.model, "messages")?;
+    let ids = placed.ids().map_or_else(|| tokens(served, &prompt), Ok)?;
+    answer(served, request, tools, &prompt, ids)?.with(placed)
 }
 
 /// The job of answering `prompt`, whose tokens are `ids`, as the request says, where functions may be called.
@@ -82,15 +85,23 @@ pub fn answer(
     Ok(job)
 }
 
-/// The text of a conversation, ready for the answer.
-pub fn prompt(served: &Served, messages: &[Message], tools: &Tools) -> Result<String, ApiError> {
+/// The text of a conversation, ready for the answer; the template finds `variables` too.
+pub fn prompt(
+    served: &Served,
+    messages: &[Message],
+    tools: &Tools,
+    variables: Option<&Variables>,
+) -> Result<String, ApiError> {
     let template = served.model.template.as_ref().ok_or_else(|| {
         let name = &served.model.name;
         ApiError::invalid(format!(
             "`{name}` has no chat template: it continues texts, which /v1/completions asks for (or serve it with --chat-template)"
         ))
     })?;
-    tools.render(template, messages)
+    let none = Variables::new();
+    let variables = variables.unwrap_or(&none);
+    template::check(variables, template, served.lenient)?;
+    tools.render(template, messages, variables)
 }
 
 /// The tokens of such a text.

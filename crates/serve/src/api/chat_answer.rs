@@ -99,8 +99,7 @@ impl Form {
         answer: usize,
         sequence: Option<&headwise_engine::Sequence>,
     ) -> Result<Value, ApiError> {
-        let ids = [prompt, running.ids(answer)].concat();
-        insight::of(served, self.insight, &ids, prompt.len(), sequence).await
+        insight::of_answer(served, self.insight, prompt, running.ids(answer), sequence).await
     }
 
     /// The answer once it is complete.

@@ -9,11 +9,16 @@ use headwise_engine::TokenLogProbabilities;
 use serde_json::{Value, json};
 
 use super::answer::completion_log_probabilities;
+use super::fields::PromptInput;
+use super::filled_answer::filled;
+use super::fillings::Fillings;
 use super::generation::GenerationRequest;
 use super::job::{Job, News};
+use super::message::{Taken, joined};
+use super::placed::Placed;
 use super::schema::{Refused, TextCompletion};
 use super::stream::{Sink, frames};
-use super::{ApiError, body};
+use super::{ApiError, body, insight};
 use crate::http::Body;
 use crate::{App, Served};
 
@@ -31,6 +36,7 @@ pub async fn completions(State(app): State<Arc<App>>, Body(bytes): Body) -> Resu
     let served = app.model(request.model.as_deref())?;
     request.refuse("messages", request.messages.is_some())?;
     request.refuse("tools", request.tools.is_some())?;
+    request.refuse("chat_template_kwargs", request.chat_template_kwargs.is_some())?;
     if request.suffix.is_some() {
         return Err(ApiError::parameter("suffix", "suffix is not known here: texts are written from left to right"));
     }
@@ -42,6 +48,11 @@ pub async fn completions(State(app): State<Arc<App>>, Body(bytes): Body) -> Resu
     };
     let (streams, usage) = (request.stream.unwrap_or(false), request.includes_usage());
     let asked = served.clone();
+    if let Some(text) = request.decoding.clone() {
+        let fillings = tokio::task::spawn_blocking(move || Fillings::of(&asked, &request, &text)).await;
+        let fillings = fillings.map_err(|_| ApiError::internal("the prompt could not be read"))??;
+        return filled(served, fillings, form, streams, usage).await;
+    }
     let job = tokio::task::spawn_blocking(move || job(&asked, &request))
         .await
         .map_err(|_| ApiError::internal("the prompt could not be read"))??;
@@ -55,18 +66,34 @@ pub async fn completions(State(app): State<Arc<App>>, Body(bytes): Body) -> Resu
 
 fn job(served: &Served, request: &GenerationRequest) -> Result<Job, ApiError> {
     let prompt = request.prompt.as_ref().ok_or_else(|| ApiError::parameter("prompt", "prompt is missing"))?;
-    let prompts = prompt.tokens(served, "prompt")?;
-    let mut job = request.job(served, prompts)?;
+    let (prompts, placed) = match prompt {
+        PromptInput::Parts(parts) => {
+            let mut taken = Taken::new(parts.iter().flat_map(|part| &part.text).map(String::as_str));
+            let text = joined(parts, &mut taken, "prompt")?;
+            taken.check("prompt")?;
+            let placed = Placed::of(&taken, &text, true, &served.model, "prompt")?;
+            let ids =
+                placed.ids().map_or_else(|| PromptInput::Text(text).tokens(served, "prompt"), |ids| Ok(vec![ids]))?;
+            (ids, placed)
+        }
+        prompt => (prompt.tokens(served, "prompt")?, Placed::Nothing),
+    };
+    let mut job = request.job(served, prompts)?.with(placed)?;
+    if job.prompts.len() > 1 && job.insight.shows() {
+        let message = "`headwise` tells of one prompt: ask for each by itself";
+        return Err(ApiError::parameter("headwise", message));
+    }
     job.begin_forms_after(request.form_after.as_deref());
     Ok(job)
 }
 
 /// How the answer names itself, and whether it repeats the prompt.
-struct Form {
+pub struct Form {
     id: String,
     created: u64,
     model: String,
-    echo: bool,
+    /// Whether it repeats the prompt.
+    pub echo: bool,
 }
 
 #[derive(Default)]
@@ -77,11 +104,13 @@ struct Choice {
 }
 
 impl Form {
-    fn head(&self) -> Value {
+    /// What every answer and every piece of one begins with.
+    pub fn head(&self) -> Value {
         json!({ "id": self.id, "object": "text_completion", "created": self.created, "model": self.model })
     }
 
-    fn chunk(&self, index: usize, text: &str, log_probabilities: Value, finish: Option<&str>) -> Value {
+    /// A piece of answer number `index`.
+    pub fn chunk(&self, index: usize, text: &str, log_probabilities: Value, finish: Option<&str>) -> Value {
         let mut chunk = self.head();
         chunk["choices"] =
             json!([{ "index": index, "text": text, "logprobs": log_probabilities, "finish_reason": finish }]);
@@ -100,6 +129,8 @@ async fn whole(served: &Served, job: Job, form: &Form) -> Result<Value, ApiError
     let begin = |text: &String| Choice { text: text.clone(), ..Choice::default() };
     let mut choices: Vec<Choice> = beginnings.iter().map(begin).collect();
     let with_log_probabilities = job.likeliest.is_some();
+    let (prompt, asked) = (job.prompts[0].clone(), job.insight);
+    let mut shown = Value::Null;
     let mut running = job.start(served)?;
     while let Some(news) = running.next().await? {
         running.observe(&served.times);
@@ -108,9 +139,10 @@ async fn whole(served: &Served, job: Job, form: &Form) -> Result<Value, ApiError
                 choices[answer].text.push_str(&text);
                 choices[answer].log_probabilities.extend(log_probabilities);
             }
-            News::End { answer, text, finish, .. } => {
+            News::End { answer, text, finish, sequence } => {
                 choices[answer].text.push_str(&text);
                 choices[answer].finish = finish;
+                shown = insight::of_answer(served, asked, &prompt, running.ids(answer), sequence.as_deref()).await?;
             }
         }
     }
@@ -123,11 +155,16 @@ async fn whole(served: &Served, job: Job, form: &Form) -> Result<Value, ApiError
     };
     whole["choices"] = choices.iter().zip(&beginnings).enumerate().map(choice).collect();
     running.tell(served, &mut whole);
+    if !shown.is_null() {
+        whole["headwise"] = shown;
+    }
     Ok(whole)
 }
 
 async fn stream(served: &Served, job: Job, form: &Form, usage: bool, sink: &Sink) -> Result<(), ApiError> {
     let beginnings = form.beginnings(served, &job);
+    let (prompt, asked) = (job.prompts[0].clone(), job.insight);
+    let mut shown = Value::Null;
     let mut offsets: Vec<usize> = beginnings.iter().map(|text| text.chars().count()).collect();
     let mut running = job.start(served)?;
     sink.begin(&mut running).await?;
@@ -153,7 +190,10 @@ async fn stream(served: &Served, job: Job, form: &Form, usage: bool, sink: &Sink
                 }
                 chunk
             }
-            News::End { answer, text, finish, .. } => form.chunk(answer, &text, Value::Null, Some(finish)),
+            News::End { answer, text, finish, sequence } => {
+                shown = insight::of_answer(served, asked, &prompt, running.ids(answer), sequence.as_deref()).await?;
+                form.chunk(answer, &text, Value::Null, Some(finish))
+            }
         };
         if !sink.send(chunk).await {
             return Ok(());
@@ -163,6 +203,9 @@ async fn stream(served: &Served, job: Job, form: &Form, usage: bool, sink: &Sink
         let mut last = form.head();
         last["choices"] = json!([]);
         running.tell(served, &mut last);
+        if !shown.is_null() {
+            last["headwise"] = shown;
+        }
         sink.send(last).await;
     }
     Ok(())

@@ -4,6 +4,7 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::ApiError;
+use super::message::ContentPart;
 use crate::Served;
 
 /// Texts or tokens.
@@ -18,6 +19,8 @@ pub enum PromptInput {
     Texts(Vec<String>),
     /// Tokens of several texts.
     AllIds(Vec<Vec<u32>>),
+    /// One text in parts, of which some stand apart.
+    Parts(Vec<ContentPart>),
 }
 
 impl PromptInput {
@@ -29,6 +32,10 @@ impl PromptInput {
             Self::Ids(ids) => vec![ids.clone()],
             Self::Texts(texts) => texts.iter().map(encode).collect::<Result<_, _>>()?,
             Self::AllIds(texts) => texts.clone(),
+            Self::Parts(_) => {
+                let message = format!("`{param}` must be texts or tokens: parts are for /v1/completions and chats");
+                return Err(ApiError::parameter(param, message));
+            }
         };
         if tokens.is_empty() || tokens.iter().any(Vec::is_empty) {
             return Err(ApiError::parameter(
@@ -75,6 +82,24 @@ pub struct Insight {
 impl Insight {
     /// Most tokens whose attention is told: each row is as long as the text.
     pub const MOST_ROWS: usize = 64;
+
+    /// Whether something is to be told at the end of an answer.
+    pub fn shows(&self) -> bool {
+        let Self { kept, retrieval_heads, confidence, selected_text, attention_rows, live: _ } = *self;
+        kept || retrieval_heads || confidence || selected_text || attention_rows > 0
+    }
+
+    /// Refuses what would read the text once more in the ordinary way, which is not how `what` was read.
+    pub fn check_ordinary(&self, what: &str) -> Result<(), ApiError> {
+        let reads = [("kept", self.kept), ("confidence", self.confidence), ("attention_rows", self.attention_rows > 0)];
+        match reads.into_iter().find(|&(_, asked)| asked) {
+            None => Ok(()),
+            Some((name, _)) => {
+                let message = format!("`{name}` cannot be told of {what}: it would be that of an ordinary text");
+                Err(ApiError::parameter(format!("headwise.{name}"), message))
+            }
+        }
+    }
 }
 
 /// A text or several.

@@ -12,6 +12,8 @@ use super::fields::{FlagOrCount, Insight, OneOrMore, PromptInput, StreamOptions}
 use super::form::ResponseFormat;
 use super::job::Job;
 use super::message::ChatMessage;
+use super::placed::Placed;
+use super::template::Variables;
 use super::tools::ToolChoice;
 use crate::Served;
 
@@ -98,8 +100,15 @@ pub struct GenerationRequest {
     pub tools: Option<Vec<Value>>,
     /// Which of them it may or must call (chat).
     pub tool_choice: Option<ToolChoice>,
+    /// Variables of the model's chat template, such as `{"enable_thinking": false}`; `/props` says which it looks at (chat).
+    #[schema(value_type = Option<Object>)]
+    pub chat_template_kwargs: Option<Variables>,
     /// The cache policy, such as `snapkv(budget=1024) + int8`; that of the server if not given.
     pub cache: Option<String>,
+    /// When a token of the answer leaves the model, such as `early_exit(layer=10, confidence=0.9)`; after the last layer if not given.
+    pub exit: Option<String>,
+    /// How a model that fills gaps writes, such as `sap(commit=2)` (completions).
+    pub decoding: Option<String>,
     /// What else to say of the answer.
     pub headwise: Option<Insight>,
     /// Whether earlier prompts may be gone on from; yes if not given.
@@ -121,7 +130,7 @@ pub struct GenerationRequest {
 /// Randomness if the request does not say: OpenAI's.
 pub const DEFAULT_TEMPERATURE: f32 = 1.0;
 /// Longest text of a policy.
-const MOST_POLICY: usize = 1000;
+pub const MOST_POLICY: usize = 1000;
 /// Most answers of a request.
 const MOST_ANSWERS: usize = 32;
 /// Most texts that end an answer.
@@ -144,14 +153,15 @@ impl GenerationRequest {
         }
     }
 
-    /// Most tokens of an answer, if the request says.
-    pub fn most_tokens(&self) -> Result<Option<usize>, ApiError> {
-        match (self.max_completion_tokens, self.max_tokens) {
-            (Some(0), _) | (None, Some(0)) => {
-                Err(ApiError::parameter("max_tokens", "max_tokens is 0: it must be at least 1"))
+    /// Most tokens of an answer, if the request or the server, which gives no more than `limit`, says.
+    pub fn most_tokens(&self, limit: Option<usize>) -> Result<Option<usize>, ApiError> {
+        match (self.max_completion_tokens.or(self.max_tokens), limit) {
+            (Some(0), _) => Err(ApiError::parameter("max_tokens", "max_tokens is 0: it must be at least 1")),
+            (Some(tokens), Some(limit)) if tokens > limit => {
+                let message = format!("max_tokens is {tokens}: answers here have at most {limit} (--max-tokens)");
+                Err(ApiError::parameter("max_tokens", message))
             }
-            (Some(tokens), _) | (None, Some(tokens)) => Ok(Some(tokens)),
-            (None, None) => Ok(None),
+            (tokens, limit) => Ok(tokens.or(limit)),
         }
     }
 
@@ -225,12 +235,14 @@ impl GenerationRequest {
         }
         // Requests that name no seed draw differently, one after the other.
         let seed = served.names.seed();
+        let policy = self.policy(&served.policy)?;
         Ok(Job {
             prompts,
-            parts: None,
+            placed: Placed::Nothing,
             samplers: self.samplers(served, seed)?,
-            policy: self.policy(&served.policy)?,
-            tokens: self.most_tokens()?,
+            exit: self.exit_rule(served, &policy)?,
+            policy,
+            tokens: self.most_tokens(served.answer_tokens)?,
             end,
             stops: self.stops()?,
             special: false,

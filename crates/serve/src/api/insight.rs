@@ -11,7 +11,7 @@ use crate::Served;
 
 /// What was `asked` of the answer that follows the prompt in `ids`, whose first `prompt` tokens are the prompt, and whose cache is `sequence`.
 /// Null if nothing was asked.
-pub async fn of(
+async fn of(
     served: &Served,
     asked: Insight,
     ids: &[u32],
@@ -46,6 +46,17 @@ pub async fn of(
         said.insert("confidence".into(), json!(found.map(|found| found.norm())));
     }
     Ok(if said.is_empty() { Value::Null } else { said.into() })
+}
+
+/// The same of an answer whose tokens are `answer`, after those of `prompt`.
+pub async fn of_answer(
+    served: &Served,
+    asked: Insight,
+    prompt: &[u32],
+    answer: &[u32],
+    sequence: Option<&Sequence>,
+) -> Result<Value, ApiError> {
+    of(served, asked, &[prompt, answer].concat(), prompt.len(), sequence).await
 }
 
 /// The pieces of text that were read, and which of them every key-value head of every layer still holds, as half-open runs of positions.

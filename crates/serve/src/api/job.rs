@@ -6,14 +6,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use headwise_engine::cache::CachePolicy;
-use headwise_engine::kvcomm::Parts;
-use headwise_engine::schedule::{CacheUsage, Event, Finish, Listener, Request};
-use headwise_engine::{Sampler, Sequence, TokenLogProbabilities};
+use headwise_engine::schedule::{Event, Finish, Listener, Request};
+use headwise_engine::{EarlyExit, Sampler, Sequence, TokenLogProbabilities};
 use serde_json::Value;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::answer::Answer;
 use super::fields::Insight;
+use super::placed::Placed;
 use super::{ApiError, usage::Usage};
 use crate::Served;
 use crate::metrics::Times;
@@ -22,12 +22,14 @@ use crate::metrics::Times;
 pub struct Job {
     /// Tokens of every prompt.
     pub prompts: Vec<Vec<u32>>,
-    /// The prompt cut where shared texts begin and end, if there is one and it has any.
-    pub parts: Option<Arc<Parts>>,
+    /// What stands apart in the prompt, if there is one.
+    pub placed: Placed,
     /// One for every answer to each of them.
     pub samplers: Vec<Sampler>,
     /// The policy of the caches.
     pub policy: CachePolicy,
+    /// When a token of an answer leaves the model, if not after the last layer.
+    pub exit: Option<EarlyExit>,
     /// Most tokens of an answer; as many as the context holds if none.
     pub tokens: Option<usize>,
     /// Tokens that end answers.
@@ -85,7 +87,8 @@ pub struct Running<'a> {
     pub usage: Usage,
 }
 
-fn lost() -> ApiError {
+/// The model's thread has dropped what it was asked.
+pub fn lost() -> ApiError {
     ApiError::internal("the model stopped while it answered: see the server's log")
 }
 
@@ -113,6 +116,17 @@ impl Listener for Ear {
 }
 
 impl Job {
+    /// The same where `placed` stands apart in the prompt.
+    pub fn with(self, placed: Placed) -> Result<Self, ApiError> {
+        if matches!(placed, Placed::Segments(_)) {
+            if self.exit.is_some() {
+                return Err(ApiError::parameter("exit", "tokens leave early only where no `segment` is in the prompt"));
+            }
+            self.insight.check_ordinary("a prompt with segments")?;
+        }
+        Ok(Self { placed, ..self })
+    }
+
     /// Lets the forms of the answers, if they have one, begin after the text `tag`.
     pub fn begin_forms_after(&mut self, tag: Option<&str>) {
         let Some(tag) = tag else { return };
@@ -129,13 +143,20 @@ impl Job {
         let answer = || Answer::new(&served.model.tokenizer, self.stops.clone(), self.special);
         let answers = std::iter::repeat_with(answer).take(left).collect();
         let most = served.model.engine.most_tokens();
+        let (parts, segments) = match self.placed {
+            Placed::Nothing => (None, None),
+            Placed::Shared(parts) => (Some(parts), None),
+            Placed::Segments(text) => (None, Some(text)),
+        };
         for (prompt, ids) in self.prompts.into_iter().enumerate() {
             let ear = Ear { prompt, answers: per_prompt, events: sender.clone(), complete: complete.clone() };
             let request = Request {
                 tokens: self.tokens.unwrap_or(most.saturating_sub(ids.len()).max(1)),
                 prompt: ids,
-                parts: self.parts.clone(),
+                parts: parts.clone(),
+                segments: segments.clone(),
                 policy: self.policy.clone(),
+                exit: self.exit.clone(),
                 samplers: self.samplers.clone(),
                 stop: self.end.clone(),
                 likeliest: self.likeliest,
@@ -192,9 +213,10 @@ impl Running<'_> {
                     }
                     return Ok(Some(News::Piece { answer, text, log_probabilities, bytes }));
                 }
-                Event::End { answer, finish, usage, sequence } => {
+                Event::End { answer, finish, usage, layers, sequence } => {
                     let answer = prompt * self.per_prompt + answer;
-                    return Ok(Some(self.end(answer, finish, usage, sequence)));
+                    self.usage.end(usage, layers);
+                    return Ok(Some(self.end(answer, finish, sequence)));
                 }
                 Event::Failed(error) => return Err(error.into()),
             }
@@ -202,9 +224,8 @@ impl Running<'_> {
         Ok(None)
     }
 
-    fn end(&mut self, answer: usize, finish: Finish, usage: CacheUsage, sequence: Option<Box<Sequence>>) -> News {
+    fn end(&mut self, answer: usize, finish: Finish, sequence: Option<Box<Sequence>>) -> News {
         self.left -= 1;
-        self.usage.end(usage);
         let text = self.answers[answer].end(match finish {
             Finish::Stop => "stop",
             Finish::Length => "length",
@@ -220,6 +241,9 @@ impl Running<'_> {
         }
         if let Some(since) = self.usage.take_between() {
             times.token(since);
+        }
+        while let Some((methods, evicted)) = self.usage.take_answer() {
+            times.answer(methods, evicted);
         }
     }
 

@@ -5,8 +5,9 @@ use serde::Deserialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::ApiError;
+use super::segments::Segments;
 use super::shared::Shared;
+use super::{ApiError, marks};
 
 /// One message, as clients send it.
 #[derive(Clone, Debug, Default, Deserialize, ToSchema)]
@@ -54,21 +55,55 @@ pub struct ContentPart {
     /// Whether other prompts share the text, so that its keys and values may be estimated from theirs.
     #[serde(default)]
     pub shared: bool,
+    /// Whether it is one of several documents or options whose order does not matter; they stand one after another.
+    #[serde(default)]
+    pub segment: bool,
+}
+
+/// Texts that are taken out of a prompt.
+#[derive(Debug)]
+pub struct Taken {
+    /// Those that other prompts share.
+    pub shared: Shared,
+    /// Those whose order does not matter.
+    pub segments: Segments,
+}
+
+impl Taken {
+    /// None yet, of a prompt that has no other texts than `texts`.
+    pub fn new<'a>(texts: impl Iterator<Item = &'a str> + Clone) -> Self {
+        let [shared, segments] = marks::unused(texts);
+        Self { shared: Shared::new(shared), segments: Segments::new(segments) }
+    }
+
+    /// Whether nothing was taken.
+    pub fn is_empty(&self) -> bool {
+        self.shared.is_empty() && self.segments.is_empty()
+    }
+
+    /// Refuses both at once.
+    pub fn check(&self, param: &str) -> Result<(), ApiError> {
+        if self.shared.is_empty() || self.segments.is_empty() {
+            return Ok(());
+        }
+        let message = "`shared` texts and `segment`s in one prompt: what stands in no order has no place to be learned from, so take one of them";
+        Err(ApiError::parameter(param, message))
+    }
 }
 
 /// Who may speak.
 const ROLES: [&str; 5] = ["system", "developer", "user", "assistant", "tool"];
 
-/// The conversation for a chat template; texts that other prompts share go to `shared`.
-pub fn conversation(messages: &[ChatMessage], shared: &mut Shared) -> Result<Vec<Message>, ApiError> {
+/// The conversation for a chat template; texts that stand apart go to `taken`.
+pub fn conversation(messages: &[ChatMessage], taken: &mut Taken) -> Result<Vec<Message>, ApiError> {
     if messages.is_empty() {
         return Err(ApiError::parameter("messages", "messages is empty: a conversation needs at least one"));
     }
-    messages.iter().enumerate().map(|(index, message)| message.read(index, shared)).collect()
+    messages.iter().enumerate().map(|(index, message)| message.read(index, taken)).collect()
 }
 
 impl ChatMessage {
-    fn read(&self, index: usize, shared: &mut Shared) -> Result<Message, ApiError> {
+    fn read(&self, index: usize, taken: &mut Taken) -> Result<Message, ApiError> {
         let role = match self.role.as_str() {
             // What developers say is what templates know as the system's word.
             "developer" => "system",
@@ -82,24 +117,45 @@ impl ChatMessage {
             tool_calls: self.tool_calls.clone().unwrap_or_default(),
             tool_call_id: self.tool_call_id.clone(),
             name: self.name.clone(),
-            ..Message::new(role, self.text(index, shared)?)
+            ..Message::new(role, self.text(index, taken)?)
         })
     }
 
-    fn text(&self, index: usize, shared: &mut Shared) -> Result<String, ApiError> {
-        let parts = match &self.content {
-            None => return Ok(String::new()),
-            Some(Content::Text(text)) => return Ok(text.clone()),
-            Some(Content::Parts(parts)) => parts,
+    fn text(&self, index: usize, taken: &mut Taken) -> Result<String, ApiError> {
+        let text = match &self.content {
+            None => String::new(),
+            Some(Content::Text(text)) => text.clone(),
+            Some(Content::Parts(parts)) => return joined(parts, taken, &format!("messages[{index}].content")),
         };
-        let text = |(number, part): (usize, &ContentPart)| match (part.kind.as_str(), &part.text) {
-            ("text" | "input_text" | "output_text", Some(text)) if part.shared => Ok(shared.take(text)),
-            ("text" | "input_text" | "output_text", Some(text)) => Ok(text.clone()),
-            (kind, _) => {
-                let place = format!("messages[{index}].content[{number}]");
-                Err(ApiError::parameter(place, format!("a part of type `{kind}`: this model reads text only")))
-            }
-        };
-        parts.iter().enumerate().map(text).collect()
+        taken.segments.close();
+        Ok(text)
     }
+}
+
+/// The text of `parts`, which stand at `place` of a request; texts that stand apart go to `taken`.
+pub fn joined(parts: &[ContentPart], taken: &mut Taken, place: &str) -> Result<String, ApiError> {
+    let mut joined = String::new();
+    for (number, part) in parts.iter().enumerate() {
+        let place = format!("{place}[{number}]");
+        let ("text" | "input_text" | "output_text", Some(text)) = (part.kind.as_str(), &part.text) else {
+            let message = format!("a part of type `{}`: this model reads text only", part.kind);
+            return Err(ApiError::parameter(place, message));
+        };
+        if part.segment && !part.shared {
+            taken.segments.take(text, &place, &mut joined)?;
+            continue;
+        }
+        taken.segments.close();
+        match part.shared {
+            true if part.segment => {
+                let message = "a text is either `shared` or a `segment`";
+                return Err(ApiError::parameter(place, message));
+            }
+            true => joined.push_str(&taken.shared.take(text)),
+            false => joined.push_str(text),
+        }
+    }
+    // Segments of another message would not be behind these.
+    taken.segments.close();
+    Ok(joined)
 }

@@ -7,7 +7,9 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
+use headwise_engine::Sampling;
 use headwise_engine::cache::CacheMethod;
+use headwise_models::chat::ChatTemplate;
 use headwise_spec::Family;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -73,21 +75,46 @@ pub async fn props(
         "vocabulary": engine.spec().vocabulary,
         "layers": engine.spec().layers.len(),
         "chat_template": served.model.template.is_some(),
+        "chat_template_variables": served.model.template.as_ref().map(ChatTemplate::variables).unwrap_or_default(),
         "cache": served.policy.to_string(),
         "cache_methods": CacheMethod::NAMES.iter().filter_map(method).collect::<Vec<_>>(),
-        "defaults": { "temperature": DEFAULT_TEMPERATURE, "top_p": 1.0, "top_k": 0, "n": 1 },
+        "defaults": defaults(&served),
         "limits": {
             "kv_bytes": schedule.bytes,
             "prefix_cache_bytes": schedule.prefix_bytes,
             "texts": schedule.texts,
             "waiting": schedule.waiting,
             "body_bytes": app.options.body_bytes,
+            "answer_tokens": served.answer_tokens,
         },
         "strict": !app.options.lenient,
         "threads": engine.threads(),
         "version": env!("CARGO_PKG_VERSION"),
     })))
 }
+
+/// Values of fields that are not given, and the order in which they count.
+fn defaults(served: &Served) -> Value {
+    let none = Sampling::default();
+    json!({
+        "temperature": DEFAULT_TEMPERATURE,
+        "top_k": none.top_k,
+        "typical_p": none.typical_p,
+        "top_p": none.top_p,
+        "min_p": none.min_p,
+        "repetition_penalty": none.repetition_penalty,
+        "presence_penalty": none.presence_penalty,
+        "frequency_penalty": none.frequency_penalty,
+        "min_tokens": none.min_tokens,
+        "max_tokens": served.answer_tokens,
+        "n": 1,
+        "order": ORDER,
+    })
+}
+
+/// What changes and cuts the scores of tokens, one after the other.
+const ORDER: [&str; 10] =
+    ["penalties", "dry", "logit_bias", "top_k", "typical_p", "top_p", "min_p", "xtc", "mirostat", "temperature"];
 
 /// `GET /health`
 #[utoipa::path(get, path = "/health", responses(

@@ -1,42 +1,29 @@
 //! Texts of a conversation that other prompts share, and where they stand in the prompt.
 //!
-//! A chat template knows no such texts, so it is given marks in their place: characters for private use that no message has. The rendered
-//! prompt is cut at the marks; a shared text becomes tokens by itself, so that it has the same ones everywhere.
+//! The rendered prompt is cut at [marks](super::marks); a shared text becomes tokens by itself, so that it has the same ones everywhere.
 
 use std::sync::Arc;
 
+use headwise_engine::TextModel;
 use headwise_engine::kvcomm::{Parts, Slot};
-use headwise_models::tokenizer::{AddBos, Encode, Tokenizer};
+use headwise_models::tokenizer::{AddBos, Encode};
 
 use super::ApiError;
-use super::message::{ChatMessage, Content};
+use super::marks::Mark;
 
-/// Shared texts that were taken out of a conversation.
+/// Shared texts that were taken out of a prompt.
 #[derive(Debug)]
 pub struct Shared {
-    mark: char,
+    mark: Mark,
     texts: Vec<String>,
 }
-
-/// Characters for private use.
-const MARKS: std::ops::RangeInclusive<char> = '\u{e000}'..='\u{f8ff}';
 
 /// How a shared text becomes tokens: what it says is never a control token.
 const TEXT: Encode = Encode { add_bos: AddBos::Never, parse_special: false };
 
 impl Shared {
-    /// None yet of `messages`.
-    pub fn new(messages: &[ChatMessage]) -> Self {
-        let used = |mark: &char| {
-            messages.iter().any(|message| match &message.content {
-                None => false,
-                Some(Content::Text(text)) => text.contains(*mark),
-                Some(Content::Parts(parts)) => {
-                    parts.iter().flat_map(|part| &part.text).any(|text| text.contains(*mark))
-                }
-            })
-        };
-        let mark = MARKS.clone().find(|mark| !used(mark)).unwrap_or(*MARKS.start());
+    /// None yet; `mark` is to stand for them.
+    pub fn new(mark: Mark) -> Self {
         Self { mark, texts: Vec::new() }
     }
 
@@ -55,10 +42,12 @@ impl Shared {
         self.texts.is_empty()
     }
 
-    /// The prompt that a template has made of the conversation, as tokens, cut where the texts stand.
-    pub fn parts(&self, prompt: &str, tokenizer: &Tokenizer) -> Result<Arc<Parts>, ApiError> {
-        let wrong = |message: String| ApiError::parameter("messages", message);
-        let encode = |text: &str, how| tokenizer.encode(text, how).map_err(|error| wrong(error.to_string()));
+    /// The prompt that a template has made of the conversation or, if `raw`, that is as it is, as tokens, cut where the texts stand. The field
+    /// `param` of a request has them.
+    pub fn parts(&self, prompt: &str, raw: bool, model: &TextModel, param: &str) -> Result<Arc<Parts>, ApiError> {
+        let wrong = |message: String| ApiError::parameter(param, message);
+        let encode = |text: &str, how| model.tokenizer.encode(text, how).map_err(|error| wrong(error.to_string()));
+        let (start, own) = if raw { (Encode::TEXT, TEXT) } else { (Encode::TEMPLATE, Encode::TEMPLATE) };
         let mut rest = prompt;
         let mut owns = Vec::new();
         for number in 0..self.texts.len() {
@@ -68,13 +57,13 @@ impl Shared {
                     "the model's chat template does not write shared text number {number} once and in its place: leave `shared` out"
                 ))
             })?;
-            owns.push(encode(before, Encode::TEMPLATE)?);
+            owns.push(encode(before, if number == 0 { start } else { own })?);
             rest = after;
         }
         if rest.contains(self.mark) {
             return Err(wrong("the model's chat template writes a shared text twice: leave `shared` out".into()));
         }
-        owns.push(encode(rest, Encode::TEMPLATE)?);
+        owns.push(encode(rest, own)?);
         let mut owns = owns.into_iter();
         let first = owns.next().unwrap_or_default();
         let slots = self

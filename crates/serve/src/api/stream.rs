@@ -47,7 +47,9 @@ impl Frames {
     pub async fn response(self) -> Result<Response, ApiError> {
         self.accepted.await.unwrap_or_else(|_| Err(ApiError::internal("the answer could not be begun")))?;
         let alive = KeepAlive::new().interval(ALIVE).text("keep-alive");
-        Ok(Sse::new(ReceiverStream::new(self.pieces)).keep_alive(alive).into_response())
+        // nginx, if it stands before the server, passes pieces on as they come.
+        let unbuffered = [("x-accel-buffering", "no")];
+        Ok((unbuffered, Sse::new(ReceiverStream::new(self.pieces)).keep_alive(alive)).into_response())
     }
 }
 
@@ -57,6 +59,11 @@ impl Sink {
         running.accepted().await?;
         self.accept(Ok(()));
         Ok(())
+    }
+
+    /// Begins the response, if it has not begun.
+    pub fn open(&self) {
+        self.accept(Ok(()));
     }
 
     /// Says whether there will be pieces; false if that was said already.

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use super::ApiError;
+use super::template::Variables;
 
 /// Whether functions are called.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
@@ -89,13 +90,18 @@ impl Tools {
         Ok(Self { told: tools.to_vec(), form })
     }
 
-    /// The text of `messages` for a model that is told of the functions: by its template or, if that knows of none, in words before the
-    /// conversation.
-    pub fn render(&self, template: &ChatTemplate, messages: &[Message]) -> Result<String, ApiError> {
+    /// The text of `messages` for a model that is told of the functions: by its template, which finds `variables` too, or, if that knows of
+    /// none, in words before the conversation.
+    pub fn render(
+        &self,
+        template: &ChatTemplate,
+        messages: &[Message],
+        variables: &Variables,
+    ) -> Result<String, ApiError> {
         let wrong =
             |error: headwise_models::chat::ChatTemplateError| ApiError::parameter("messages", error.to_string());
         if self.told.is_empty() || template.knows_tools() {
-            return template.render(messages, &self.told, true).map_err(wrong);
+            return template.render_with(messages, &self.told, true, variables).map_err(wrong);
         }
         let mut messages = messages.to_vec();
         let told = self.in_words();
@@ -106,7 +112,7 @@ impl Tools {
         for message in &mut messages {
             in_words(message);
         }
-        template.render(&messages, &[], true).map_err(wrong)
+        template.render_with(&messages, &[], true, variables).map_err(wrong)
     }
 
     fn in_words(&self) -> String {

@@ -3,14 +3,17 @@
 use std::time::{Duration, Instant};
 
 use headwise_engine::Engine;
-use headwise_engine::cache::CachePolicy;
+use headwise_engine::cache::{CacheMethod, CachePolicy};
 use headwise_engine::schedule::{CacheUsage, WhyRead};
+use headwise_spec::Family;
 use serde_json::{Value, json};
 
 /// What a job has cost so far.
 #[derive(Clone, Debug)]
 pub struct Usage {
     policy: String,
+    /// Names of its methods.
+    methods: Vec<&'static str>,
     prompt_tokens: usize,
     cached_tokens: usize,
     estimated_tokens: usize,
@@ -19,6 +22,12 @@ pub struct Usage {
     /// Tokens of all answers.
     pub completion_tokens: usize,
     caches: Vec<CacheUsage>,
+    /// How many of them have been counted.
+    counted: usize,
+    /// Layers that tokens of each answer have passed, where they may leave early.
+    layers: Vec<f64>,
+    /// What was asked of a model that fills gaps.
+    pub fillings: Option<Value>,
     asked: Instant,
     begun: Option<Instant>,
     read: Option<Instant>,
@@ -31,14 +40,20 @@ pub struct Usage {
 impl Usage {
     /// Of a job with so many tokens in its prompts, asked for at `asked`.
     pub fn new(policy: &CachePolicy, prompt_tokens: usize, asked: Instant) -> Self {
+        let policy = policy.to_string();
+        let methods = headwise_spec::from_chain_text::<CacheMethod>(&policy).unwrap_or_default();
         Self {
-            policy: policy.to_string(),
+            methods: methods.iter().map(CacheMethod::name).collect(),
+            policy,
             prompt_tokens,
             cached_tokens: 0,
             estimated_tokens: 0,
             because: None,
             completion_tokens: 0,
             caches: Vec::new(),
+            counted: 0,
+            layers: Vec::new(),
+            fillings: None,
             asked,
             begun: None,
             read: None,
@@ -81,9 +96,17 @@ impl Usage {
         self.between.take()
     }
 
-    /// An answer is complete.
-    pub fn end(&mut self, cache: CacheUsage) {
+    /// An answer is complete, whose tokens have passed so many `layers` if they may leave early.
+    pub fn end(&mut self, cache: CacheUsage, layers: Option<f64>) {
         self.caches.push(cache);
+        self.layers.extend(layers);
+    }
+
+    /// The methods of the policy, and how many tokens it has let go of the next answer that is complete, once for each.
+    pub fn take_answer(&mut self) -> Option<(&[&'static str], u64)> {
+        let cache = self.caches.get(self.counted)?;
+        self.counted += 1;
+        Some((&self.methods, cache.evicted.round() as u64))
     }
 
     /// The block `usage` of an answer.
@@ -106,6 +129,12 @@ impl Usage {
         });
         if let Some(because) = &self.because {
             usage["headwise"]["not_estimated"] = json!(because.to_string());
+        }
+        if !self.layers.is_empty() {
+            usage["headwise"]["layers"] = json!(self.layers.iter().sum::<f64>() / self.layers.len() as f64);
+        }
+        if let Some(fillings) = &self.fillings {
+            usage["headwise"]["fillings"] = fillings.clone();
         }
         usage
     }

@@ -188,6 +188,8 @@ async fn counts_and_properties_are_told() {
     for line in [
         "headwise_generated_tokens_total 12",
         "headwise_kv_bytes 0",
+        "headwise_answers_total{method=\"full\"} 1",
+        "headwise_evicted_tokens_total 0",
         "headwise_requests_total{path=\"/v1/chat/completions\",status=\"200\"} 1",
     ] {
         assert!(text.contains(line), "{line} is not in\n{text}");
@@ -197,4 +199,33 @@ async fn counts_and_properties_are_told() {
     assert!(props["cache_methods"].as_array().unwrap().len() > 20);
     let models: Value = serde_json::from_str(&server.get("/v1/models").await.1).unwrap();
     assert_eq!(models["data"][0]["id"], props["model"]);
+}
+
+#[tokio::test]
+async fn methods_and_what_they_let_go_are_counted() {
+    let server = Server::new(Options::default());
+    let long = "The boats lay still. ".repeat(30);
+    server.post(CHAT, question(&long, json!({ "cache": "snapkv(budget=64) + int8", "n": 2, "temperature": 1 }))).await;
+    let (_, text) = server.get("/metrics").await;
+    for method in ["snapkv", "int8"] {
+        let line = format!("headwise_answers_total{{method=\"{method}\"}} 2");
+        assert!(text.contains(&line), "{line} is not in\n{text}");
+    }
+    let evicted = text.lines().find_map(|line| line.strip_prefix("headwise_evicted_tokens_total "));
+    assert!(evicted.unwrap().parse::<u64>().unwrap() > 100, "{text}");
+}
+
+#[tokio::test]
+async fn answers_are_as_long_as_the_server_allows() {
+    let server = Server::new(Options { answer_tokens: Some(5), ..Options::default() });
+    let (status, error) = server.refused(CHAT, question("x", json!({ "max_tokens": 6 }))).await;
+    assert_eq!((status, &error["param"]), (400, &json!("max_tokens")));
+    assert!(error["message"].as_str().unwrap().contains("at most 5"), "{error}");
+    for body in [json!({ "max_tokens": null }), json!({ "max_tokens": 5 })] {
+        let answer = server.post(CHAT, question("x", body)).await;
+        assert!(answer["usage"]["completion_tokens"].as_u64().unwrap() <= 5, "{answer}");
+    }
+    let props: Value = serde_json::from_str(&server.get("/props").await.1).unwrap();
+    assert_eq!((&props["defaults"]["max_tokens"], &props["limits"]["answer_tokens"]), (&json!(5), &json!(5)));
+    assert_eq!(props["defaults"]["order"][0], "penalties");
 }

@@ -2,10 +2,13 @@
 
 mod answers;
 mod faults;
+mod fillings;
 mod forms;
+mod methods;
 mod models;
 mod openapi;
 mod responses;
 mod schema;
 mod server;
 mod shared;
+mod templates;

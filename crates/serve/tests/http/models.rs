@@ -108,3 +108,30 @@ fn memory_is_divided_so_that_all_hold_equally_many_tokens() {
     assert_eq!([both[0].bytes, both[1].bytes], [500, 500], "what a token takes counts, not the context");
     assert_eq!((both[1].prefix_bytes, both[1].shared_bytes, both[1].texts), (250, 0, whole.texts));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn models_share_their_threads_and_write_what_they_write_alone() {
+    let server = Arc::new(server());
+    let [first, second] = [0, 1].map(|index| server.app.models[index].clone());
+    assert!(first.model.engine.shares_threads(&second.model.engine));
+    assert_eq!(first.model.engine.threads(), 2);
+    let ask = |name: &str, seed: usize| {
+        let text = "The boats lay still. ".repeat(1 + seed);
+        question(&text, json!({ "model": name, "max_tokens": 40, "cache_prompt": false }))
+    };
+    let text = |answer: Value| answer["choices"][0]["message"]["content"].clone();
+    let mut expected = Vec::new();
+    for seed in 0..4 {
+        expected.push(text(server.post(CHAT, ask("first", seed)).await));
+    }
+    let mut asked = Vec::new();
+    for seed in 0..4 {
+        for name in ["first", "org/second:Q4"] {
+            let (server, body) = (server.clone(), ask(name, seed));
+            asked.push((seed, tokio::spawn(async move { server.post(CHAT, body).await })));
+        }
+    }
+    for (seed, answer) in asked {
+        assert_eq!(text(answer.await.unwrap()), expected[seed]);
+    }
+}

@@ -65,6 +65,10 @@ async fn answers_are_as_the_document_says() {
         (CHAT, chat(json!({ "tools": [tool], "tool_choice": "required", "max_tokens": 80 }))),
         ("/v1/completions", text.clone()),
         ("/v1/completions", likely.clone()),
+        (
+            "/v1/completions",
+            json!({ "prompt": "The boats", "max_tokens": 4, "headwise": { "kept": true, "live": true }, "exit": "early_exit" }),
+        ),
         ("/v1/embeddings", json!({ "input": ["x", "y"] })),
         ("/v1/embeddings", json!({ "input": "x", "encoding_format": "base64" })),
         ("/v1/rerank", json!({ "query": "x", "documents": ["y", "z"] })),

@@ -97,3 +97,24 @@ async fn marks_in_a_message_are_text_like_any_other() {
     let answer = server.post(CHAT, asked("\u{e000}0\u{e000} You help.", "A text \u{e001}.")).await;
     assert_eq!(estimated(&answer), 0);
 }
+
+#[tokio::test]
+async fn texts_that_completions_share_are_estimated_too() {
+    let server = server();
+    let ask = |name: &str, shared: bool| {
+        let text = json!({ "type": "text", "text": format!("{name} {FILLER}"), "shared": shared });
+        let [before, after] =
+            ["You help. ", "\nWhat was the name?"].map(|text| json!({ "type": "text", "text": text }));
+        json!({ "prompt": [before, text, after], "temperature": 0, "max_tokens": 8, "cache_prompt": shared })
+    };
+    let path = "/v1/completions";
+    for name in ["Hope", "Star"] {
+        assert_eq!(estimated(&server.post(path, ask(name, true)).await), 0, "it has to be read");
+    }
+    let answer = server.post(path, ask("Moon", true)).await;
+    let tokens = answer["usage"]["prompt_tokens"].as_u64().unwrap();
+    assert!(estimated(&answer) > tokens / 2 && estimated(&answer) < tokens, "{answer}");
+    assert_eq!(estimated(&server.post(path, ask("Moon", false)).await), 0, "nobody asked for it");
+    let (status, error) = server.refused("/v1/embeddings", json!({ "input": [{ "type": "text", "text": "x" }] })).await;
+    assert!(status == 400 && error["message"].as_str().unwrap().contains("texts or tokens"), "{error}");
+}

@@ -12,6 +12,15 @@ use crate::cache::CachePolicy;
 use crate::decode::TokenLogProbabilities;
 use crate::{Chunk, EngineError, Generation, Sampler, Sequence, TextError, TextModel, Wanted, generate};
 
+/// What a model is asked for the sake of a gap at the end of a text.
+#[derive(Clone, Debug)]
+pub struct GapQuestion {
+    /// The text and its gap.
+    pub ids: Vec<u32>,
+    /// How far to write on.
+    pub generation: Generation,
+}
+
 /// A model that fills the gap at the end of a text.
 pub struct GapFiller<'a> {
     model: &'a TextModel,
@@ -61,6 +70,25 @@ impl<'a> GapFiller<'a> {
         [first, end, first]
     }
 
+    /// What the model is asked to fill the gap at the end of `text`; none if there is no room for more.
+    pub fn question(&self, text: &str) -> Result<Option<GapQuestion>, TextError> {
+        let mut ids = self.encode(text)?;
+        let room = self.room(ids.len());
+        if room == 0 {
+            return Ok(None);
+        }
+        ids.extend(self.gap());
+        let ends = self.model.tokenizer.end_of_generation_ids().iter().copied();
+        let stop = self.sentinels.ids().chain([self.sentinels.end]).chain(ends).collect();
+        Ok(Some(GapQuestion { ids, generation: Generation { tokens: self.span.min(room), stop } }))
+    }
+
+    /// Whether a text under `policy` that is read anew, with or without its gap, is what it is when it is gone on with: fillings can be
+    /// asked for one by one then.
+    pub fn fills_one_by_one(policy: &CachePolicy) -> bool {
+        policy.only_stores() && policy.reads_in_any_chunks() && policy.check_rollback().is_ok()
+    }
+
     /// The text `ids` as a sequence, and how many of them had to be read.
     fn read(&mut self, ids: &[u32]) -> Result<(Sequence, usize), EngineError> {
         let engine = &self.model.engine;
@@ -89,26 +117,20 @@ impl FillsGaps for GapFiller<'_> {
     type Error = TextError;
 
     fn fill(&mut self, text: &str, enough: &mut dyn FnMut(&str) -> bool) -> Result<Option<Filled>, TextError> {
-        let ids = self.encode(text)?;
-        let room = self.room(ids.len());
-        if room == 0 {
-            return Ok(None);
-        }
-        let (mut sequence, read) = self.read(&ids)?;
-        let ends = self.model.tokenizer.end_of_generation_ids().iter().copied();
-        let stop = self.sentinels.ids().chain([self.sentinels.end]).chain(ends).collect();
-        let generation = Generation { tokens: self.span.min(room), stop };
+        let Some(GapQuestion { ids, generation }) = self.question(text)? else { return Ok(None) };
+        let gap = self.gap();
+        let text = &ids[..ids.len() - gap.len()];
+        let (mut sequence, read) = self.read(text)?;
         let mut sampler = self.sampler.number(self.calls);
         self.calls += 1;
         let (mut decoder, mut said) = (self.model.tokenizer.decoder(), String::new());
-        let gap = self.gap();
         let written = generate(&self.model.engine, &mut sequence, &gap, &generation, &mut sampler, |id| {
             said.push_str(&decoder.push(id));
             !enough(&said)
         })?;
         said.push_str(&decoder.finish());
-        let (gap, written) = (gap.len(), written.ids.len() + usize::from(written.stopped));
-        Ok(Some(Filled { text: said, shown: ids.len() + gap, read: read + gap, written }))
+        let written = written.ids.len() + usize::from(written.stopped);
+        Ok(Some(Filled { text: said, shown: ids.len(), read: read + gap.len(), written }))
     }
 
     fn judge(&mut self, text: &str, answer: &str) -> Result<Likelihood, TextError> {

@@ -15,7 +15,7 @@ mod gaps;
 mod words;
 
 pub use examples::{Candidate, Example, SapAnswers, SapTask};
-pub use filler::GapFiller;
+pub use filler::{GapFiller, GapQuestion};
 pub use gaps::{Filled, FillsGaps, Likelihood};
 
 use self::words::Borders;

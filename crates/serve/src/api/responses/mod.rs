@@ -73,7 +73,7 @@ pub async fn responses(State(app): State<Arc<App>>, Body(bytes): Body) -> Result
 }
 
 fn job(served: &Served, request: &ResponseRequest, messages: &[Message], tools: &Tools) -> Result<Job, ApiError> {
-    let prompt = chat::prompt(served, &request.told(messages), tools);
+    let prompt = chat::prompt(served, &request.told(messages), tools, request.chat_template_kwargs.as_ref());
     let prompt = prompt.map_err(|error| error.renamed("messages", "input"))?;
     let ids = chat::tokens(served, &prompt)?;
     let job = chat::answer(served, &request.generation(), tools, &prompt, ids);

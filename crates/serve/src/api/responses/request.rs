@@ -8,8 +8,9 @@ use utoipa::ToSchema;
 use super::super::ApiError;
 use super::super::form::{NamedSchema, ResponseFormat};
 use super::super::generation::GenerationRequest;
-use super::super::message::conversation;
-use super::super::shared::Shared;
+use super::super::marks::texts;
+use super::super::message::{Taken, conversation};
+use super::super::template::Variables;
 use super::super::tools::{FunctionName, ToolChoice, Tools};
 use super::item::{Input, turns};
 use crate::remembered::Remembered;
@@ -42,6 +43,11 @@ pub struct ResponseRequest {
     seed: Option<i64>,
     /// The cache policy; that of the server if not given.
     cache: Option<String>,
+    /// When a token of the answer leaves the model, such as `early_exit(layer=10)`; after the last layer if not given.
+    exit: Option<String>,
+    /// Variables of the model's chat template; `/props` says which it looks at.
+    #[schema(value_type = Option<Object>)]
+    pub chat_template_kwargs: Option<Variables>,
     /// The form of the answer.
     text: Option<TextOptions>,
     /// Comes back with the answer.
@@ -156,10 +162,10 @@ impl ResponseRequest {
             Some(Input::Text(text)) => vec![Message::user(text)],
             Some(Input::Items(items)) => {
                 let turns = turns(items)?;
-                let mut shared = Shared::new(&turns);
-                let read = conversation(&turns, &mut shared).map_err(|error| error.renamed("messages", "input"))?;
-                if !shared.is_empty() {
-                    let message = "responses share no texts here: ask /v1/chat/completions";
+                let mut taken = Taken::new(texts(&turns));
+                let read = conversation(&turns, &mut taken).map_err(|error| error.renamed("messages", "input"))?;
+                if !taken.is_empty() {
+                    let message = "responses have no `shared` texts or `segment`s: ask /v1/chat/completions";
                     return Err(ApiError::parameter("input", message));
                 }
                 read
@@ -212,6 +218,7 @@ impl ResponseRequest {
             top_p: self.top_p,
             seed: self.seed,
             cache: self.cache.clone(),
+            exit: self.exit.clone(),
             response_format: Some(self.format().into()),
             ..GenerationRequest::default()
         }

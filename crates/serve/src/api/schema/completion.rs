@@ -3,7 +3,7 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{Live, Timings, Usage};
+use super::{StreamInsight, Timings, Usage};
 
 /// A whole answer, or a piece of one: that has a choice at most, and what all have cost only at the end.
 #[derive(Debug, Serialize, ToSchema)]
@@ -25,9 +25,9 @@ pub struct TextCompletion {
     /// How long they took.
     #[schema(nullable = false)]
     pub timings: Option<Timings>,
-    /// The memory of the cache now, in pieces.
+    /// The memory of the cache now, in pieces; at the end, what was asked for beyond the text.
     #[schema(nullable = false)]
-    pub headwise: Option<Live>,
+    pub headwise: Option<StreamInsight>,
 }
 
 /// One answer, or a piece of it.

@@ -46,6 +46,26 @@ pub struct CacheCost {
     pub full_kv_bytes: usize,
     /// Tokens that were let go, the mean over layers and heads.
     pub evicted_tokens: f64,
+    /// Layers that a token has passed, in the mean, where tokens may leave early.
+    #[schema(nullable = false)]
+    pub layers: Option<f64>,
+    /// What a model that fills gaps was asked.
+    #[schema(nullable = false)]
+    pub fillings: Option<Fillings>,
+}
+
+/// An answer that was written in fillings.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Fillings {
+    /// How often the model was asked.
+    pub calls: usize,
+    /// Tokens that it was shown in all calls.
+    pub shown_tokens: usize,
+    /// Tokens that had to be read.
+    pub read_tokens: usize,
+    /// Words of the answer.
+    pub words: usize,
 }
 
 /// How long it took.

@@ -19,6 +19,8 @@ pub struct Props {
     pub layers: usize,
     /// Whether it can chat.
     pub chat_template: bool,
+    /// Variables of its chat template that requests can set with `chat_template_kwargs`.
+    pub chat_template_variables: Vec<String>,
     /// The policy of requests that name none.
     pub cache: String,
     /// Every cache method.
@@ -53,12 +55,29 @@ pub struct Method {
 pub struct Defaults {
     /// Randomness.
     pub temperature: f32,
-    /// Share of the probability that is drawn from.
-    pub top_p: f32,
     /// Number of tokens that are drawn from; 0 for all.
     pub top_k: usize,
+    /// Share of the probability of typical tokens that is drawn from.
+    pub typical_p: f32,
+    /// Share of the probability that is drawn from.
+    pub top_p: f32,
+    /// Likelihood of tokens that are drawn from, as a share of the likeliest one's.
+    pub min_p: f32,
+    /// Divides the scores of tokens that were read or written.
+    pub repetition_penalty: f32,
+    /// Taken from the scores of tokens that were written.
+    pub presence_penalty: f32,
+    /// Taken from them for every time.
+    pub frequency_penalty: f32,
+    /// Tokens before which an answer does not end.
+    pub min_tokens: usize,
+    /// Most tokens of an answer; null for as many as the context holds.
+    #[schema(required)]
+    pub max_tokens: Option<usize>,
     /// Answers.
     pub n: usize,
+    /// The order in which scores are changed and cut.
+    pub order: Vec<String>,
 }
 
 /// What requests may take of this model.
@@ -75,6 +94,9 @@ pub struct Limits {
     pub waiting: usize,
     /// Bytes of a request.
     pub body_bytes: usize,
+    /// Tokens of an answer; null for as many as the context holds.
+    #[schema(required)]
+    pub answer_tokens: Option<usize>,
 }
 
 /// That the server takes requests.
