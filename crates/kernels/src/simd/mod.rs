@@ -144,6 +144,12 @@ pub fn prefetch<T>(data: &[T], at: usize, count: usize) {
     let _ = (data, at, count);
 }
 
+/// As [`prefetch`], but only into the second-level cache: for more than the first one has room for.
+#[inline(always)]
+pub fn prefetch_second_level<T>(data: &[T], at: usize, count: usize) {
+    prefetch_address(data.as_ptr().wrapping_add(at).addr(), count * size_of::<T>());
+}
+
 /// Asks for `bytes` from `address` on, which need not exist any more, for the second-level cache.
 #[inline(always)]
 pub fn prefetch_address(address: usize, bytes: usize) {
