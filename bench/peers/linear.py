@@ -1,7 +1,7 @@
 """fla's naive functions in PyTorch, f32: linear attention, retention and gated linear attention, forward alone and with backward.
 
 Chunks of 64 where fla has a chunked form without a GPU kernel: linear attention, and retention as a decay that is the same at
-every token. Its `naive_retention` itself weighs all pairs of tokens; of gated linear attention it has only the loop over tokens.
+every token. Of gated linear attention it has only the loop over tokens.
 """
 
 from collections.abc import Callable
@@ -9,7 +9,6 @@ from collections.abc import Callable
 import torch
 from fla.ops.gla.naive import naive_recurrent_gla
 from fla.ops.linear_attn.naive import naive_chunk_linear_attn
-from fla.ops.retention.naive import naive_retention
 from fla.ops.simple_gla.naive import naive_chunk_simple_gla
 
 from timing import milliseconds, parser, print_row
@@ -26,17 +25,12 @@ def retention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> to
     return naive_chunk_simple_gla(query, key, value, decay.expand(query.shape[:3]))[0]
 
 
-def retention_of_pairs(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-    # It has the heads before the tokens.
-    return naive_retention(*(tensor.transpose(1, 2) for tensor in (query, key, value))).transpose(1, 2)
-
-
 def gla(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, decay: torch.Tensor) -> torch.Tensor:
     return naive_recurrent_gla(query, key, value, decay)[0]
 
 
-def measure(name: str, run: Callable, inputs: list[torch.Tensor], d_output: torch.Tensor, arguments, form: str = "naive") -> None:
-    peer = f"fla {form}, torch {torch.__version__}"
+def measure(name: str, run: Callable, inputs: list[torch.Tensor], d_output: torch.Tensor, arguments) -> None:
+    peer = f"fla naive, torch {torch.__version__}"
     params = {"shape": SHAPE, "dtype": "f32", "threads": arguments.threads, "peer": peer}
     with torch.inference_mode():
         times = milliseconds(lambda: run(*inputs), arguments.repeats, warm_up=1)
@@ -60,7 +54,6 @@ def main() -> None:
     query, key, value, d_output = tensors(4)
     measure("linear_attention", linear_attention, [query.abs(), key.abs(), value], d_output, arguments)
     measure("retention", retention, tensors(3), d_output, arguments)
-    measure("retention", retention_of_pairs, tensors(3), d_output, arguments, form="naive, all pairs")
     decay = torch.nn.functional.logsigmoid(tensors(1)[0]) / 16
     measure("gla", gla, [*tensors(3), decay], d_output, arguments)
 
