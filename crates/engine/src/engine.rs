@@ -284,7 +284,7 @@ impl Engine {
         let mut whole = match policy.whole_heads() {
             None => Vec::new(),
             // How far heads with ALiBi see is known without a run.
-            Some(WholeHeads::Detected) if self.spec().layers.iter().all(|layer| fades(layer)) => Vec::new(),
+            Some(WholeHeads::Detected) if self.spec().layers.iter().all(fades) => Vec::new(),
             Some(WholeHeads::Detected) => {
                 let mut found = self.head_scores()?.retrieval();
                 found.retain(|[layer, _]| !fades(&self.spec().layers[*layer]));

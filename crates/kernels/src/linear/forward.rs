@@ -213,12 +213,12 @@ impl Call<'_> {
     fn write_state(&self, to: &Disjoint<'_, f32>, at: usize, columns: &Range<usize>, state: &Rows, sums: &[f32]) {
         let last = columns.end == self.dims.value_dim;
         let count = if last { self.layout.columns - columns.start } else { columns.len() };
-        for row in 0..self.dims.key_dim {
+        for (row, &key_sum) in sums.iter().take(self.dims.key_dim).enumerate() {
             // SAFETY: these columns belong to the stream; `forward` has checked that the state exists.
             let to = unsafe { to.range(at + row * self.layout.columns + columns.start, count) };
             let (to, sum) = to.split_at_mut(columns.len());
             to.copy_from_slice(&state.row(row)[..to.len()]);
-            sum.fill(sums[row]);
+            sum.fill(key_sum);
         }
     }
 }

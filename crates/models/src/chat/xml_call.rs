@@ -160,7 +160,7 @@ fn collect_types<'s>(schema: &'s Value, types: &mut Vec<&'s str>) {
         _ => {}
     }
     let values = schema["enum"].as_array().into_iter().flatten().chain(schema.get("const"));
-    types.extend(values.map(|value| type_of(value)));
+    types.extend(values.map(type_of));
     for branch in ["anyOf", "oneOf", "allOf"].iter().flat_map(|word| schema[*word].as_array()).flatten() {
         match branch.get("$ref") {
             // Elsewhere; objects, as a rule.
