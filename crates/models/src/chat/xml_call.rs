@@ -159,8 +159,9 @@ fn collect_types<'s>(schema: &'s Value, types: &mut Vec<&'s str>) {
         Value::Array(names) => types.extend(names.iter().filter_map(Value::as_str)),
         _ => {}
     }
-    let values = schema["enum"].as_array().into_iter().flatten().chain(schema.get("const"));
-    types.extend(values.map(type_of));
+    for value in schema["enum"].as_array().into_iter().flatten().chain(schema.get("const")) {
+        types.push(type_of(value));
+    }
     for branch in ["anyOf", "oneOf", "allOf"].iter().flat_map(|word| schema[*word].as_array()).flatten() {
         match branch.get("$ref") {
             // Elsewhere; objects, as a rule.
