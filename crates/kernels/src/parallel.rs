@@ -91,26 +91,25 @@ pub fn share(items: usize, worker: usize, workers: usize) -> Range<usize> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn every_part_runs_exactly_once() {
-        for count in [0, 1, 2, 3, 17, 1000] {
-            let runs: Vec<AtomicUsize> = (0..count).map(|_| AtomicUsize::new(0)).collect();
-            parts(count, |part| {
-                runs[part].fetch_add(1, Ordering::Relaxed);
-            });
-            assert!(runs.iter().all(|run| run.load(Ordering::Relaxed) == 1));
-        }
-    }
-
-    #[test]
-    fn runs_hold_every_part_once() {
+    /// Whether `way`, given a number of parts and a body, runs each part exactly once.
+    fn assert_each_once(way: impl Fn(usize, &(dyn Fn(usize) + Sync))) {
         for count in [0, 1, 2, 3, 17, 1000] {
             let done: Vec<AtomicUsize> = (0..count).map(|_| AtomicUsize::new(0)).collect();
-            runs(count, |part| {
+            way(count, &|part| {
                 done[part].fetch_add(1, Ordering::Relaxed);
             });
             assert!(done.iter().all(|done| done.load(Ordering::Relaxed) == 1), "{count} parts");
         }
+    }
+
+    #[test]
+    fn every_part_runs_exactly_once() {
+        assert_each_once(|count, body| parts(count, body));
+    }
+
+    #[test]
+    fn runs_hold_every_part_once() {
+        assert_each_once(|count, body| runs(count, body));
     }
 
     #[test]

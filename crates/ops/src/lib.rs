@@ -20,6 +20,7 @@ mod layer_norm;
 mod linear;
 mod linear_recurrence;
 mod norm;
+mod offsets;
 mod packed;
 mod residual_norm;
 mod rms_norm;

@@ -8,6 +8,7 @@ use crate::activation::silu;
 use crate::buffers::recycle;
 use crate::flex::{contiguous, elements, new_like, own};
 use crate::kernel_op::{KernelOp, Upstream, kernels_serve, output};
+use crate::offsets;
 
 /// `y_t = silu(Σ_j w_j ⊙ x_{t-width+1+j})` for `x` `[batch, tokens, channels]` and `weight` `[channels, width]`, whose last column is that
 /// of the token itself. Sequences start at `offsets` `[0, …, tokens]`; tokens before a sequence's start count as zero.
@@ -18,9 +19,7 @@ pub fn short_convolution(x: Tensor<3>, weight: Tensor<2>, offsets: &[usize]) -> 
     let ([batch, tokens, channels], [of_weight, width]) = (x.dims(), weight.dims());
     assert_eq!(channels, of_weight, "weight: [channels, width]");
     assert!(width > 0, "a width of at least 1");
-    let ascending = offsets.windows(2).all(|sequence| sequence[0] <= sequence[1]);
-    let ends = (offsets.first(), offsets.last());
-    assert!(ascending && ends == (Some(&0), Some(&tokens)), "offsets {offsets:?} of {tokens} tokens");
+    offsets::check(offsets, tokens);
     if !kernels_serve(&x) {
         return composed(x, weight, offsets);
     }

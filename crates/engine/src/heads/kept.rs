@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use headwise_models::decoder::DecoderSpec;
 use headwise_models::pull;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -40,10 +41,9 @@ impl Kept {
 
     /// The scores, if they are there and belong to `model`.
     pub fn read(&self, model: &DecoderSpec) -> Option<HeadScores> {
-        let contents: Contents = serde_json::from_slice(&fs::read(&self.path).ok()?).ok()?;
-        let share = |score: f64| (0.0..=REPEATED).contains(&score);
-        let sound = |head: &HeadScore| share(head.induction) && share(head.echo) && share(head.entropy);
-        let sound = contents.heads.iter().all(sound) && contents.picks.iter().flatten().all(|&picks| share(picks));
+        let contents: Contents = read(&self.path)?;
+        let sound = |head: &HeadScore| [head.induction, head.echo, head.entropy].into_iter().all(is_share);
+        let sound = contents.heads.iter().all(sound) && contents.picks.iter().flatten().all(|&picks| is_share(picks));
         let belongs = contents.key == self.key && contents.picks.len() == model.layers.len();
         let scores = HeadScores { heads: contents.heads, picks: contents.picks };
         (belongs && sound && belong_to(&scores.heads, model)).then_some(scores)
@@ -52,9 +52,7 @@ impl Kept {
     /// Keeps `scores`.
     pub fn write(&self, scores: &HeadScores) {
         let contents = Contents { key: self.key.clone(), heads: scores.heads.clone(), picks: scores.picks.clone() };
-        if let Ok(contents) = serde_json::to_vec_pretty(&contents) {
-            write(&self.path, &contents);
-        }
+        write(&self.path, &contents);
     }
 }
 
@@ -63,8 +61,14 @@ pub(super) fn directory() -> Option<PathBuf> {
     Some(pull::cache_directory().ok()?.join("heads"))
 }
 
+/// What `path` holds, if it is there and in that form.
+pub(super) fn read<T: DeserializeOwned>(path: &Path) -> Option<T> {
+    serde_json::from_slice(&fs::read(path).ok()?).ok()
+}
+
 /// Writes `contents` to `path`. A cache that cannot be written is still a cache: the next process measures again.
-pub(super) fn write(path: &Path, contents: &[u8]) {
+pub(super) fn write(path: &Path, contents: &impl Serialize) {
+    let Ok(contents) = serde_json::to_vec_pretty(contents) else { return };
     // Under its name only when it is whole, whoever else writes.
     let part = path.with_extension(format!("{}.part", std::process::id()));
     let written = path.parent().map_or(Ok(()), fs::create_dir_all);
@@ -75,8 +79,10 @@ pub(super) fn write(path: &Path, contents: &[u8]) {
     }
 }
 
-/// The largest score: a row spends at most 1, up to rounding.
-const REPEATED: f64 = 1.001;
+/// Whether `score` can be one: a row spends at most 1, up to rounding.
+pub(super) fn is_share(score: f64) -> bool {
+    (0.0..=1.001).contains(&score)
+}
 
 /// SHA-256 of the files of a model and of `text`, in hexadecimal digits.
 pub(crate) fn key(files: &Path, text: &[u32]) -> io::Result<String> {

@@ -5,7 +5,7 @@
 //!
 //! [`HeadScores::picks`]: super::HeadScores::picks
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -27,11 +27,8 @@ impl Engine {
     pub fn keep_picks(&self, picks: &[Option<f64>]) {
         // Who has asked before goes on with what was known then.
         let _ = self.picks.set(Some(picks.to_vec()));
-        let place = self.files.as_deref().and_then(place);
-        if let Some((path, key)) = place
-            && let Ok(contents) = serde_json::to_vec_pretty(&Contents { key, picks: picks.to_vec() })
-        {
-            kept::write(&path, &contents);
+        if let Some((path, key)) = self.files.as_deref().and_then(place) {
+            kept::write(&path, &Contents { key, picks: picks.to_vec() });
         }
     }
 
@@ -48,7 +45,7 @@ impl Engine {
 }
 
 /// Where the shares of the model in `files` are kept, and its key.
-fn place(files: &Path) -> Option<(std::path::PathBuf, String)> {
+fn place(files: &Path) -> Option<(PathBuf, String)> {
     let key = key(files, &[]).ok()?;
     Some((kept::directory()?.join(format!("{key}-picks.json")), key))
 }
@@ -56,7 +53,7 @@ fn place(files: &Path) -> Option<(std::path::PathBuf, String)> {
 /// The shares that are kept for the model in `files`, if they are those of so many layers.
 fn read(files: &Path, layers: usize) -> Option<Vec<Option<f64>>> {
     let (path, key) = place(files)?;
-    let contents: Contents = serde_json::from_slice(&std::fs::read(path).ok()?).ok()?;
-    let sound = contents.picks.iter().flatten().all(|share| (0.0..=1.001).contains(share));
+    let contents: Contents = kept::read(&path)?;
+    let sound = contents.picks.iter().flatten().all(|&share| kept::is_share(share));
     (contents.key == key && contents.picks.len() == layers && sound).then_some(contents.picks)
 }

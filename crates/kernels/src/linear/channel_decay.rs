@@ -221,9 +221,8 @@ impl ChunkDecay for ChannelDecay {
     fn meet<'a, S: Simd>(&mut self, s: S, chunk: &'a mut Chunk) -> Met<'a> {
         self.meet_state(s, chunk);
         self.weigh(s, chunk);
-        let Chunk { tokens, key_dim, query_in, key_out, carry, reach, value, weights, .. } = chunk;
-        reach.fill(1.0);
-        Met { tokens: *tokens, key_dim: *key_dim, query: query_in, reach, key: key_out, carry, value, weights }
+        let &mut Chunk { tokens, key_dim, ref query_in, ref key_out, ref carry, ref value, ref weights, .. } = chunk;
+        Met { tokens, key_dim, query: query_in, reach: [1.0; CHUNK], key: key_out, carry, value, weights }
     }
 
     #[inline(always)]

@@ -10,6 +10,7 @@ use crate::attention::View4;
 use crate::simd::{LANES, Simd, prefetch_second_level};
 
 /// The tokens of a chunk.
+#[derive(Default)]
 pub(super) struct Chunk {
     /// How many there are.
     pub tokens: usize,
@@ -27,32 +28,10 @@ pub(super) struct Chunk {
     pub key_out: Rows,
     /// What becomes of each row of the state from before the chunk to after it.
     pub carry: Vec<f32>,
-    /// Factors of what the queries read from the state, where `query_in` does not have them.
-    pub reach: [f32; CHUNK],
     /// `[CHUNK, CHUNK]`, zero above the diagonal.
     pub weights: Rows,
     /// Transposed keys.
     pub transposed: Rows,
-}
-
-impl Default for Chunk {
-    fn default() -> Self {
-        let rows = Rows::default;
-        Self {
-            tokens: 0,
-            key_dim: 0,
-            columns: 0,
-            query: rows(),
-            key: rows(),
-            value: rows(),
-            query_in: rows(),
-            key_out: rows(),
-            carry: Vec::new(),
-            reach: [1.0; CHUNK],
-            weights: rows(),
-            transposed: rows(),
-        }
-    }
 }
 
 impl Chunk {

@@ -16,7 +16,7 @@ pub(super) struct Met<'a> {
     pub key_dim: usize,
     pub query: &'a Rows,
     /// Factors of what the queries read from the state before the chunk.
-    pub reach: &'a [f32; CHUNK],
+    pub reach: [f32; CHUNK],
     /// The keys as they enter the state after the chunk.
     pub key: &'a Rows,
     /// What becomes of each row of the state from before the chunk to after it.

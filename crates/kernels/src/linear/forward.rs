@@ -146,7 +146,7 @@ fn read_out<S: Simd>(s: S, met: &Met<'_>, state: &Rows, out: &mut Rows) {
     let stride = out.stride;
     let size = Size { rows: met.tokens, vectors: state.vectors(), steps: met.key_dim };
     multiply(s, size, met.query.factors(0), state.vectors_from(0), Start::Zero, out.values_mut(), stride);
-    add_earlier(s, met.tokens, met.weights, met.value, Some(met.reach), out);
+    add_earlier(s, met.tokens, met.weights, met.value, Some(&met.reach), out);
 }
 
 /// `S ← diag(carry) S + K_outᵀ V`

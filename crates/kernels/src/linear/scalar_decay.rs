@@ -119,9 +119,9 @@ impl ChunkDecay for ScalarDecay {
     #[inline(always)]
     fn meet<'a, S: Simd>(&mut self, s: S, chunk: &'a mut Chunk) -> Met<'a> {
         self.weigh(s, chunk);
-        let Chunk { tokens, key_dim, query, key, carry, reach, value, weights, .. } = chunk;
+        let Chunk { tokens, key_dim, query, key, carry, value, weights, .. } = chunk;
         // A query's factor is one of its whole row, so the outputs can have it.
-        *reach = self.weights_from_start(*tokens);
+        let reach = self.weights_from_start(*tokens);
         carry.fill(reach[*tokens - 1]);
         if self.decays {
             scale_rows(s, &self.weights_to_end(*tokens)[..*tokens], key);

@@ -188,11 +188,7 @@ impl PackedMatrix {
 
     /// Bytes of memory the weights take, padding included.
     pub fn bytes(&self) -> usize {
-        match &self.storage {
-            Storage::F32(weights) => weights.bytes(),
-            Storage::F16(weights) | Storage::Bf16(weights) => weights.bytes(),
-            Storage::Blocks(blocks) => blocks.bytes(),
-        }
+        self.reading.bytes()
     }
 
     /// Writes row `index` as numbers: an embedding lookup.

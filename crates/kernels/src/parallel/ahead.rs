@@ -30,7 +30,8 @@ impl Reading {
         Arc::new(Self { arrays: arrays.iter().map(addresses).collect(), next: OnceLock::new() })
     }
 
-    fn bytes(&self) -> usize {
+    /// Bytes of all arrays.
+    pub fn bytes(&self) -> usize {
         self.arrays.iter().map(Range::len).sum()
     }
 }

@@ -133,8 +133,9 @@ pub fn layers(rows: &[HeadScoreRow], scores: &HeadScores, layer: Option<usize>) 
     }
     let Some(layer) = layer else { return String::new() };
     let lines: Vec<String> = table.lines().map(|line| line.trim_end().to_owned()).collect();
+    let of = if needles { "repeated random tokens (picks) and of needles" } else { "repeated random tokens" };
     format!(
-        "{}\n\nThe cache policy `gemfilter` picks tokens in layer {layer} unless told otherwise.\n",
+        "Of what is asked for, the share among the tokens that each layer would pick, of {of}:\n\n{}\n\nThe cache policy `gemfilter` picks tokens in layer {layer} unless told otherwise.\n",
         lines.join("\n")
     )
 }

@@ -11,6 +11,7 @@ use burn::tensor::Tensor;
 use headwise_kernels::attention::{AttnSpec, Dims};
 
 use crate::kernel_op::kernels_serve;
+use crate::offsets;
 
 /// What attention returns.
 #[derive(Clone, Debug)]
@@ -68,9 +69,7 @@ pub fn packed_attention(
 ) -> Tensor<4> {
     let dims = dims_of(&query, &key, &value, None, spec);
     assert_eq!(dims.queries, dims.keys, "packed texts have a key for every query");
-    let ends = (offsets.first(), offsets.last());
-    let ascending = offsets.is_sorted() && ends == (Some(&0), Some(&dims.keys));
-    assert!(ascending, "offsets {offsets:?} of {} tokens", dims.keys);
+    offsets::check(offsets, dims.keys);
     if kernels_serve(&query) {
         return packed::attention([query, key, value], offsets, spec, dims);
     }

@@ -12,6 +12,7 @@ use headwise_kernels::linear::Dims;
 pub use headwise_kernels::linear::Recurrence;
 
 use crate::kernel_op::kernels_serve;
+use crate::offsets;
 
 /// The log-decays, all at most 0; −∞ forgets what was before.
 #[derive(Clone, Debug)]
@@ -95,9 +96,7 @@ fn checked_dims(
         Decay::Token(decay) => assert_eq!(decay.dims(), [batch, heads, tokens], "decay: [batch, heads, tokens]"),
         Decay::Channel(decay) => assert_eq!(decay.dims(), query.dims(), "decay: the shape of the query"),
     }
-    let ascending = offsets.windows(2).all(|sequence| sequence[0] <= sequence[1]);
-    let ends = (offsets.first(), offsets.last());
-    assert!(ascending && ends == (Some(&0), Some(&tokens)), "offsets {offsets:?} of {tokens} tokens");
+    offsets::check(offsets, tokens);
     if let Some(state) = state {
         let expected = [batch, offsets.len() - 1, heads, key_dim, value_dim + usize::from(spec.normalise)];
         assert_eq!(state.dims(), expected, "state: [batch, sequences, heads, key_dim, columns]");

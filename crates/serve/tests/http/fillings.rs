@@ -1,35 +1,22 @@
 //! Answers that a model which fills gaps writes a few words at a time.
 
-use std::path::Path;
-use std::sync::Arc;
-
 use headwise_engine::cache::CachePolicy;
 use headwise_engine::{GapFiller, Sap, TextModel};
-use headwise_models::decoder::Weights;
-use headwise_serve::{App, Options, router};
+use headwise_serve::Options;
 use serde_json::{Value, json};
 
-use crate::server::{Server, model};
+use crate::server::{Server, described};
 
 const COMPLETIONS: &str = "/v1/completions";
 const STORY: &str = "The harbour was quiet that morning, and the boats lay still. A man";
 
 /// The model that comes with the program, which takes some of its tokens for sentinels.
 fn filling() -> TextModel {
-    let files = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../assets/embedded");
-    let directory = tempfile::tempdir().unwrap();
-    for name in ["model.safetensors", "tokenizer.json"] {
-        std::fs::copy(files.join(name), directory.path().join(name)).unwrap();
-    }
-    let spec = std::fs::read_to_string(files.join("headwise.toml")).unwrap();
-    let sentinels = "\n[sentinels]\nfirst = 4090\ncount = 4\nend = 4095\n";
-    std::fs::write(directory.path().join("headwise.toml"), spec + sentinels).unwrap();
-    TextModel::open(directory.path(), Weights::Stored, 2).unwrap()
+    described(|spec| spec + "\n[sentinels]\nfirst = 4090\ncount = 4\nend = 4095\n")
 }
 
 fn server() -> Server {
-    let app = Arc::new(App::new(vec![TextModel { name: "filling".into(), ..filling() }], Options::default()).unwrap());
-    Server { router: router(app.clone()), app }
+    Server::of(vec![TextModel { name: "filling".into(), ..filling() }], Options::default())
 }
 
 fn ask(more: Value) -> Value {
@@ -103,7 +90,6 @@ async fn fillings_that_cannot_be_are_refused_with_the_reason() {
     assert!(status == 400 && error["message"].as_str().unwrap().contains("tokens do not fit"), "{error}");
     let chat = json!({ "messages": [{ "role": "user", "content": "x" }], "decoding": "sap" });
     assert_eq!(server.refused("/v1/chat/completions", chat).await.1["param"], "decoding");
-    let without = Server { router: router(Arc::new(App::new(vec![model()], Options::default()).unwrap())), ..server };
-    let (status, error) = without.refused(COMPLETIONS, ask(json!({}))).await;
+    let (status, error) = Server::new(Options::default()).refused(COMPLETIONS, ask(json!({}))).await;
     assert!(status == 400 && error["message"].as_str().unwrap().contains("no sentinels"), "{error}");
 }

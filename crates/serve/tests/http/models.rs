@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::http::StatusCode;
 use headwise_engine::TextModel;
 use headwise_engine::schedule::ScheduleLimits;
-use headwise_serve::{App, Options, StartError, check_names, router, shares};
+use headwise_serve::{App, Options, StartError, check_names, shares};
 use serde_json::{Value, json};
 
 use crate::server::{Server, model, question};
@@ -20,8 +20,7 @@ fn called(name: &str, context: usize) -> TextModel {
 }
 
 fn server() -> Server {
-    let app = Arc::new(App::new(vec![called("first", 512), called("org/second:Q4", 256)], Options::default()).unwrap());
-    Server { router: router(app.clone()), app }
+    Server::of(vec![called("first", 512), called("org/second:Q4", 256)], Options::default())
 }
 
 #[tokio::test]

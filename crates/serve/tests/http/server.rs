@@ -1,5 +1,6 @@
 //! A server in this process, asked without a network.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use axum::Router;
@@ -24,6 +25,18 @@ pub fn model() -> TextModel {
     model
 }
 
+/// The model that comes with the program, described otherwise: `change` gets what its `headwise.toml` says.
+pub fn described(change: impl FnOnce(String) -> String) -> TextModel {
+    let files = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../assets/embedded");
+    let directory = tempfile::tempdir().unwrap();
+    for name in ["model.safetensors", "tokenizer.json"] {
+        std::fs::copy(files.join(name), directory.path().join(name)).unwrap();
+    }
+    let spec = std::fs::read_to_string(files.join("headwise.toml")).unwrap();
+    std::fs::write(directory.path().join("headwise.toml"), change(spec)).unwrap();
+    TextModel::open(directory.path(), Weights::Stored, 2).unwrap()
+}
+
 pub struct Server {
     pub app: Arc<App>,
     pub router: Router,
@@ -31,7 +44,11 @@ pub struct Server {
 
 impl Server {
     pub fn new(options: Options) -> Self {
-        let app = Arc::new(App::new(vec![model()], options).unwrap());
+        Self::of(vec![model()], options)
+    }
+
+    pub fn of(models: Vec<TextModel>, options: Options) -> Self {
+        let app = Arc::new(App::new(models, options).unwrap());
         let router = router(app.clone());
         Self { app, router }
     }

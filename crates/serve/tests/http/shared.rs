@@ -1,14 +1,10 @@
 //! Texts that requests mark as shared.
 
-use std::path::Path;
-use std::sync::Arc;
-
 use headwise_engine::TextModel;
-use headwise_models::decoder::Weights;
-use headwise_serve::{App, Options, router};
+use headwise_serve::Options;
 use serde_json::{Value, json};
 
-use crate::server::{Server, model};
+use crate::server::{Server, described, model};
 
 const CHAT: &str = "/v1/chat/completions";
 const FILLER: &str = "was the name of the ship that lay in the harbour, and nobody knew where she came from or whither she went, \
@@ -16,17 +12,9 @@ const FILLER: &str = "was the name of the ship that lay in the harbour, and nobo
 
 /// A server of the model that comes with the program, its layers without their sliding windows.
 fn server() -> Server {
-    let files = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../assets/embedded");
-    let directory = tempfile::tempdir().unwrap();
-    for name in ["model.safetensors", "tokenizer.json"] {
-        std::fs::copy(files.join(name), directory.path().join(name)).unwrap();
-    }
-    let spec = std::fs::read_to_string(files.join("headwise.toml")).unwrap();
-    let lines: Vec<&str> = spec.lines().filter(|line| !line.starts_with("window = ")).collect();
-    std::fs::write(directory.path().join("headwise.toml"), lines.join("\n")).unwrap();
-    let opened = TextModel::open(directory.path(), Weights::Stored, 2).unwrap();
-    let app = Arc::new(App::new(vec![TextModel { template: model().template, ..opened }], Options::default()).unwrap());
-    Server { router: router(app.clone()), app }
+    let whole =
+        |spec: String| spec.lines().filter(|line| !line.starts_with("window = ")).collect::<Vec<_>>().join("\n");
+    Server::of(vec![TextModel { template: model().template, ..described(whole) }], Options::default())
 }
 
 /// What agent `agent` is asked about `text`.

@@ -1,9 +1,7 @@
 //! Variables of chat templates.
 
-use std::sync::Arc;
-
 use headwise_models::chat::ChatTemplate;
-use headwise_serve::{App, Options, router};
+use headwise_serve::Options;
 use serde_json::{Value, json};
 
 use crate::server::{Server, model, question};
@@ -15,8 +13,7 @@ const TEMPLATE: &str = "{% for message in messages %}{{ message.content }}\n{% e
 fn server(options: Options) -> Server {
     let mut model = model();
     model.template = Some(ChatTemplate::new(TEMPLATE, "", "").unwrap());
-    let app = Arc::new(App::new(vec![model], options).unwrap());
-    Server { router: router(app.clone()), app }
+    Server::of(vec![model], options)
 }
 
 fn ask(variables: Value) -> Value {

@@ -51,6 +51,26 @@ fn ordinary(engine: &Engine, prompt: &[u32], tokens: usize) -> Vec<u32> {
     generate(engine, &mut sequence, prompt, &generation, &mut Sampler::greedy(), |_| true).unwrap().ids
 }
 
+/// Room for two texts of `tokens` only.
+fn tight(engine: &Engine, tokens: usize) -> ScheduleLimits {
+    let growth = Growth::new(engine.spec(), &CachePolicy::full());
+    ScheduleLimits { bytes: 2 * (growth.of(tokens) + growth.next()), prefix_bytes: 0, ..ScheduleLimits::default() }
+}
+
+/// Runs what is `asked` beside an ordinary text of `tokens` more; what both heard.
+fn run_beside(
+    scheduler: &mut Scheduler<'_>,
+    asked: Vec<(Request, Arc<Heard>)>,
+    prompt: Vec<u32>,
+    tokens: usize,
+) -> (Vec<Arc<Heard>>, Arc<Heard>) {
+    let (beside, heard_beside) = request(prompt, "full", tokens);
+    let (requests, heard): (Vec<Request>, Vec<Arc<Heard>>) = asked.into_iter().unzip();
+    requests.into_iter().chain([beside]).for_each(|request| scheduler.submit(request));
+    run(scheduler);
+    (heard, heard_beside)
+}
+
 fn layers(heard: &Heard) -> Option<f64> {
     let events = heard.events.lock().unwrap();
     events.iter().find_map(|event| if let Event::End { layers, .. } = event { *layers } else { None })
@@ -61,19 +81,12 @@ fn tokens_leave_as_they_do_alone_whatever_room_there_is() {
     let engine = engine();
     let exit = exits(&engine);
     let prompts: Vec<Vec<u32>> = (0..4).map(|seed| text(90 + 31 * seed, seed as u32)).collect();
-    let growth = Growth::new(engine.spec(), &CachePolicy::full());
-    let tight =
-        ScheduleLimits { bytes: 2 * (growth.of(400) + growth.next()), prefix_bytes: 0, ..ScheduleLimits::default() };
-    for limits in [ScheduleLimits::default(), tight] {
+    for limits in [ScheduleLimits::default(), tight(&engine, 400)] {
         let mut scheduler = Scheduler::new(&engine, limits);
         let caches = ["full", "int8", "kivi4", "full"];
         let asked: Vec<_> =
             prompts.iter().zip(caches).map(|(prompt, cache)| leaving(&exit, prompt.clone(), cache, 150)).collect();
-        let (beside, heard_beside) = request(prompts[0].clone(), "full", 150);
-        let heard: Vec<_> = asked.iter().map(|(_, heard)| heard.clone()).collect();
-        asked.into_iter().for_each(|(request, _)| scheduler.submit(request));
-        scheduler.submit(beside);
-        run(&mut scheduler);
+        let (heard, heard_beside) = run_beside(&mut scheduler, asked, prompts[0].clone(), 150);
         for ((prompt, cache), heard) in prompts.iter().zip(caches).zip(&heard) {
             let (ids, mean) = alone(&engine, &exit, prompt, cache, 150);
             assert_eq!(heard.tokens(0), ids, "{cache}");
@@ -137,19 +150,12 @@ fn segments_are_read_as_alone_in_any_order() {
         let generation = Generation { tokens: 100, stop: Vec::new() };
         generate(&engine, &mut sequence, &ids, &generation, &mut Sampler::greedy(), |_| true).unwrap().ids
     };
-    let growth = Growth::new(engine.spec(), &CachePolicy::full());
-    let tight =
-        ScheduleLimits { bytes: 2 * (growth.of(600) + growth.next()), prefix_bytes: 0, ..ScheduleLimits::default() };
-    for limits in [ScheduleLimits::default(), tight] {
+    for limits in [ScheduleLimits::default(), tight(&engine, 600)] {
         let mut scheduler = Scheduler::new(&engine, limits);
         let texts = [segmented(1, false), segmented(1, true), segmented(7, false), segmented(7, true)];
         let caches = ["full", "full", "int8", "kivi4"];
         let asked: Vec<_> = texts.iter().zip(caches).map(|(text, cache)| with_segments(text, cache, 100)).collect();
-        let (beside, heard_beside) = request(texts[0].ids(), "full", 100);
-        let heard: Vec<_> = asked.iter().map(|(_, heard)| heard.clone()).collect();
-        asked.into_iter().for_each(|(request, _)| scheduler.submit(request));
-        scheduler.submit(beside);
-        run(&mut scheduler);
+        let (heard, heard_beside) = run_beside(&mut scheduler, asked, texts[0].ids(), 100);
         for ((text, cache), heard) in texts.iter().zip(caches).zip(&heard) {
             assert_eq!(heard.tokens(0), written(text, cache), "{cache}");
             assert_eq!(heard.cached(), 0, "what has a set is not gone on from");
