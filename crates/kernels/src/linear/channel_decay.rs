@@ -1,142 +1,121 @@
 //! A factor for each channel of a key: `W_ij = Σ_f q_if k_jf Π_{j < t ≤ i} a_tf`.
 //!
-//! The weights are cut in two levels. A block of tokens with its own [`SUB`] tokens is summed as the equation says. Between an
-//! earlier and a later half of tokens, the weight splits at the first token `m` of the later one,
-//! `Π_{j < t ≤ i} a_t = Π_{j < t < m} a_t · Π_{m ≤ t ≤ i} a_t`: one part belongs to the key and one to the query, so it is a
-//! product of matrices. Both parts are at most 1, which parts relative to any other token would not be.
+//! The tokens of a chunk are cut in blocks of [`BLOCK`]. Inside a block, the weights are summed as the equation says. Between a key
+//! and a query of a later block the factors are cut where blocks begin: those that the key meets in its own block, those of whole
+//! blocks between, and those of the query's block up to the query. So the queries of a block and the keys of all earlier ones, as
+//! they enter it, make a product of matrices. All parts are at most 1, which parts relative to any other token would not be.
 
 use std::ops::Range;
 
 use super::CHUNK;
 use super::chunk::Chunk;
-use super::decay::{ChunkDecay, Met, SMALLEST};
+use super::decay::{ChunkDecay, Met};
 use super::inputs::Decay;
 use super::product::multiply;
 use super::rows::Rows;
 use super::stream::Place;
-use super::triangle::{clear_above, columns_from};
+use super::triangle::clear_above;
+use super::weighting::{add_weighted, multiply_rows, shrink, shrink_rows, weigh_rows, weigh_twice};
 use crate::product::{Factors, Size, Start};
 use crate::simd::{LANES, Simd};
 
 /// Tokens whose weights among each other are summed channel by channel.
-const SUB: usize = LANES;
+const BLOCK: usize = LANES;
 
-/// The factors of a chunk, and room for queries and keys of two halves.
+/// The factors of a chunk, and room for its queries and keys times them.
 #[derive(Default)]
 pub(super) struct ChannelDecay {
     /// `[CHUNK, key_dim]`
     factors: Rows,
-    /// `Π_{t ≤ i} a_t`, and `Π_{t > j} a_t`.
+    /// Products of factors in the block of a token: up to it, and after it.
     from_start: Rows,
     to_end: Rows,
-    /// Queries of the later and keys of the earlier half, times their parts of the weights.
-    scaled: Rows,
-    /// These parts.
-    parts: Rows,
+    /// Products over all blocks before one, and over all after it: `[CHUNK / BLOCK, key_dim]`.
+    before: Rows,
+    after: Rows,
+    /// Queries times `from_start`, and keys times `to_end`.
+    queries: Rows,
+    keys: Rows,
     transposed: Rows,
-    /// Gradients of scaled queries or keys.
+    /// Gradients of these queries, then of these keys.
     d_scaled: Rows,
 }
 
-/// An earlier and a later half of tokens.
-struct Halves {
-    start: usize,
-    middle: usize,
-    end: usize,
-}
-
-/// All pairs of halves of a chunk: 16 tokens and 16, then 32 and 32.
-fn halves(tokens: usize) -> impl Iterator<Item = Halves> {
-    [SUB, 2 * SUB].into_iter().flat_map(move |half| {
-        let starts = (0..tokens).step_by(2 * half).filter(move |start| start + half < tokens);
-        starts.map(move |start| Halves { start, middle: start + half, end: (start + 2 * half).min(tokens) })
-    })
-}
-
-const _: () = assert!(CHUNK == 4 * SUB, "two levels of halves cover a chunk");
-
-/// `weight · factor`, or zero if that is too small.
-#[inline(always)]
-fn shrink<S: Simd>(s: S, weight: S::F, factor: S::F) -> S::F {
-    let weight = s.mul(weight, factor);
-    s.select_less(weight, s.splat(SMALLEST), s.zero(), weight)
-}
-
-/// `weights_i = Π_{first ≤ t ≤ i} a_t` for some tokens.
-#[inline(always)]
-fn products_from_start<S: Simd>(s: S, factors: &Rows, tokens: Range<usize>, weights: &mut Rows) {
-    for at in (0..factors.stride).step_by(LANES) {
-        let mut weight = s.splat(1.0);
-        for token in tokens.clone() {
-            weight = shrink(s, weight, s.read(factors.row(token), at, 1.0));
-            s.write(weights.row_mut(token), at, weight);
-        }
-    }
-}
-
-/// `weights_j = Π_{j < t < end} a_t` for some tokens.
-#[inline(always)]
-fn products_to_end<S: Simd>(s: S, factors: &Rows, tokens: Range<usize>, weights: &mut Rows) {
-    for at in (0..factors.stride).step_by(LANES) {
-        let mut weight = s.splat(1.0);
-        for token in tokens.clone().rev() {
-            s.write(weights.row_mut(token), at, weight);
-            weight = shrink(s, weight, s.read(factors.row(token), at, 1.0));
-        }
-    }
-}
-
-/// `out = a ⊙ b` for some tokens.
-#[inline(always)]
-fn multiply_rows<S: Simd>(s: S, tokens: Range<usize>, a: &Rows, b: &Rows, out: &mut Rows) {
-    let (elements, stride) = (tokens.start * a.stride..tokens.end * a.stride, a.stride);
-    assert!(b.stride == stride && out.stride == stride, "rows of one width");
-    for at in elements.step_by(LANES) {
-        s.write(out.values_mut(), at, s.mul(s.read(a.values(), at, 0.0), s.read(b.values(), at, 0.0)));
-    }
-}
-
-/// `rows *= weights` for the first tokens.
-#[inline(always)]
-fn scale_rows<S: Simd>(s: S, tokens: usize, weights: &Rows, rows: &mut Rows) {
-    for at in (0..tokens * rows.stride).step_by(LANES) {
-        let scaled = s.mul(s.read(rows.values(), at, 0.0), s.read(weights.values(), at, 0.0));
-        s.write(rows.values_mut(), at, scaled);
-    }
+/// The blocks of some tokens, of which the first begins a block.
+fn blocks(tokens: Range<usize>) -> impl DoubleEndedIterator<Item = Range<usize>> {
+    let end = tokens.end;
+    tokens.step_by(BLOCK).map(move |start| start..(start + BLOCK).min(end))
 }
 
 impl ChannelDecay {
-    /// Sets `parts`, and `scaled` to the later queries and earlier keys times them.
+    /// Sets the products of factors.
     #[inline(always)]
-    fn split<S: Simd>(&mut self, s: S, halves: &Halves, query: &Rows, key: &Rows) {
-        let Self { factors, scaled, parts, .. } = self;
-        let Halves { start, middle, end } = *halves;
-        [&mut *scaled, &mut *parts].into_iter().for_each(|rows| rows.resize(CHUNK, factors.stride));
-        products_from_start(s, factors, middle..end, parts);
-        products_to_end(s, factors, start..middle, parts);
-        multiply_rows(s, middle..end, query, parts, scaled);
-        multiply_rows(s, start..middle, key, parts, scaled);
+    fn multiply_factors<S: Simd>(&mut self, s: S, tokens: usize, key_dim: usize) {
+        let Self { factors, from_start, to_end, before, after, .. } = self;
+        [&mut *from_start, &mut *to_end].into_iter().for_each(|rows| rows.resize(CHUNK, key_dim));
+        [&mut *before, &mut *after].into_iter().for_each(|rows| rows.resize(CHUNK / BLOCK, key_dim));
+        for at in (0..factors.stride).step_by(LANES) {
+            let mut whole = s.splat(1.0);
+            for block in blocks(0..tokens) {
+                s.write(before.row_mut(block.start / BLOCK), at, whole);
+                let mut part = s.splat(1.0);
+                for token in block {
+                    part = shrink(s, part, s.read(factors.row(token), at, 1.0));
+                    s.write(from_start.row_mut(token), at, part);
+                }
+                whole = shrink(s, whole, part);
+            }
+            let mut whole = s.splat(1.0);
+            for block in blocks(0..tokens).rev() {
+                s.write(after.row_mut(block.start / BLOCK), at, whole);
+                let mut part = s.splat(1.0);
+                for token in block.rev() {
+                    s.write(to_end.row_mut(token), at, part);
+                    part = shrink(s, part, s.read(factors.row(token), at, 1.0));
+                }
+                whole = shrink(s, whole, part);
+            }
+        }
     }
 
     /// The weights of the tokens of a block among each other; what is above the diagonal is unspecified.
     #[inline(always)]
     fn weigh_block<S: Simd>(&self, s: S, first: usize, chunk: &mut Chunk) {
-        let mut sums = [s.zero(); SUB];
-        let columns = columns_from(s, 0);
-        for channel in 0..chunk.key_dim {
-            // Lane `j` holds the key of token `j`, as far as it has decayed at token `i`.
-            let keys = s.read(chunk.transposed.row(channel), first, 0.0);
-            let mut decayed = keys;
-            for (i, sum) in sums.iter_mut().enumerate() {
-                let at = (first + i) * self.factors.stride + channel;
-                let factor = s.splat(self.factors.values()[at]);
-                decayed = s.select_less(columns, s.splat(i as f32), s.mul(decayed, factor), keys);
-                *sum = s.fma(s.splat(chunk.query.values()[at]), decayed, *sum);
+        for key in 0..BLOCK {
+            let weights = match key / 4 {
+                0 => self.weights_of_key::<S, 16>(s, first, key, chunk),
+                1 => self.weights_of_key::<S, 12>(s, first, key, chunk),
+                2 => self.weights_of_key::<S, 8>(s, first, key, chunk),
+                _ => self.weights_of_key::<S, 4>(s, first, key, chunk),
+            };
+            for (query, weight) in (key..BLOCK).zip(s.to_array(weights)) {
+                chunk.weights.row_mut(first + query)[first + key] = weight;
             }
         }
-        for (i, &sum) in sums.iter().enumerate() {
-            s.write(chunk.weights.row_mut(first + i), first, sum);
+    }
+
+    /// The weights of a key of the block that starts at `first`: a lane for each of `ROWS` queries from its own on, or unspecified after
+    /// the last of the block.
+    #[inline(always)]
+    fn weights_of_key<S: Simd, const ROWS: usize>(&self, s: S, first: usize, key: usize, chunk: &Chunk) -> S::F {
+        let stride = self.factors.stride;
+        assert!(chunk.query.stride == stride && (first + BLOCK) * stride <= chunk.query.values().len());
+        assert!((first + BLOCK) * stride <= self.factors.values().len(), "factors of every query");
+        let rows: [usize; ROWS] = std::array::from_fn(|row| (first + (key + row).min(BLOCK - 1)) * stride);
+        let mut sums = [s.zero(); LANES];
+        for at in (0..stride).step_by(LANES) {
+            let mut decayed = s.read(chunk.key.row(first + key), at, 0.0);
+            for (row, (&start, sum)) in rows.iter().zip(&mut sums).enumerate() {
+                // SAFETY: both have whole vectors in the rows of the block, as checked above.
+                unsafe {
+                    if row > 0 {
+                        decayed = s.mul(decayed, s.load(self.factors.values(), start + at));
+                    }
+                    *sum = s.fma(s.load(chunk.query.values(), start + at), decayed, *sum);
+                }
+            }
         }
+        s.sums(sums)
     }
 
     /// The gradients through the weights of the tokens of a block among each other.
@@ -151,7 +130,7 @@ impl ChannelDecay {
         d_key: &mut Rows,
     ) {
         for at in (0..self.factors.stride).step_by(LANES) {
-            let mut d_queries = [s.zero(); SUB];
+            let mut d_queries = [s.zero(); BLOCK];
             for j in block.clone() {
                 let key = s.read(chunk.key.row(j), at, 0.0);
                 let mut d_key_j = s.read(d_key.row(j), at, 0.0);
@@ -187,32 +166,49 @@ impl ChunkDecay for ChannelDecay {
         }
         let tokens = place.tokens.len();
         self.factors.clear(tokens..tokens.next_multiple_of(LANES));
-        [&mut self.from_start, &mut self.to_end].into_iter().for_each(|rows| rows.resize(CHUNK, key_dim));
-        products_from_start(s, &self.factors, 0..tokens, &mut self.from_start);
-        products_to_end(s, &self.factors, 0..tokens, &mut self.to_end);
+        self.multiply_factors(s, tokens, key_dim);
     }
 
     #[inline(always)]
-    fn meet_state<S: Simd>(&self, s: S, chunk: &mut Chunk) {
+    fn meet_state<S: Simd>(&mut self, s: S, chunk: &mut Chunk) {
+        let Self { from_start, to_end, before, after, queries, keys, .. } = self;
         let Chunk { tokens, query, key, query_in, key_out, carry, .. } = chunk;
-        multiply_rows(s, 0..*tokens, query, &self.from_start, query_in);
-        multiply_rows(s, 0..*tokens, key, &self.to_end, key_out);
-        carry.copy_from_slice(self.from_start.row(*tokens - 1));
+        [&mut *queries, &mut *keys].into_iter().for_each(|rows| rows.resize(CHUNK, from_start.stride));
+        multiply_rows(s, 0..*tokens, query, from_start, queries);
+        multiply_rows(s, 0..*tokens, key, to_end, keys);
+        for block in blocks(0..*tokens) {
+            let number = block.start / BLOCK;
+            weigh_rows(s, block.clone(), queries, before.row(number), query_in);
+            weigh_rows(s, block, keys, after.row(number), key_out);
+        }
+        let last = (*tokens - 1) / BLOCK;
+        for at in (0..carry.len()).step_by(LANES) {
+            let (whole, part) = (s.read(before.row(last), at, 0.0), s.read(from_start.row(*tokens - 1), at, 0.0));
+            s.write(carry, at, shrink(s, whole, part));
+        }
     }
 
     #[inline(always)]
     fn weigh<S: Simd>(&mut self, s: S, chunk: &mut Chunk) {
-        chunk.transposed.transpose_of(s, &chunk.key, 0..chunk.tokens);
-        for first in (0..chunk.tokens).step_by(SUB) {
-            self.weigh_block(s, first, chunk);
+        for block in blocks(0..chunk.tokens) {
+            self.weigh_block(s, block.start, chunk);
         }
-        for halves in halves(chunk.tokens) {
-            let Halves { start, middle, end } = halves;
-            self.split(s, &halves, &chunk.query, &chunk.key);
-            self.transposed.transpose_of(s, &self.scaled, start..middle);
-            let size = Size { rows: end - middle, vectors: (middle - start) / LANES, steps: chunk.key_dim };
-            let out = &mut chunk.weights.values_mut()[middle * CHUNK + start..];
-            multiply(s, size, self.scaled.factors(middle), self.transposed.vectors_from(0), Start::Zero, out, CHUNK);
+        // The keys of all blocks but the last, as they leave their own.
+        self.transposed.transpose_of(s, &self.keys, 0..(chunk.tokens - 1) / BLOCK * BLOCK);
+        for block in blocks(BLOCK..chunk.tokens) {
+            let size = Size { rows: block.len(), vectors: block.start / LANES, steps: chunk.key_dim };
+            let out = &mut chunk.weights.values_mut()[block.start * CHUNK..];
+            let (queries, keys) = (self.queries.factors(block.start), self.transposed.vectors_from(0));
+            multiply(s, size, queries, keys, Start::Zero, out, CHUNK);
+            if block.end < chunk.tokens {
+                for channel in 0..chunk.key_dim {
+                    let factor = s.splat(self.from_start.row(block.end - 1)[channel]);
+                    let earlier = &mut self.transposed.row_mut(channel)[..block.start];
+                    for at in (0..earlier.len()).step_by(LANES) {
+                        s.write(earlier, at, shrink(s, s.read(earlier, at, 0.0), factor));
+                    }
+                }
+            }
         }
         clear_above(s, chunk.tokens, &mut chunk.weights);
     }
@@ -227,8 +223,11 @@ impl ChunkDecay for ChannelDecay {
 
     #[inline(always)]
     fn scale_as_met<S: Simd>(&self, s: S, tokens: usize, query: &mut Rows, key: &mut Rows) {
-        scale_rows(s, tokens, &self.from_start, query);
-        scale_rows(s, tokens, &self.to_end, key);
+        for block in blocks(0..tokens) {
+            let number = block.start / BLOCK;
+            weigh_twice(s, block.clone(), &self.from_start, self.before.row(number), query);
+            weigh_twice(s, block, &self.to_end, self.after.row(number), key);
+        }
     }
 
     #[inline(always)]
@@ -240,41 +239,34 @@ impl ChunkDecay for ChannelDecay {
         d_query: &mut Rows,
         d_key: &mut Rows,
     ) {
-        for first in (0..chunk.tokens).step_by(SUB) {
-            let block = first..(first + SUB).min(chunk.tokens);
+        for block in blocks(0..chunk.tokens) {
             self.differentiate_block(s, block, chunk, d_weights, d_query, d_key);
         }
-        for halves in halves(chunk.tokens) {
-            let Halves { start, middle, end } = halves;
-            self.split(s, &halves, &chunk.query, &chunk.key);
-            let (vectors, stride) = (self.scaled.vectors(), self.scaled.stride);
-            self.d_scaled.resize(CHUNK, stride);
-            let weights = &d_weights.values()[middle * CHUNK + start..];
-
-            let size = Size { rows: end - middle, vectors, steps: middle - start };
-            let a = Factors { data: weights, row_stride: CHUNK, step_stride: 1 };
-            let out = &mut self.d_scaled.values_mut()[middle * stride..];
-            multiply(s, size, a, self.scaled.vectors_from(start), Start::Zero, out, stride);
-
-            let size = Size { rows: middle - start, vectors, steps: end - middle };
-            let a = Factors { data: weights, row_stride: 1, step_stride: CHUNK };
-            let out = &mut self.d_scaled.values_mut()[start * stride..];
-            multiply(s, size, a, self.scaled.vectors_from(middle), Start::Zero, out, stride);
-
-            add_parts(s, middle..end, &self.d_scaled, &self.parts, d_query);
-            add_parts(s, start..middle, &self.d_scaled, &self.parts, d_key);
+        let Self { from_start, to_end, queries, keys, d_scaled, .. } = self;
+        let (vectors, stride) = (keys.vectors(), keys.stride);
+        d_scaled.resize(CHUNK, stride);
+        // Keys go on through block after block.
+        for block in blocks(BLOCK..chunk.tokens) {
+            let size = Size { rows: block.len(), vectors, steps: block.start };
+            let a = d_weights.factors(block.start);
+            let out = &mut d_scaled.values_mut()[block.start * stride..];
+            multiply(s, size, a, keys.vectors_from(0), Start::Zero, out, stride);
+            if block.end < chunk.tokens {
+                shrink_rows(s, 0..block.start, from_start.row(block.end - 1), keys);
+            }
         }
-    }
-}
-
-/// `rows += gradients ⊙ parts` for some tokens.
-#[inline(always)]
-fn add_parts<S: Simd>(s: S, tokens: Range<usize>, gradients: &Rows, parts: &Rows, rows: &mut Rows) {
-    for token in tokens {
-        let row = rows.row_mut(token);
-        for at in (0..row.len()).step_by(LANES) {
-            let (gradient, part) = (s.read(gradients.row(token), at, 0.0), s.read(parts.row(token), at, 0.0));
-            s.write(row, at, s.fma(gradient, part, s.read(row, at, 0.0)));
+        add_weighted(s, BLOCK.min(chunk.tokens)..chunk.tokens, d_scaled, from_start, d_query);
+        // Their gradients come back from the last block to the first.
+        for block in blocks(BLOCK..chunk.tokens).rev() {
+            let size = Size { rows: block.start, vectors, steps: block.len() };
+            let data = &d_weights.values()[block.start * CHUNK..];
+            let a = Factors { data, row_stride: 1, step_stride: CHUNK };
+            let start = if block.end < chunk.tokens { Start::Keep } else { Start::Zero };
+            if block.end < chunk.tokens {
+                shrink_rows(s, 0..block.start, from_start.row(block.end - 1), d_scaled);
+            }
+            multiply(s, size, a, queries.vectors_from(block.start), start, d_scaled.values_mut(), stride);
         }
+        add_weighted(s, 0..(chunk.tokens - 1) / BLOCK * BLOCK, d_scaled, to_end, d_key);
     }
 }

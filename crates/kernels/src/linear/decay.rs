@@ -33,7 +33,7 @@ pub(super) trait ChunkDecay: Default {
 
     /// Makes `carry = Π a`, and the rows that meet the state: `query_in_i = q_i Π_{t ≤ i} a_t` that before the chunk,
     /// `key_out_j = k_j Π_{t > j} a_t` that after it.
-    fn meet_state<S: Simd>(&self, s: S, chunk: &mut Chunk);
+    fn meet_state<S: Simd>(&mut self, s: S, chunk: &mut Chunk);
 
     /// Makes `W_ij = Σ_f q_if k_jf Π_{j < t ≤ i} a_tf` for `j ≤ i`, and zeros above.
     fn weigh<S: Simd>(&mut self, s: S, chunk: &mut Chunk);

@@ -26,6 +26,7 @@ mod scalar_decay;
 mod steps;
 mod stream;
 mod triangle;
+mod weighting;
 mod work;
 
 pub use backward::{Gradients, Upstream, backward};

@@ -100,7 +100,7 @@ impl ChunkDecay for ScalarDecay {
     }
 
     #[inline(always)]
-    fn meet_state<S: Simd>(&self, s: S, chunk: &mut Chunk) {
+    fn meet_state<S: Simd>(&mut self, s: S, chunk: &mut Chunk) {
         let (from_start, to_end) = (self.weights_from_start(chunk.tokens), self.weights_to_end(chunk.tokens));
         for token in 0..chunk.tokens {
             chunk.query_in.set(s, token, chunk.query.row(token), from_start[token]);

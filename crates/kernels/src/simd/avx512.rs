@@ -294,6 +294,25 @@ impl Simd for Avx512 {
         out
     }
     #[inline(always)]
+    fn sums(self, r: [Self::F; LANES]) -> Self::F {
+        // In the order of `sum`: halves of 2 vectors at once, quarters of 4, pairs of lanes of 8, lanes of all.
+        let (mut halves, mut quarters, mut pairs) = ([self.zero(); 8], [self.zero(); 4], [self.zero(); 2]);
+        for i in 0..8 {
+            let (a, b) = (r[i % 4 + i / 4 * 8], r[i % 4 + i / 4 * 8 + 4]);
+            halves[i] = lanes!(_mm512_add_ps(_mm512_shuffle_f32x4::<0x44>(a, b), _mm512_shuffle_f32x4::<0xee>(a, b)));
+        }
+        for i in 0..4 {
+            let (a, b) = (halves[i], halves[i + 4]);
+            quarters[i] = lanes!(_mm512_add_ps(_mm512_shuffle_f32x4::<0x88>(a, b), _mm512_shuffle_f32x4::<0xdd>(a, b)));
+        }
+        for i in 0..2 {
+            let (a, b) = (quarters[2 * i], quarters[2 * i + 1]);
+            pairs[i] = lanes!(_mm512_add_ps(_mm512_shuffle_ps::<0x44>(a, b), _mm512_shuffle_ps::<0xee>(a, b)));
+        }
+        let [a, b] = pairs;
+        lanes!(_mm512_add_ps(_mm512_shuffle_ps::<0x88>(a, b), _mm512_shuffle_ps::<0xdd>(a, b)))
+    }
+    #[inline(always)]
     fn sum(self, a: Self::F) -> f32 {
         lanes!({
             let eight = _mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps::<1>(a));

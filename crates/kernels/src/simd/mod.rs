@@ -314,6 +314,14 @@ pub trait Simd: Copy + Send + Sync + 'static {
 
     /// Sum over lanes, as a fixed tree: lane `i` + lane `i + 8`, then 4, 2, 1.
     fn sum(self, a: Self::F) -> f32;
+    /// The sum of all lanes of each vector: lane `i` is that of vector `i`.
+    #[inline(always)]
+    fn sums(self, vectors: [Self::F; LANES]) -> Self::F {
+        self.from_array(vectors.map(
+            #[inline(always)]
+            |vector| self.sum(vector),
+        ))
+    }
     /// Largest lane.
     fn largest(self, a: Self::F) -> f32;
 
@@ -449,6 +457,9 @@ mod tests {
             }
             for (j, column) in s.transpose(rows).into_iter().enumerate() {
                 assert_eq!(s.to_array(column), std::array::from_fn(|i| (i * LANES + j) as f32), "column {j}");
+            }
+            for (lane, row) in s.to_array(s.sums(rows)).into_iter().zip(rows) {
+                assert_eq!(lane, s.sum(row));
             }
             let mut stored = vec![0u16; 20];
             // SAFETY: 2 + 16 is less than 20.

@@ -40,7 +40,7 @@ fn tensor(data: &[f32], run: &Run<'_>, device: &Device) -> Tensor<4> {
     Tensor::from_data(TensorData::new(data.to_vec(), run.shape.sides::<4>()), device)
 }
 
-/// Forward alone, forward with backward, and token by token, as an engine reads; then what is composed.
+/// Forward alone, forward with backward, and token by token, as an engine reads; of short sequences also what is composed.
 fn rows(run: &Run<'_>, normalise: bool, decay: &Decay<'_>, composed_decay: ops::Decay) -> Vec<BenchRow> {
     let [batch, heads, tokens, head_dim] = run.shape.sides();
     let dims = Dims { batch, heads, tokens, key_dim: head_dim, value_dim: head_dim };
@@ -86,11 +86,17 @@ fn rows(run: &Run<'_>, normalise: bool, decay: &Decay<'_>, composed_decay: ops::
     });
     let definition = (5 * batch * heads * tokens * head_dim * head_dim) as f64;
     let third = BenchRow::new(run.name, params("steps"), times, Some(definition), None);
-    let [forward, train] = composed(run, &spec, [&query, &key, &value], composed_decay, &d_out);
-    let fourth = BenchRow::new(run.name, params("forward composed"), forward, Some(flops(&dims, [2, 2])), None);
-    let fifth = BenchRow::new(run.name, params("train composed"), train, Some(flops(&dims, [7, 6])), None);
-    vec![first, second, third, fourth, fifth]
+    let mut rows = vec![first, second, third];
+    if tokens <= COMPOSED {
+        let [forward, train] = composed(run, &spec, [&query, &key, &value], composed_decay, &d_out);
+        rows.push(BenchRow::new(run.name, params("forward composed"), forward, Some(flops(&dims, [2, 2])), None));
+        rows.push(BenchRow::new(run.name, params("train composed"), train, Some(flops(&dims, [7, 6])), None));
+    }
+    rows
 }
+
+/// More tokens than these by Burn's own operations take minutes.
+const COMPOSED: usize = 4096;
 
 /// Times of Burn's own operations, forward alone and with the backward pass.
 fn composed(run: &Run<'_>, spec: &Recurrence, inputs: [&[f32]; 3], decay: ops::Decay, d_out: &[f32]) -> [Times; 2] {
