@@ -243,7 +243,8 @@ impl Chunk<'_> {
         let store = &mut self.sequence.layers[index];
         store.note_tokens(tokens);
         store.leave_window(tokens as i32 - 1);
-        if stage != Stage::Decode {
+        // Of what never lets go of pairs, the end of a forward is the peak.
+        if stage != Stage::Decode && policy.evicts() {
             self.sequence.note_peak();
         }
         let store = &mut self.sequence.layers[index];

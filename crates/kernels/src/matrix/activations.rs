@@ -208,12 +208,13 @@ unsafe fn quantise<S: Simd>(
     // SAFETY: the caller owns the blocks.
     let (sum, scales, sums) = unsafe {
         let sum = if scale > 0.0 && largest > limit {
-            let digits = [a, b].map(|x| two_digits(s, s.mul(x, s.splat(inverse * BASE))));
+            let factor = s.splat(inverse * BASE);
+            let ([high_a, low_a], [high_b, low_b]) = (two_digits(s, s.mul(a, factor)), two_digits(s, s.mul(b, factor)));
             target.two_digits.range(of_tile, 1)[0] = true;
-            target.high.put(s, at, digits.map(|[high, _]| high), offset)
-                + target.low.put(s, at, digits.map(|[_, low]| low), offset) / BASE
+            target.high.put(s, at, [high_a, high_b], offset) + target.low.put(s, at, [low_a, low_b], offset) / BASE
         } else {
-            target.high.put(s, at, [a, b].map(|x| s.round(s.mul(x, s.splat(inverse)))), offset)
+            let factor = s.splat(inverse);
+            target.high.put(s, at, [s.round(s.mul(a, factor)), s.round(s.mul(b, factor))], offset)
         };
         (sum, target.scales.range(at, 1), target.sums.range(at, 1))
     };

@@ -91,7 +91,7 @@ impl Codes for Bytes {
     #[inline(always)]
     unsafe fn pair<S: Simd>(s: S, codes: &[u8], at: usize, _part: usize, pair: usize) -> [(usize, S::B); 2] {
         // SAFETY: the caller keeps the panel block of 8 · 64 bytes inside `codes`.
-        [pair, pair + 4].map(|group| (group, unsafe { s.load_bytes(codes, at + group * 4 * LANES) }))
+        unsafe { [of_group(s, codes, at, pair), of_group(s, codes, at, pair + 4)] }
     }
 }
 
@@ -103,10 +103,20 @@ impl Codes for Halves {
     const SCALES: usize = 2;
     #[inline(always)]
     unsafe fn pair<S: Simd>(s: S, codes: &[u8], at: usize, part: usize, pair: usize) -> [(usize, S::B); 2] {
-        let groups = [part * 4 + pair * 2, part * 4 + pair * 2 + 1];
+        let first = part * 4 + pair * 2;
         // SAFETY: as for `Bytes`.
-        groups.map(|group| (group, unsafe { s.load_bytes(codes, at + group * 4 * LANES) }))
+        unsafe { [of_group(s, codes, at, first), of_group(s, codes, at, first + 1)] }
     }
+}
+
+/// The codes of `group`, a byte each, of the panel block at `at`.
+///
+/// # Safety
+/// They must lie inside `codes`.
+#[inline(always)]
+unsafe fn of_group<S: Simd>(s: S, codes: &[u8], at: usize, group: usize) -> (usize, S::B) {
+    // SAFETY: the caller's promise.
+    (group, unsafe { s.load_bytes(codes, at + group * 4 * LANES) })
 }
 
 /// Some panels of some tiles.
@@ -203,16 +213,18 @@ unsafe fn starts<S: Simd, C: Codes, const HEIGHT: usize, const MINIMUM: bool>(
     activation: usize,
     scale: usize,
 ) -> [S::I; HEIGHT] {
-    std::array::from_fn(|r| {
+    let mut starts = [s.splat_i32(0); HEIGHT];
+    for (r, start) in starts.iter_mut().enumerate() {
         // SAFETY: the caller's promise; a block has two halves.
         let half = |half: usize| unsafe { get(&digits.starts, 2 * (activation + r) + half) };
-        s.splat_i32(match (MINIMUM, C::SCALES) {
+        *start = s.splat_i32(match (MINIMUM, C::SCALES) {
             // Formats with a minimum have no offset.
             (true, _) => 0,
             (false, 1) => half(0) + half(1),
             (false, _) => half(scale),
-        })
-    })
+        });
+    }
+    starts
 }
 
 /// Adds the integer products of the groups of scale `scale` of panel block `weight` with one digit of `HEIGHT` rows.
