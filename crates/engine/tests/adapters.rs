@@ -264,7 +264,8 @@ fn a_prompt_waits_only_for_those_with_its_adapter() {
         scheduler.step();
     }
     let cached = heard.map(|heard| heard.0.lock().unwrap().1);
-    assert_eq!(cached, [0, 0, 299]);
+    // It waits up to the last page of what both begin with.
+    assert!(cached[..2] == [0, 0] && cached[2] > 256, "{cached:?}");
 }
 
 #[test]

@@ -120,7 +120,7 @@ fn what_is_not_understood_is_refused_with_what_is_right() {
             json!({ "target_modules": ["q_proj", "down_proj", "v_proj"] }),
             ["layers.0.self_attn.v_proj.lora_A.weight", "missing"],
         ),
-        (json!({ "r": 8 }), ["shape [4, 96]", "[8, 96]"]),
+        (json!({ "r": 8 }), ["shape [4, 64]", "[8, 64]"]),
     ] {
         let message = refusal(&config(more), &tensors);
         assert!(says.iter().all(|says| message.contains(says)), "{message}");
