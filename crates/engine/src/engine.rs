@@ -5,18 +5,19 @@ use std::sync::{Arc, OnceLock};
 
 use burn::tensor::Device;
 use headwise_kernels::kv::{Codec, PAGE};
+use headwise_models::adapter::AdapterError;
 use headwise_models::decoder::{Decoder, DecoderSpec, LoadError, ModelFamily, Weights};
 use headwise_models::gguf::Gguf;
 use headwise_nn::block::BlockSpec;
 use headwise_spec::Family;
 
-use crate::Sequence;
 use crate::cache::{CachePolicy, KnownHeads, PolicyError, StoreShape, WholeHeads};
 use crate::constrain::ConstraintError;
 use crate::experts::{ExpertsError, Offload};
 use crate::heads::{Fading, HeadScores, fades};
 use crate::kvcomm::KvCommError;
 use crate::pine::SegmentsError;
+use crate::{NamedAdapter, Sequence};
 
 /// Why the engine cannot do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -117,6 +118,27 @@ pub enum EngineError {
     /// Experts cannot be left in their file.
     #[error(transparent)]
     Experts(#[from] ExpertsError),
+    /// An adapter cannot be used.
+    #[error(transparent)]
+    Adapter(#[from] AdapterError),
+    /// A policy that asks the model without the adapter of the text.
+    #[error(
+        "`{policy}` is not for texts with a LoRA adapter: {because}; take `full`, `snapkv` or another policy that looks at the text alone"
+    )]
+    AdaptedPolicy {
+        /// The policy.
+        policy: String,
+        /// What it does.
+        because: &'static str,
+    },
+    /// Something that is done with the model's own weights.
+    #[error(
+        "{what} a text with a LoRA adapter: it would be that of the model without the adapter; leave one of the two out"
+    )]
+    Adapted {
+        /// What was asked for.
+        what: &'static str,
+    },
     /// Threads could not be started.
     #[error("cannot start {threads} threads: {reason}")]
     Threads {
@@ -146,6 +168,8 @@ pub struct Engine {
     pub(crate) fading: OnceLock<Vec<Vec<Fading>>>,
     /// Query heads that give nothing, `[layer, head]`.
     pub(crate) masked: Vec<[usize; 2]>,
+    /// Adapters that texts can be given by name.
+    pub(crate) adapters: Vec<NamedAdapter>,
     /// What brings the experts of mixtures, if they stay in their file.
     pub(crate) experts: Option<Arc<Offload>>,
 }
@@ -172,6 +196,7 @@ impl Engine {
             picks: OnceLock::new(),
             fading: OnceLock::new(),
             masked: Vec::new(),
+            adapters: Vec::new(),
             experts: None,
         })
     }

@@ -37,6 +37,9 @@ headwise_spec::method! {
     }
 }
 
+/// What texts with an adapter are told.
+pub(crate) const LEAVES: &str = "tokens cannot leave the model early in";
+
 /// What was written with early exits.
 #[derive(Clone, Debug, Default)]
 pub struct ExitedText {
@@ -95,6 +98,7 @@ impl EarlyExit {
         mut on_token: impl FnMut(u32) -> bool,
     ) -> Result<ExitedText, EngineError> {
         self.check(engine, &sequence.policy)?;
+        sequence.check_plain(LEAVES)?;
         sampler.read(prompt);
         sampler.end_with(&generation.stop);
         let mut logits = engine.prefill(sequence, prompt, |_| {})?;
@@ -127,6 +131,7 @@ impl Engine {
         exit: &EarlyExit,
     ) -> Result<(Logits, usize), EngineError> {
         exit.check(self, &sequence.policy)?;
+        sequence.check_plain(LEAVES)?;
         self.check_text(sequence.tokens, &[id])?;
         Ok(self.install(|| self.run_exiting(sequence, id, exit)))
     }

@@ -11,6 +11,7 @@ use headwise_nn::block::BlockSpec;
 use headwise_nn::mixer::{LayerCache, MixContext, MixerState, Projected, Segment};
 use headwise_ops::host::Host;
 
+use crate::adapter::adapted_rows;
 use crate::cache::{Attended, LayerStore, Needs, NewPairs, Place, Read, Stage, StoreShape};
 use crate::experts::Recent;
 use crate::pine::{LayerAttention, RawQueries};
@@ -202,6 +203,7 @@ impl Engine {
         let mut x = self.model.embed(&batch.ids, &batch.positions, &self.device);
         // A sequence that is read only to choose tokens has the stores of the first layers. Of the last of these the queries and keys are
         // of interest, not what it says: there is no layer to say it to.
+        let adapters = adapted_rows(chunks, &batch.segments);
         let layers = chunks.iter().map(|chunk| chunk.sequence.layers.len()).min().unwrap_or(0);
         for (index, place) in places(self.spec()).enumerate().take(layers) {
             let says_nothing = layers < self.spec().layers.len() && index + 1 == layers;
@@ -209,6 +211,7 @@ impl Engine {
             let mut ctx = MixContext {
                 layer: index,
                 cache: Some(&mut cache),
+                adapters: &adapters,
                 ..MixContext::new(&batch.positions, &batch.segments)
             };
             x = match says_nothing {

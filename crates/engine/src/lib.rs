@@ -5,6 +5,7 @@
 //! [`confidence`] says how sure an answer is, [`kvcomm`] estimates keys and values of shared texts, [`pine`] reads segments whose order does
 //! not matter, [`experts`] holds as many experts of a mixture as fit.
 
+mod adapter;
 mod attention_rows;
 pub mod cache;
 pub mod confidence;
@@ -36,6 +37,7 @@ mod stop;
 mod text;
 mod threads;
 
+pub use adapter::{Adapter, NamedAdapter};
 pub use decode::{
     BeamSearch, Candidate, Decoding, Example, Filled, FillsGaps, GapFiller, GapQuestion, Hypothesis, Likelihood,
     LogProbability, Opera, OperaAnswers, PromptLookup, Sap, SapAnswer, SapAnswers, SapCost, SapEnd, SapTask,

@@ -8,7 +8,7 @@ use headwise_models::decoder::DecoderSpec;
 use crate::cache::{CachePolicy, KnownHeads, LayerStore, Needs, PairsRead};
 use crate::experts::Recent;
 use crate::pine::SegmentSet;
-use crate::{Engine, EngineError};
+use crate::{Adapter, Engine, EngineError};
 
 /// The state of one text. A clone is a fork: pages are shared until one side writes.
 #[derive(Clone, Debug)]
@@ -24,6 +24,8 @@ pub struct Sequence {
     pub(crate) set: Option<Arc<SegmentSet>>,
     /// The tokens of its first prompt that the policy read, where that reads a part.
     pub(crate) chosen: Option<Arc<[usize]>>,
+    /// What changes the model's projections for this text, if anything does.
+    pub(crate) adapter: Option<Arc<Adapter>>,
 }
 
 impl Sequence {
@@ -38,6 +40,7 @@ impl Sequence {
             recent: Recent::default(),
             set: None,
             chosen: None,
+            adapter: None,
         }
     }
 

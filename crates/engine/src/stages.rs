@@ -1,9 +1,10 @@
 //! Reading a prompt of which deeper layers see fewer and fewer tokens.
 
 use burn::tensor::{Int, Tensor, TensorData};
-use headwise_nn::mixer::{MixContext, Segment};
+use headwise_nn::mixer::{LayerCache, MixContext, Segment};
 use headwise_ops::host::Host;
 
+use crate::adapter::adapted_rows;
 use crate::cache::UncompStages;
 use crate::forward::{Stores, places};
 use crate::{Chunk, Engine, EngineError, Logits, Sequence, Wanted};
@@ -29,8 +30,11 @@ impl Engine {
         let mut x = self.model.embed(ids, &positions, &self.device);
         for (layer, place) in places(self.spec()).enumerate() {
             let segments = [Segment { sequence: 0, rows: 0..positions.len() }];
+            let adapters = adapted_rows(&chunks, &segments);
             let mut cache = Stores::new(&mut chunks, &self.masked);
-            let mut ctx = MixContext { layer, cache: Some(&mut cache), ..MixContext::new(&positions, &segments) };
+            let cache: &mut dyn LayerCache = &mut cache;
+            let mut ctx =
+                MixContext { layer, cache: Some(cache), adapters: &adapters, ..MixContext::new(&positions, &segments) };
             x = self.model.layer(layer, x, &mut ctx);
             // The statistics are those of the rows: before a policy evicts from the layer.
             let next = plan.get(layer + 1).copied().unwrap_or(positions.len());

@@ -159,5 +159,8 @@ fn wrong_options_are_refused_before_anything_is_loaded() {
     assert!(refused(&["headwise-tiny", "headwise-tiny"]).contains("NAME=MODEL"));
     assert!(refused(&["a=headwise-tiny", "a=other"]).contains("`a`"));
     assert!(refused(&["=headwise-tiny"]).contains("NAME=MODEL"));
+    assert!(refused(&["--lora", "adapter"]).contains("NAME=FOLDER"));
+    assert!(refused(&["--lora", "headwise-tiny=adapter"]).contains("`headwise-tiny`"));
+    assert!(refused(&["--lora", "a=/nowhere"]).contains("adapter_config.json"));
     assert!(refused(&["--alias", "a", "headwise-tiny", "b=headwise-tiny"]).contains("--alias"));
 }

@@ -1,5 +1,6 @@
 //! Models as specs, with their checkpoints, tokenizers and chat templates.
 
+pub mod adapter;
 pub mod chat;
 pub mod compress;
 pub mod decoder;

@@ -1,8 +1,10 @@
-//! Decoders read from GGUF files: the tiny golden models as a converter writes them, and (`gemma3.rs`) Gemma 3 270M.
+//! Decoders read from GGUF files: the tiny golden models as a converter writes them, with adapters (`adapters.rs`), and (`gemma3.rs`) Gemma 3 270M.
 //!
 //! The conversion here follows llama.cpp's `convert_hf_to_gguf.py`: names, row order of queries and keys, norm scales and
 //! frequency divisors. So a GGUF file must give the logits that transformers gives for the model it was made from.
 
+#[path = "gguf_models/adapters.rs"]
+mod adapters;
 #[path = "gguf_models/gemma3.rs"]
 mod gemma3;
 #[path = "hostile/writer.rs"]

@@ -1,5 +1,6 @@
 //! Modules that mix and transform tokens: one file per method.
 
+pub mod adapter;
 pub mod block;
 pub mod channel;
 mod embedding;

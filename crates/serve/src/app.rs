@@ -59,7 +59,7 @@ impl Default for Options {
 
 /// A server: its models, and what they share.
 pub struct App {
-    /// The models, in the order in which they are told; requests that name none are for the first.
+    /// The models, in the order in which they are told, and after them those with adapters; requests that name none are for the first.
     pub models: Vec<Arc<Served>>,
     /// How the server is set up.
     pub options: Options,
@@ -81,7 +81,8 @@ pub enum StartError {
     NoModel,
     /// Two models with one name.
     #[error(
-        "two models are called `{name}`, and requests could not tell them apart: write NAME=MODEL for one of them, such as `other={name}`"
+        "two models or adapters are called `{name}`, and requests could not tell them apart: write NAME=MODEL for one of them, such as \
+         `other={name}`"
     )]
     SameName {
         /// The name.
@@ -94,9 +95,9 @@ pub enum StartError {
 
 impl App {
     /// Starts a thread for each of `models`, which share the memory of `options` so that all can hold equally many tokens, and run on the
-    /// threads of the first.
+    /// threads of the first. Adapters of a model have its thread and its memory.
     pub fn new(mut models: Vec<TextModel>, options: Options) -> Result<Self, StartError> {
-        check_names(models.iter().map(|model| model.name.as_str()))?;
+        check_names(models.iter().map(|model| model.name.as_str()).chain(models.iter().flat_map(names_of_adapters)))?;
         if let Some((first, others)) = models.split_first_mut() {
             others.iter_mut().for_each(|other| other.engine.run_on_threads_of(&first.engine));
         }
@@ -110,7 +111,13 @@ impl App {
             let times = metrics.times(&model.name);
             Served::start(model, &options, schedule, prompts, times, names.clone()).map(Arc::new)
         };
-        let models = models.into_iter().zip(shares).enumerate().map(start).collect::<Result<_, _>>()?;
+        let mut models: Vec<Arc<Served>> =
+            models.into_iter().zip(shares).enumerate().map(start).collect::<Result<_, _>>()?;
+        let adapted = |served: &Arc<Served>| -> Vec<Arc<Served>> {
+            served.model.engine.adapters().iter().map(|named| Arc::new(served.adapted(named))).collect()
+        };
+        let adapted: Vec<Arc<Served>> = models.iter().flat_map(adapted).collect();
+        models.extend(adapted);
         let remembered = Remembered::default();
         Ok(Self { models, options, metrics, remembered, names, stopping: AtomicBool::new(false) })
     }
@@ -134,6 +141,10 @@ impl App {
         let names = || self.models.iter().map(|served| served.name());
         found.cloned().ok_or_else(|| ApiError::unknown_model(asked.unwrap_or_default(), names()))
     }
+}
+
+fn names_of_adapters(model: &TextModel) -> impl Iterator<Item = &str> {
+    model.engine.adapters().iter().map(|named| named.name.as_str())
 }
 
 /// Whether there is a name and no two of `names` are the same.

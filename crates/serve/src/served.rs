@@ -1,4 +1,4 @@
-//! One of the models that a server has.
+//! What requests can ask for by name: a model that the server has, or one with an adapter.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use headwise_engine::cache::CachePolicy;
 use headwise_engine::constrain::{ConstraintError, ConstraintFactory};
 use headwise_engine::schedule::ScheduleLimits;
-use headwise_engine::{TextModel, TokenTexts};
+use headwise_engine::{Adapter, NamedAdapter, TextModel, TokenTexts};
 use tokio::sync::Semaphore;
 
 use crate::Options;
@@ -18,11 +18,16 @@ use crate::worker::Worker;
 const MOST_FILLINGS: usize = 64;
 
 /// A model on a thread of its own, and what requests for it need.
+///
+/// A model with an adapter is served under a name of its own and shares everything else with the model, its thread included: their texts share forwards.
+#[derive(Clone)]
 pub struct Served {
     /// The model.
     pub model: Arc<TextModel>,
+    /// What changes its projections for requests that ask for this name, if anything does.
+    pub adapter: Option<Arc<Adapter>>,
     /// The thread that runs it.
-    pub worker: Worker,
+    pub worker: Arc<Worker>,
     /// The cache policy of requests that name none.
     pub policy: CachePolicy,
     /// Whether what a request names and nobody knows is left out instead of refused.
@@ -37,8 +42,9 @@ pub struct Served {
     pub names: Arc<Names>,
     /// Places for answers that are written in fillings, each of which keeps a thread.
     pub fillings: Arc<Semaphore>,
-    constraints: OnceLock<Result<ConstraintFactory, ConstraintError>>,
-    token_texts: OnceLock<Arc<TokenTexts>>,
+    name: String,
+    constraints: Arc<OnceLock<Result<ConstraintFactory, ConstraintError>>>,
+    token_texts: Arc<OnceLock<Arc<TokenTexts>>>,
 }
 
 impl Served {
@@ -52,13 +58,14 @@ impl Served {
         names: Arc<Names>,
     ) -> std::io::Result<Self> {
         let model = Arc::new(model);
-        let worker = Worker::start(model.clone(), schedule, prompts)?;
+        let worker = Arc::new(Worker::start(model.clone(), schedule, prompts)?);
         let policy = options.policy.clone();
-        let (constraints, token_texts) = (OnceLock::new(), OnceLock::new());
+        let (name, constraints, token_texts) = (model.name.clone(), Arc::default(), Arc::default());
         let fillings = Arc::new(Semaphore::new(schedule.texts.min(MOST_FILLINGS)));
         let (lenient, answer_tokens) = (options.lenient, options.answer_tokens);
         Ok(Self {
             model,
+            adapter: None,
             worker,
             policy,
             lenient,
@@ -67,14 +74,25 @@ impl Served {
             times,
             names,
             fillings,
+            name,
             constraints,
             token_texts,
         })
     }
 
+    /// The same model with `named`.
+    pub(crate) fn adapted(&self, named: &NamedAdapter) -> Self {
+        Self { name: named.name.clone(), adapter: Some(named.adapter.clone()), ..self.clone() }
+    }
+
     /// The name that requests ask for.
     pub fn name(&self) -> &str {
-        &self.model.name
+        &self.name
+    }
+
+    /// The name of the model, if this is one with an adapter.
+    pub fn parent(&self) -> Option<&str> {
+        self.adapter.as_ref().map(|_| self.model.name.as_str())
     }
 
     /// What holds answers to a form; made when first asked for.

@@ -28,5 +28,6 @@ mod text;
 
 pub use error::SegmentsError;
 pub(crate) use join::{LayerAttention, RawQueries};
+pub(crate) use read::READS_SET;
 pub(crate) use set::SegmentSet;
 pub use text::{Ordinary, Pine, SegmentPositions, SegmentedText, SegmentedWords};

@@ -19,6 +19,9 @@ use crate::cache::{CachePolicy, LayerStore};
 use crate::forward::silence;
 use crate::{Engine, EngineError, Sequence};
 
+/// What texts with an adapter are told.
+pub(crate) const READS_SET: &str = "segments cannot be read as a set in";
+
 impl Engine {
     /// Reads `prefix` and then `segments` as a set: what is read or written after them has the same scores, bit for bit, in whatever
     /// order they are given. `prefix` may be empty. One segment is read as any other text.
@@ -34,6 +37,7 @@ impl Engine {
             return Err(SegmentsError::Second { segments: set.segments() }.into());
         }
         self.check_segments(&sequence.policy, segments)?;
+        sequence.check_plain(READS_SET)?;
         let ids = segments.concat();
         self.check_text(sequence.tokens, &[prefix, &ids].concat())?;
         let ordinary = if segments.len() == 1 { [prefix, &ids].concat() } else { prefix.to_vec() };

@@ -76,11 +76,11 @@ impl Scheduler<'_> {
 
     fn begin(&mut self, waiting: Waiting, growth: Growth) -> Result<(), EngineError> {
         let request = waiting.request.clone();
-        let begun = waiting.begun();
+        let (begun, adapter) = (waiting.begun(), request.adapter.as_ref());
         let found = match request.reuse && request.segments.is_none() {
             true => {
                 self.counters.prefix_lookups += u64::from(!begun);
-                self.prefix.find(self.engine, &request.prompt, &request.policy, 0)?
+                self.prefix.find(self.engine, &request.prompt, &request.policy, adapter, 0)?
             }
             false => None,
         };
@@ -99,7 +99,7 @@ impl Scheduler<'_> {
         let (mut sequence, reader) = match (estimate, found) {
             (Some(Estimate { sequence, .. }), _) => (sequence, None),
             (_, Some(Found { sequence, reader, .. })) => (sequence, Some(reader)),
-            (None, None) => (self.engine.sequence(&request.policy)?, None),
+            (None, None) => (self.engine.adapted_sequence(&request.policy, adapter)?, None),
         };
         if request.policy.reads_alone() {
             return self.read_alone(waiting, sequence, growth);
@@ -138,9 +138,9 @@ impl Scheduler<'_> {
             if !(text.fresh && text.reading() && text.can_share()) {
                 continue;
             }
-            let (prompt, policy) = (&text.request.prompt, &text.request.policy);
+            let (prompt, policy, adapter) = (&text.request.prompt, &text.request.policy, text.request.adapter.as_ref());
             // A prompt that was found before is found again, if not more of it.
-            if let Ok(Some(found)) = self.prefix.find(self.engine, prompt, policy, text.sequence.tokens()) {
+            if let Ok(Some(found)) = self.prefix.find(self.engine, prompt, policy, adapter, text.sequence.tokens()) {
                 self.counters.cached_tokens += (found.tokens - text.sequence.tokens()) as u64;
                 text.request.listener.tell(Event::Shared { tokens: found.tokens - text.sequence.tokens() });
                 self.texts[index].take_over(found);

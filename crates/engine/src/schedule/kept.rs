@@ -82,6 +82,8 @@ impl PrefixCache {
     }
 
     fn texts(&self) -> impl Iterator<Item = (&Arc<[u32]>, &crate::Sequence)> {
-        self.nodes.iter().map(|node| (&node.ids, &node.state))
+        // What was read with an adapter belongs to it as well as to the model, and the next process may have others.
+        let plain = self.nodes.iter().filter(|node| node.state.adapter().is_none());
+        plain.map(|node| (&node.ids, &node.state))
     }
 }

@@ -29,7 +29,9 @@ use self::prefix::PrefixCache;
 pub use self::request::{CacheUsage, Event, Finish, Listener, Request, ScheduleError, WhyRead};
 use self::sharing::Sharing;
 use self::text::{Text, Waiting};
-use crate::{Engine, EngineError};
+use crate::exit::LEAVES;
+use crate::pine::READS_SET;
+use crate::{Adapter, Engine, EngineError};
 
 /// How much a scheduler takes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -148,6 +150,9 @@ impl<'e> Scheduler<'e> {
             return Err(ScheduleError::Nothing);
         }
         self.engine.check_text(0, &request.prompt)?;
+        if let Some(adapter) = &request.adapter {
+            self.check_adapted(request, adapter)?;
+        }
         if let Some(text) = &request.segments {
             self.engine.check_segments(&request.policy, &text.segments).map_err(EngineError::from)?;
         }
@@ -167,6 +172,15 @@ impl<'e> Scheduler<'e> {
             return Err(ScheduleError::Memory { tokens, bytes, limit });
         }
         Ok(())
+    }
+
+    /// Whether `request` can have `adapter`.
+    fn check_adapted(&self, request: &Request, adapter: &Adapter) -> Result<(), EngineError> {
+        self.engine.check_adapter(&request.policy, adapter)?;
+        let plain = |there: bool, what| if there { Err(EngineError::Adapted { what }) } else { Ok(()) };
+        plain(request.exit.is_some(), LEAVES)?;
+        plain(request.segments.is_some(), READS_SET)?;
+        plain(request.parts.is_some(), "shared texts cannot be estimated in")
     }
 
     /// Whether there is nothing to read or write.

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::cache::{CachePolicy, Needs};
-use crate::{Engine, EngineError, Sequence};
+use crate::{Adapter, Engine, EngineError, Sequence, adapter};
 
 /// Earlier prompts, up to a limit of memory.
 #[derive(Debug)]
@@ -63,23 +63,24 @@ impl PrefixCache {
         self.nodes.len()
     }
 
-    /// The longest beginning of `ids` that is there for `policy`, if it has more than `beyond` tokens; at least [`left_to_read`] tokens
+    /// The longest beginning of `ids` that is there for `policy` and `adapter`, if it has more than `beyond` tokens; at least [`left_to_read`] tokens
     /// are left to be read.
     pub fn find(
         &mut self,
         engine: &Engine,
         ids: &[u32],
         policy: &CachePolicy,
+        adapter: Option<&Arc<Adapter>>,
         beyond: usize,
     ) -> Result<Option<Found>, EngineError> {
-        let usable = self.nodes.iter().enumerate().filter(|(_, node)| node.state.policy.reads_for(policy));
+        let usable = self.nodes.iter().enumerate().filter(|(_, node)| node.state.reads_for(policy, adapter));
         let ids = &ids[..ids.len().saturating_sub(left_to_read(policy))];
         let best = usable.map(|(index, node)| (node.common(ids), index)).max().filter(|(tokens, _)| *tokens > beyond);
         let Some((tokens, index)) = best else { return Ok(None) };
         self.clock += 1;
         let node = &mut self.nodes[index];
         node.used = self.clock;
-        let mut sequence = engine.sequence(policy)?;
+        let mut sequence = engine.adapted_sequence(policy, adapter)?;
         sequence.adopt(&node.state);
         sequence.rollback(tokens);
         Ok(Some(Found { sequence, tokens, reader: node.reader() }))
@@ -95,7 +96,7 @@ impl PrefixCache {
         self.clock += 1;
         let covers = |node: &Node| {
             let reaches = node.ids.len() == ids.len() || node.serves_beginnings();
-            node.ids.starts_with(ids) && reaches && node.state.policy.reads_for(&state.policy)
+            node.ids.starts_with(ids) && reaches && node.state.reads_for(&state.policy, state.adapter())
         };
         if let Some(node) = self.nodes.iter_mut().find(|node| covers(node)) {
             node.used = self.clock;
@@ -109,8 +110,9 @@ impl PrefixCache {
         let mut node = Node { ids: ids.into(), state, used: self.clock, readers: Vec::new(), beside };
         self.pages.add(&node.state);
         if node.serves_beginnings() {
-            let policy = node.state.policy.clone();
-            let replaced = |old: &mut Node| ids.starts_with(&old.ids) && policy.reads_for(&old.state.policy);
+            let replaced = |old: &mut Node| {
+                ids.starts_with(&old.ids) && node.state.reads_for(&old.state.policy, old.state.adapter())
+            };
             for mut old in self.nodes.extract_if(.., replaced) {
                 self.pages.remove(&old.state);
                 node.readers.append(&mut old.readers);
@@ -140,6 +142,13 @@ impl PrefixCache {
     pub fn clear(&mut self) {
         self.nodes.clear();
         self.pages = Pages::default();
+    }
+}
+
+impl Sequence {
+    /// Whether a text under `policy` with `adapter` would have read the same, before its prompt ended.
+    pub(super) fn reads_for(&self, policy: &CachePolicy, adapter: Option<&Arc<Adapter>>) -> bool {
+        adapter::same(self.adapter(), adapter) && self.policy.reads_for(policy)
     }
 }
 

@@ -6,7 +6,7 @@ use crate::cache::CachePolicy;
 use crate::constrain::ConstraintError;
 use crate::kvcomm::{Parts, Unlike};
 use crate::pine::SegmentedText;
-use crate::{EarlyExit, EngineError, Sampler, Sequence, TokenLogProbabilities};
+use crate::{Adapter, EarlyExit, EngineError, Sampler, Sequence, TokenLogProbabilities};
 
 /// A prompt and how to go on with it.
 #[derive(Clone)]
@@ -17,6 +17,8 @@ pub struct Request {
     pub parts: Option<Arc<Parts>>,
     /// The prompt cut where segments begin and end whose order does not matter, if it has some; such a prompt is neither gone on from nor kept.
     pub segments: Option<Arc<SegmentedText>>,
+    /// What changes the model's projections for it, if anything does.
+    pub adapter: Option<Arc<Adapter>>,
     /// The policy of its cache.
     pub policy: CachePolicy,
     /// When a token of an answer leaves the model, if not after the last layer.

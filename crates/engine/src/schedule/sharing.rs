@@ -90,6 +90,7 @@ impl Scheduler<'_> {
                 prompt: needed.ids(self.engine),
                 parts: None,
                 segments: None,
+                adapter: None,
                 policy: self.sharing.pool.policy().clone(),
                 exit: None,
                 samplers: vec![Sampler::greedy()],

@@ -74,6 +74,7 @@ pub(super) fn request(prompt: Vec<u32>, policy: &str, tokens: usize) -> (Request
         prompt,
         parts: None,
         segments: None,
+        adapter: None,
         policy: CachePolicy::parse(policy).unwrap(),
         exit: None,
         samplers: vec![Sampler::greedy()],

@@ -225,7 +225,7 @@ impl Text {
     /// Whether `earlier`, which is being read, will have read more of what both begin with than this text has.
     pub fn waits_for(&self, earlier: &Self) -> bool {
         let both = self.can_share() && earlier.can_share() && earlier.reading() && !earlier.estimated;
-        if !both || !earlier.request.policy.reads_for(&self.request.policy) {
+        if !both || !earlier.sequence.reads_for(&self.request.policy, self.sequence.adapter()) {
             return false;
         }
         let common = self.prompt.iter().zip(earlier.prompt.iter()).take_while(|(own, other)| own == other).count();

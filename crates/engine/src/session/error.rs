@@ -43,6 +43,9 @@ pub enum SessionError {
     /// The text has a set of segments.
     #[error("a text with segments whose order does not matter cannot be kept as a session: read the segments anew")]
     Segments,
+    /// The text has an adapter.
+    #[error("a text with a LoRA adapter cannot be kept as a session: a session belongs to the model without it")]
+    Adapter,
     /// The session does not fit the model.
     #[error(transparent)]
     Engine(#[from] EngineError),

@@ -55,9 +55,13 @@ impl Session {
 
     /// The session as a file.
     pub fn to_bytes(&self, engine: &Engine) -> Result<Vec<u8>, SessionError> {
-        let Sequence { policy, layers, tokens, prompt_ended, peak_bytes, set, recent: _, chosen: _ } = &self.sequence;
+        let Sequence { policy, layers, tokens, prompt_ended, peak_bytes, set, recent: _, chosen: _, adapter } =
+            &self.sequence;
         if set.is_some() {
             return Err(SessionError::Segments);
+        }
+        if adapter.is_some() {
+            return Err(SessionError::Adapter);
         }
         let layers: Vec<(String, Vec<u8>)> = layers
             .iter()

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use clap::Args;
 use headwise::engine::cache::CachePolicy;
-use headwise::engine::{TextError, TextModel};
+use headwise::engine::{EngineError, Sequence, TextError, TextModel};
 use headwise::models::embedded;
 
 use self::sap::SapOptions;
@@ -45,6 +45,13 @@ pub struct Generate {
     /// Cache policy, for example `snapkv(keep=0.25) + int8`; `full` if not given, or that of the session
     #[arg(long)]
     cache: Option<String>,
+    /// A folder with a LoRA adapter of the model, as PEFT writes it
+    #[arg(
+        long,
+        value_name = "FOLDER",
+        conflicts_with_all = ["files", "opera", "exit", "sap", "confidence", "session", "save_session"],
+    )]
+    lora: Option<PathBuf>,
     /// Most tokens to write
     #[arg(short = 'n', long, default_value_t = 128)]
     tokens: usize,
@@ -159,12 +166,27 @@ impl Generate {
         }
     }
 
+    /// The model, with its adapter if one was named.
+    fn open(&self) -> Result<TextModel, Box<dyn Error>> {
+        let mut model = self.run.open(&self.model)?;
+        if let Some(folder) = &self.lora {
+            model.engine.add_adapter("lora", folder)?;
+        }
+        Ok(model)
+    }
+
+    /// An empty text under `policy`, with the adapter of `model` if it has one.
+    fn sequence(model: &TextModel, policy: &CachePolicy) -> Result<Sequence, EngineError> {
+        let adapter = model.engine.adapters().first().map(|named| &named.adapter);
+        model.engine.adapted_sequence(policy, adapter)
+    }
+
     /// The text of `prompt` and the segments after it, as far as they have to be read together.
     fn begin(&self, model: &TextModel, policy: &CachePolicy, prompt: &str) -> Result<Begun, Box<dyn Error>> {
         if !self.segments.files.is_empty() {
             return self.segments.begin(model, policy, prompt, self.raw);
         }
-        let (sequence, ids) = (model.engine.sequence(policy)?, self.encode(model, prompt)?);
+        let (sequence, ids) = (Self::sequence(model, policy)?, self.encode(model, prompt)?);
         Ok(Begun { sequence, ids, read: Vec::new(), time: Duration::ZERO })
     }
 

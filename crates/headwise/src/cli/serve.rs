@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use headwise::engine::TextModel;
 use headwise::engine::cache::CachePolicy;
 use headwise::engine::schedule::ScheduleLimits;
+use headwise::engine::{NamedAdapter, TextModel};
 use headwise::models::embedded;
 use headwise::serve::{App, Keys, Options, check_names, serve, shares};
 use headwise::spec::bytes;
@@ -49,6 +49,9 @@ pub struct Serve {
     /// The name that requests ask for, if there is one model; that of the model if not given
     #[arg(long)]
     alias: Option<String>,
+    /// A folder with a LoRA adapter of the first model, as PEFT writes it, which requests ask for as the model NAME; may be repeated
+    #[arg(long, value_name = "NAME=FOLDER")]
+    lora: Vec<String>,
     /// A chat template to use in the place of the model's own, if there is one model
     #[arg(long, value_name = "FILE")]
     chat_template: Option<PathBuf>,
@@ -186,8 +189,10 @@ impl Serve {
             }
             _ => {}
         }
+        let adapters: Vec<(&str, &Path)> = self.lora.iter().map(|text| adapter(text)).collect::<Result<_, _>>()?;
         // Names that are known already are compared before anything is loaded; the others come from the files.
-        check_names(asked.iter().map(|asked| asked.name.unwrap_or(asked.model)))?;
+        let names = asked.iter().map(|asked| asked.name.unwrap_or(asked.model));
+        check_names(names.chain(adapters.iter().map(|(name, _)| *name)))?;
         let template = self.chat_template.as_deref().map(read_text).transpose()?;
         let mut models = Vec::with_capacity(asked.len());
         for Asked { name, model } in asked {
@@ -196,6 +201,11 @@ impl Serve {
                 opened.name = name.to_owned();
             }
             models.push(opened);
+        }
+        if let Some(first) = models.first_mut() {
+            for (name, folder) in adapters {
+                first.engine.add_adapter(name, folder).map_err(|error| format!("--lora {name}: {error}"))?;
+            }
         }
         Ok(models)
     }
@@ -249,9 +259,19 @@ impl<'a> Asked<'a> {
     }
 }
 
+/// The name and the folder of an adapter.
+fn adapter(text: &str) -> Result<(&str, &Path), String> {
+    match text.split_once('=') {
+        Some((name, folder)) if !name.is_empty() && !folder.is_empty() => Ok((name, Path::new(folder))),
+        _ => Err(format!("--lora {text}: write NAME=FOLDER, with the name that requests ask for")),
+    }
+}
+
 /// What is served and what it may take: a line for every model.
 fn plan(models: &[TextModel], options: &Options) -> String {
     let megabytes = |bytes: usize| bytes as f64 / 1e6;
+    let told =
+        |named: &NamedAdapter| format!("\n{}: a LoRA adapter, {:.1} MB", named.name, megabytes(named.adapter.bytes()));
     let line = |(model, share): (&TextModel, ScheduleLimits)| {
         let engine = &model.engine;
         format!(
@@ -264,7 +284,7 @@ fn plan(models: &[TextModel], options: &Options) -> String {
             megabytes(engine.uncompressed_bytes(engine.context())),
             engine.threads(),
             if models.len() > 1 { ", the same for all" } else { "" },
-        )
+        ) + &engine.adapters().iter().map(told).collect::<String>()
     };
     models.iter().zip(shares(models, options.schedule)).map(line).collect::<Vec<_>>().join("\n")
 }

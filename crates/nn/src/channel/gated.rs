@@ -7,6 +7,7 @@ use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::Linear;
+use crate::adapter::{Adapters, Projection};
 
 /// The activation of the gate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,10 +63,16 @@ impl Gated {
 
     /// `x` `[batch, tokens, dim]` to the same shape.
     pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        let [gate, up] = Linear::forward_each([&self.gate, &self.up], x);
-        self.down.forward(match self.activation {
+        self.forward_with(x, Adapters::default())
+    }
+
+    /// The same where rows of `x` `[1, rows, dim]` may have adapters.
+    pub fn forward_with(&self, x: Tensor<3>, adapters: Adapters<'_>) -> Tensor<3> {
+        let [gate, up] = adapters.forward_each([(Projection::Gate, &self.gate), (Projection::Up, &self.up)], x);
+        let hidden = match self.activation {
             Gate::Silu => headwise_ops::swiglu(gate, up),
             Gate::GeluTanh => headwise_ops::geglu_tanh(gate, up),
-        })
+        };
+        adapters.forward(Projection::Down, &self.down, hidden)
     }
 }

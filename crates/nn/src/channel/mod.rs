@@ -83,7 +83,7 @@ impl Channel {
     /// `x` `[batch, tokens, dim]` to the same shape. What the loss gets besides goes to `ctx`.
     pub fn forward(&self, x: Tensor<3>, ctx: &mut MixContext<'_>) -> Tensor<3> {
         match self {
-            Self::Gated(channel) => channel.forward(x),
+            Self::Gated(channel) => channel.forward_with(x, ctx.adapters()),
             Self::Mlp(channel) => channel.forward(x),
             Self::Moe(channel) => {
                 let (y, balance) = channel.forward(x);

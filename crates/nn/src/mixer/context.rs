@@ -7,6 +7,7 @@ use headwise_kernels::attention::AttnSpec;
 use headwise_kernels::rope::{HeadLayout, Rope};
 
 use super::MixerState;
+use crate::adapter::{AdaptedRows, Adapters};
 
 /// The rows of one sequence in a forward. A forward may hold many sequences, each with rows of its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +29,8 @@ pub struct MixContext<'a> {
     pub layer: usize,
     /// What is kept of earlier forwards; none in training.
     pub cache: Option<&'a mut dyn LayerCache>,
+    /// Rows whose projections have adapters, each adapter once.
+    pub adapters: &'a [AdaptedRows],
     /// What layers add to the loss, so that their parts are equally busy; filled in training only.
     pub balance: Vec<Tensor<1>>,
 }
@@ -35,7 +38,12 @@ pub struct MixContext<'a> {
 impl<'a> MixContext<'a> {
     /// For a forward over rows at `positions` that belong to `segments`, its first layer, with nothing kept of earlier ones.
     pub fn new(positions: &'a [i32], segments: &'a [Segment]) -> Self {
-        Self { positions, segments, layer: 0, cache: None, balance: Vec::new() }
+        Self { positions, segments, layer: 0, cache: None, adapters: &[], balance: Vec::new() }
+    }
+
+    /// The adapters, as the layer being run meets them.
+    pub(crate) fn adapters(&self) -> Adapters<'a> {
+        Adapters::new(self.adapters, self.layer)
     }
 
     /// The length of every sequence if all have the same length and positions, or none are marked.

@@ -13,6 +13,7 @@ use super::past::{Past, offsets};
 use super::short_convolution::{ShortConvolution, check_width};
 use super::{MixContext, MixerState, Projected};
 use crate::Linear;
+use crate::adapter::Projection;
 use crate::norm::RmsNorm;
 use crate::position::{PositionSpec, RopeSpec, slopes};
 
@@ -227,7 +228,10 @@ impl Softmax {
     /// Mixes `x` `[batch, tokens, dim]`; returns the same shape. With a cache, `batch` is 1 and tokens are rows.
     pub fn forward(&self, x: Tensor<3>, ctx: &mut MixContext<'_>) -> Tensor<3> {
         let tokens = x.dims()[1];
-        let mut projected = Linear::forward_each([&self.query, &self.key, &self.value], x);
+        let adapters = ctx.adapters();
+        let projections =
+            [(Projection::Query, &self.query), (Projection::Key, &self.key), (Projection::Value, &self.value)];
+        let mut projected = adapters.forward_each(projections, x);
         if self.convolution.is_some() {
             projected = Past::of(ctx, tokens).convolve(self.convolution.as_ref(), projected);
         }
@@ -253,7 +257,7 @@ impl Softmax {
             }
             None => self.attend_each(query, key, value, ctx),
         };
-        self.output.forward(mixed)
+        adapters.forward(Projection::Output, &self.output, mixed)
     }
 
     /// Attention of every sequence alone, without a cache.

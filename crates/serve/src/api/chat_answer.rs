@@ -62,7 +62,7 @@ impl Form {
         Self {
             id: served.id("chatcmpl"),
             created: crate::names::now(),
-            model: served.model.name.clone(),
+            model: served.name().to_owned(),
             tools,
             insight,
         }

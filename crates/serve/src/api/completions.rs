@@ -43,7 +43,7 @@ pub async fn completions(State(app): State<Arc<App>>, Body(bytes): Body) -> Resu
     let form = Form {
         id: served.id("cmpl"),
         created: crate::names::now(),
-        model: served.model.name.clone(),
+        model: served.name().to_owned(),
         echo: request.echo.unwrap_or(false),
     };
     let (streams, usage) = (request.stream.unwrap_or(false), request.includes_usage());

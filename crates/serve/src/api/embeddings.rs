@@ -76,7 +76,7 @@ pub async fn embeddings(State(app): State<Arc<App>>, Body(bytes): Body) -> Resul
     Ok(Json(json!({
         "object": "list",
         "data": vectors.into_iter().enumerate().map(entry).collect::<Vec<_>>(),
-        "model": served.model.name,
+        "model": served.name(),
         "usage": { "prompt_tokens": tokens, "total_tokens": tokens },
     })))
 }
@@ -90,6 +90,14 @@ pub async fn embed(
 ) -> Result<(Vec<Vec<f32>>, usize), ApiError> {
     let tokens = texts.iter().map(Vec::len).sum();
     match () {
+        () if served.adapter.is_some() => {
+            let message = format!(
+                "vectors are made by the model without adapters: ask for `{}` instead of `{}`",
+                served.model.name,
+                served.name()
+            );
+            return Err(ApiError::parameter("model", message));
+        }
         () if texts.is_empty() => return Err(ApiError::parameter(param, format!("{param} is empty"))),
         () if texts.len() > MOST_TEXTS || tokens > MOST_TOKENS => {
             let message = format!(

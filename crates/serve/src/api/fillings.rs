@@ -182,6 +182,7 @@ impl FillsGaps for Filler<'_> {
             prompt: ids,
             parts: None,
             segments: None,
+            adapter: self.served.adapter.clone(),
             policy: self.policy.clone(),
             exit: None,
             samplers: vec![Sampler::greedy()],

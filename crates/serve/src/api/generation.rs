@@ -248,13 +248,17 @@ impl GenerationRequest {
             special: false,
             likeliest: self.likeliest()?,
             reuse: self.cache_prompt.unwrap_or(true),
-            insight: self.insight()?,
+            insight: self.insight(served)?,
         })
     }
 
     /// What else to say of the answer.
-    fn insight(&self) -> Result<Insight, ApiError> {
+    fn insight(&self, served: &Served) -> Result<Insight, ApiError> {
         let insight = self.headwise.unwrap_or_default();
+        if served.adapter.is_some() {
+            // What the cache kept is that of the text itself.
+            Insight { kept: false, ..insight }.check_ordinary("an answer with an adapter")?;
+        }
         match insight.attention_rows {
             0..=Insight::MOST_ROWS => Ok(insight),
             rows => Err(ApiError::parameter(

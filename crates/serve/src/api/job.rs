@@ -155,6 +155,7 @@ impl Job {
                 prompt: ids,
                 parts: parts.clone(),
                 segments: segments.clone(),
+                adapter: served.adapter.clone(),
                 policy: self.policy.clone(),
                 exit: self.exit.clone(),
                 samplers: self.samplers.clone(),

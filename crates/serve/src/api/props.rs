@@ -40,7 +40,12 @@ pub async fn model(State(app): State<Arc<App>>, Path(name): Path<String>) -> Res
 }
 
 fn told(served: &Served) -> Value {
-    json!({ "id": served.name(), "object": "model", "created": served.names.created, "owned_by": "headwise" })
+    let mut told =
+        json!({ "id": served.name(), "object": "model", "created": served.names.created, "owned_by": "headwise" });
+    if let Some(parent) = served.parent() {
+        told["parent"] = json!(parent);
+    }
+    told
 }
 
 /// What may be asked of `/props`.
@@ -134,6 +139,8 @@ const FORM: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     Refused,
 ))]
 pub async fn metrics(State(app): State<Arc<App>>) -> Response {
-    let counters: Vec<_> = app.models.iter().map(|served| (served.name(), served.worker.counters())).collect();
+    // An adapter is counted with its model, whose thread it has.
+    let models = app.models.iter().filter(|served| served.adapter.is_none());
+    let counters: Vec<_> = models.map(|served| (served.name(), served.worker.counters())).collect();
     ([(header::CONTENT_TYPE, FORM)], app.metrics.text(&counters)).into_response()
 }

@@ -73,7 +73,7 @@ pub async fn rerank(State(app): State<Arc<App>>, Body(bytes): Body) -> Result<Js
     };
     Ok(Json(json!({
         "id": served.id("rerank"),
-        "model": served.model.name,
+        "model": served.name(),
         "results": scores.into_iter().map(result).collect::<Vec<_>>(),
         "usage": { "prompt_tokens": tokens, "total_tokens": tokens },
     })))

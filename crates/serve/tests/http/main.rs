@@ -1,5 +1,6 @@
 //! The server as its clients see it.
 
+mod adapters;
 mod answers;
 mod faults;
 mod fillings;

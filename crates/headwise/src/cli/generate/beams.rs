@@ -19,12 +19,12 @@ impl Generate {
         if !self.length_penalty.is_finite() {
             return Err(format!("--length-penalty {} is not a number", self.length_penalty).into());
         }
-        let model = self.run.open(&self.model)?;
+        let model = self.open()?;
         let ids = self.encode(&model, prompt)?;
         let search = BeamSearch { beams, length_penalty: self.length_penalty };
         let bar = tokens_bar();
         let started = Instant::now();
-        let sequence = model.engine.sequence(policy)?;
+        let sequence = Self::sequence(&model, policy)?;
         let found = beam_search(&model.engine, sequence, &ids, &model.generation(self.tokens), search, |tokens| {
             bar.set_position(tokens as u64);
         })?;

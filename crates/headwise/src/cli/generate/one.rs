@@ -20,7 +20,7 @@ use super::confidence::Sure;
 impl Generate {
     /// Continues `prompt`.
     pub(super) fn run_one(&self, policy: &CachePolicy, prompt: &str) -> Outcome {
-        let model = self.run.open(&self.model)?;
+        let model = self.open()?;
         if self.profile {
             profile::start();
         }

@@ -26,7 +26,7 @@ impl Generate {
         if prompts.is_empty() {
             return Err(format!("{} is empty: it must have a prompt on every line", path.display()).into());
         }
-        let model = self.run.open(&self.model)?;
+        let model = self.open()?;
         let sampler = self.sampling.sampler(&self.samplers, &model, &self.ending, &self.form)?;
         let writing = |(index, prompt): (usize, &&str)| {
             Ok(self.writing(self.begin(&model, policy, prompt)?, sampler.number(index as u64)))
@@ -51,7 +51,7 @@ impl Generate {
 
     /// Draws several answers to `prompt`.
     pub(super) fn run_several(&self, policy: &CachePolicy, prompt: &str) -> Outcome {
-        let model = self.run.open(&self.model)?;
+        let model = self.open()?;
         // How likely an answer is, is always said: it tells the best from the rest.
         let sampler = self.sampling.sampler(&self.samplers, &model, &self.ending, &self.form)?;
         let begun = self.begin(&model, policy, prompt)?;

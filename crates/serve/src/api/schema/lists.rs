@@ -25,6 +25,9 @@ pub struct ModelEntry {
     pub created: u64,
     /// `headwise`
     pub owned_by: String,
+    /// The model whose projections it changes, if this is an adapter.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parent: Option<String>,
 }
 
 /// Vectors of texts.
