@@ -86,6 +86,7 @@ pub async fn props(
             "waiting": schedule.waiting,
             "body_bytes": app.options.body_bytes,
             "answer_tokens": served.answer_tokens,
+            "answer_seconds": served.answer_time.map(|time| time.as_secs_f64()),
         },
         "strict": !app.options.lenient,
         "threads": engine.threads(),
@@ -134,6 +135,6 @@ const FORM: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     Refused,
 ))]
 pub async fn metrics(State(app): State<Arc<App>>) -> Response {
-    let counters: Vec<_> = app.models.iter().map(|served| (served.name(), served.worker.counters())).collect();
-    ([(header::CONTENT_TYPE, FORM)], app.metrics.text(&counters)).into_response()
+    let models: Vec<_> = app.models.iter().map(|served| (served.name(), served.worker.published())).collect();
+    ([(header::CONTENT_TYPE, FORM)], app.metrics.text(&models)).into_response()
 }
