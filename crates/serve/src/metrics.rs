@@ -197,7 +197,11 @@ fn gauges(counters: &Counters) -> [(&'static str, &'static str, usize); 9] {
         ("texts_writing", "Texts that are being written", counters.writing),
         ("kv_bytes", "Bytes of the caches of all texts", counters.text_bytes),
         ("kv_limit_bytes", "Bytes that there are for caches and earlier prompts", counters.limit_bytes),
-        ("kv_free_bytes", "Bytes that neither texts nor what is kept for later ones have reserved", counters.free_bytes),
+        (
+            "kv_free_bytes",
+            "Bytes that neither texts nor what is kept for later ones have reserved",
+            counters.free_bytes,
+        ),
         ("prefix_cache_bytes", "Bytes of earlier prompts", counters.prefix_bytes),
         ("prefix_cache_nodes", "Earlier prompts that are kept", counters.prefix_nodes),
         ("shared_text_bytes", "Bytes of what is known of shared texts", counters.shared_bytes),

@@ -69,7 +69,8 @@ impl Scheduler<'_> {
             if !room(self) {
                 let texts = self.reserved_by_texts();
                 self.shrink_kept(self.limits.bytes.saturating_sub(texts + needed));
-                if !room(self) && !(self.texts.is_empty() && self.searches.is_empty()) {
+                let others = !self.texts.is_empty() || !self.searches.is_empty();
+                if !room(self) && others {
                     return;
                 }
             }

@@ -46,7 +46,10 @@ impl Growth {
         let lengths = request.segments.iter().flat_map(|text| text.segments.iter().map(Vec::len));
         // Every segment has pages of its own, for its pairs and for its keys without positions.
         let pages: usize = lengths.map(|tokens| 2 * tokens.div_ceil(PAGE)).sum();
-        let beams = request.search.as_ref().map_or(0, |search| search.beams.saturating_mul(search.candidates.saturating_add(1)));
+        let beams = request
+            .search
+            .as_ref()
+            .map_or(0, |search| search.beams.saturating_mul(search.candidates.saturating_add(1)));
         let beams = beams.saturating_mul(growth.beam(request.prompt.len(), request.tokens.min(model.context)));
         Self { fixed: (growth.fixed + growth.of_pages(pages)).saturating_add(beams), ..growth }
     }

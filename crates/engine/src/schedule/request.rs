@@ -202,7 +202,9 @@ pub enum ScheduleError {
     )]
     SearchBeside,
     /// A search behind a part of a prompt.
-    #[error("`opera` looks at the whole prompt, of which `{policy}` reads a part: take a policy that only stores, such as `full`")]
+    #[error(
+        "`opera` looks at the whole prompt, of which `{policy}` reads a part: take a policy that only stores, such as `full`"
+    )]
     SearchOfParts {
         /// The policy.
         policy: String,

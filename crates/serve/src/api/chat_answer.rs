@@ -5,12 +5,12 @@ use headwise_engine::schedule::Finish;
 use headwise_models::chat::{Piece, Tool, ToolCall, ToolCallReader};
 use serde_json::{Value, json};
 
+use super::ApiError;
 use super::answer::{chat_log_probabilities, finish_reason, tell_stop_reason};
 use super::insight::Shown;
 use super::job::{Job, News};
 use super::stream::Sink;
 use super::tools::arguments;
-use super::ApiError;
 use crate::Served;
 
 /// How an answer names itself, and what it may contain.
@@ -62,12 +62,7 @@ impl Choice {
 impl Form {
     /// For an answer of `served` that may call `tools`.
     pub fn new(served: &Served, tools: Vec<Tool>) -> Self {
-        Self {
-            id: served.id("chatcmpl"),
-            created: crate::names::now(),
-            model: served.model.name.clone(),
-            tools,
-        }
+        Self { id: served.id("chatcmpl"), created: crate::names::now(), model: served.model.name.clone(), tools }
     }
 
     fn choices(&self, count: usize) -> Vec<Choice> {

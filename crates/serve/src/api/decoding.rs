@@ -25,7 +25,8 @@ impl GenerationRequest {
         let others = [("tools", self.tools.is_some()), ("form_after", self.form_after.is_some())];
         for (name, there) in self.chooses().into_iter().chain(others).filter(|(name, _)| !unless.contains(name)) {
             if there {
-                let message = format!("`{name}` and `opera`: it finds the one answer that counts most, whatever would be chosen");
+                let message =
+                    format!("`{name}` and `opera`: it finds the one answer that counts most, whatever would be chosen");
                 return Err(ApiError::parameter(name, message));
             }
         }

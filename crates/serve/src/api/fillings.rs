@@ -10,9 +10,7 @@ use std::time::{Duration, Instant};
 
 use headwise_engine::cache::CachePolicy;
 use headwise_engine::schedule::{CacheUsage, Event, Finish, Listener, Request, ScheduleError};
-use headwise_engine::{
-    Filled, FillsGaps, GapFiller, GapQuestion, Likelihood, Sampler, Sap, SapAnswer, SapEnd,
-};
+use headwise_engine::{Filled, FillsGaps, GapFiller, GapQuestion, Likelihood, Sampler, Sap, SapAnswer, SapEnd};
 use serde_json::json;
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -122,7 +120,8 @@ impl Fillings {
         let inner = inner.map_err(|error| ApiError::parameter("decoding", error.to_string()))?;
         let tokens = inner.encode(&self.prompt)?.len();
         let usage = Usage::new(&self.policy, tokens, Instant::now());
-        let mut filler = Filler { served, inner, text: self, news, usage, last: CacheUsage::default(), begun: None, late: false };
+        let mut filler =
+            Filler { served, inner, text: self, news, usage, last: CacheUsage::default(), begun: None, late: false };
         let answer = self.method.write(&mut filler, &self.prompt, self.most, |piece| {
             let _ = news.send(Said::Piece(piece.to_owned()));
         })?;

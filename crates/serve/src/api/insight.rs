@@ -61,7 +61,12 @@ pub struct Shown<'a> {
 impl<'a> Shown<'a> {
     /// What the answers of `job` will show, which has one prompt if it asks for anything.
     pub fn new(served: &'a Served, job: &Job) -> Self {
-        Self { served, asked: job.insight, prompt: job.prompts[0].clone(), answers: vec![Value::Null; job.samplers.len()] }
+        Self {
+            served,
+            asked: job.insight,
+            prompt: job.prompts[0].clone(),
+            answers: vec![Value::Null; job.samplers.len()],
+        }
     }
 
     /// Looks at the answer number `index`, whose tokens are `ids`, if anything was asked.

@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 use headwise_engine::Engine;
 use headwise_engine::cache::{CacheMethod, CachePolicy};
 use headwise_engine::schedule::{CacheUsage, WhyRead};
-use headwise_spec::Family;
 use serde_json::{Value, json};
 
 /// What a job has cost so far.

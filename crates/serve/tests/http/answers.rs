@@ -150,7 +150,8 @@ async fn answers_end_where_they_are_told_to() {
 #[tokio::test]
 async fn every_one_of_several_answers_says_what_it_cost_and_what_it_kept() {
     let server = Server::new(Options::default());
-    let more = json!({ "cache": "snapkv(budget=40, window=16)", "n": 3, "temperature": 1, "headwise": { "kept": true } });
+    let more =
+        json!({ "cache": "snapkv(budget=40, window=16)", "n": 3, "temperature": 1, "headwise": { "kept": true } });
     let answer = server.post(CHAT, question(LONG, more.clone())).await;
     let usage = &answer["usage"]["headwise"];
     let costs = usage["choices"].as_array().unwrap();

@@ -67,20 +67,7 @@ impl OperaSearch {
         let (answers, past, again) = (Vec::new(), Vec::new(), Retrospection::default());
         let bytes = read.bytes().total();
         let peak_bytes = read.peak_bytes().max(bytes);
-        Ok(Self {
-            method,
-            generation,
-            evidence,
-            layer,
-            read,
-            beams,
-            answers,
-            past,
-            again,
-            tried: 0,
-            bytes,
-            peak_bytes,
-        })
+        Ok(Self { method, generation, evidence, layer, read, beams, answers, past, again, tried: 0, bytes, peak_bytes })
     }
 
     /// Tokens of the answers that are being written.
@@ -149,7 +136,8 @@ impl OperaSearch {
     }
 
     fn bytes_of(&self, beams: &[Beam]) -> usize {
-        let forks: Vec<&Sequence> = std::iter::once(&self.read).chain(beams.iter().map(|beam| &beam.sequence)).collect();
+        let forks: Vec<&Sequence> =
+            std::iter::once(&self.read).chain(beams.iter().map(|beam| &beam.sequence)).collect();
         Sequence::bytes_together(&forks).total()
     }
 

@@ -58,7 +58,8 @@ fn what_is_found_beside_others_is_what_is_found_alone() {
     let growth = Growth::of_request(engine.spec(), &asked);
     let one = growth.of(prompt.len() + 24) + 2 * growth.next();
     for (bytes, prefix_bytes) in [(usize::MAX, 1 << 30), (one, 0)] {
-        let mut scheduler = Scheduler::new(&engine, ScheduleLimits { bytes, prefix_bytes, ..ScheduleLimits::default() });
+        let mut scheduler =
+            Scheduler::new(&engine, ScheduleLimits { bytes, prefix_bytes, ..ScheduleLimits::default() });
         for round in 0..2 {
             let (ordinary, all) = request(other.clone(), "full", 40);
             let searches = ["full", "int8"].map(|policy| searched(prompt.clone(), policy, 24));

@@ -1,5 +1,6 @@
 //! What a response has in it: messages and calls of functions, in the order in which they are written.
 
+use headwise_engine::schedule::Finish;
 use headwise_models::chat::{Message, ToolCall};
 use serde_json::{Value, json};
 
