@@ -1,6 +1,7 @@
 //! Who is let in, and what makes room for whom.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::memory::Growth;
 use super::prefix::Found;
@@ -74,7 +75,8 @@ impl Scheduler<'_> {
                     return;
                 }
             }
-            let Some(waiting) = self.waiting.pop_front() else { return };
+            let Some(mut waiting) = self.waiting.pop_front() else { return };
+            waiting.admitted.get_or_insert_with(Instant::now);
             let listener = waiting.request.listener.clone();
             if let Err(error) = self.begin(waiting, growth) {
                 listener.tell(Event::Failed(error.into()));

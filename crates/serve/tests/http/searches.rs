@@ -59,7 +59,7 @@ async fn what_cannot_be_searched_for_is_refused() {
         (COMPLETIONS, json!({ "decoding": "opera(beams=1000000)" }), "MB"),
         (COMPLETIONS, json!({ "decoding": "opera(rays=3)" }), "beams"),
         (COMPLETIONS, json!({ "cache": "snapkv(keep=0.5)" }), "snapkv"),
-        (COMPLETIONS, json!({ "cache": "gemfilter" }), "gemfilter"),
+        (COMPLETIONS, json!({ "cache": "gemfilter(keep=0.5)" }), "reads a part"),
         (COMPLETIONS, json!({ "n": 2 }), "`n` and `opera`"),
         (COMPLETIONS, json!({ "temperature": 1 }), "`temperature` and `opera`"),
         (COMPLETIONS, json!({ "logprobs": 1 }), "`logprobs` and `opera`"),
