@@ -31,6 +31,8 @@ WRONG_TYPES = {
     "top_p": ["x", -0.5, 1.5],
     "top_k": ["x", -1, 1.5],
     "max_tokens": ["many", -1, 0, 1.5, 1e30, 2**70],
+    "max_seconds": ["long", 0, -1, 1e300, []],
+    "decoding": [5, "", "no_such_way", "opera(beams=0)", "opera(beams=1000000000)", "sap"],
     "n": ["two", 0, -1, 1_000_000],
     "stream": ["yes", 1, []],
     "stream_options": ["usage", {"include_usage": "yes"}],

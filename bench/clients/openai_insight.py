@@ -113,6 +113,37 @@ def exits(server) -> str:
     return f"{layers:.1f} of {whole} layers"
 
 
+def time_limit(server) -> str:
+    """max_seconds: an answer ends with what it has, and says why."""
+    headwise(server)
+    body = {"max_seconds": 0.5, "ignore_eos": True}
+    answer = server.chat("Write a long story about the sea.", max_tokens=2000, extra_body=body)
+    choice, written = answer.choices[0], answer.usage.completion_tokens
+    expect(choice.finish_reason == "length" and choice.stop_reason == "max_seconds", f"{choice}")
+    expect(0 < written < 2000 and choice.message.content, f"{written} tokens")
+    return f"{written} tokens"
+
+
+def several(server) -> str:
+    """usage: of several answers, what each has cost."""
+    headwise(server)
+    answer = server.chat(LONG, n=3, temperature=1.0, extra_body={"cache": POLICY, "headwise": {"kept": True}})
+    usage, costs = answer.usage.headwise, answer.usage.headwise["choices"]
+    expect(len(costs) == len(answer.headwise["choices"]) == 3, f"{usage}")
+    expect(sum(cost["kv_bytes"] for cost in costs) == usage["kv_bytes"], f"{usage}")
+    expect(all(cost["evicted_tokens"] > 100 for cost in costs), f"{usage}")
+    return ", ".join(f"{cost['kv_bytes']} bytes" for cost in costs)
+
+
+def searched(server) -> str:
+    """decoding: an answer is searched for with OPERA, twice with the same outcome."""
+    headwise(server)
+    asked = {"decoding": "opera(beams=3, candidates=3)", "cache": "full"}
+    found = [server.chat("Tell me about the harbour.", max_tokens=24, extra_body=asked).choices[0] for _ in range(2)]
+    expect(found[0].message.content and found[0].message.content == found[1].message.content, f"{found}")
+    return found[0].message.content
+
+
 def segments(server) -> str:
     """segment: the order of documents changes nothing."""
     headwise(server)
@@ -146,4 +177,4 @@ def template_variables(server) -> str:
     return ", ".join(known) or "none can be set"
 
 
-CHECKS = [policy, every_method, reused, timings, kept, live, confidence, exits, segments, template_variables]
+CHECKS = [policy, every_method, reused, timings, kept, live, confidence, exits, time_limit, several, searched, segments, template_variables]

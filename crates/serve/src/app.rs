@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use headwise_engine::TextModel;
 use headwise_engine::cache::CachePolicy;
@@ -30,6 +31,8 @@ pub struct Options {
     pub body_bytes: usize,
     /// Most tokens of an answer; as many as the context holds if none.
     pub answer_tokens: Option<usize>,
+    /// How long an answer may take; as long as it does if none.
+    pub answer_time: Option<Duration>,
     /// Seconds in which the head and the body of a request must have come.
     pub request_seconds: u64,
     /// Seconds that answers have to end when the server is asked to stop.
@@ -49,6 +52,7 @@ impl Default for Options {
             cors: None,
             body_bytes: 4 << 20,
             answer_tokens: None,
+            answer_time: None,
             request_seconds: 30,
             drain_seconds: 30,
             prompts: None,

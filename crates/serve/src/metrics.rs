@@ -1,15 +1,20 @@
 //! What is counted, in the text form of Prometheus.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Duration;
 
+use headwise_engine::cache::CacheMethod;
 use headwise_engine::schedule::Counters;
+use headwise_spec::Family as _;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
+
+use crate::worker::Published;
 
 /// Counts of a server. Those of the schedulers are added when they are asked for.
 pub struct Metrics {
@@ -40,6 +45,7 @@ struct Method {
 struct Policies {
     answers: Family<Method, Counter>,
     evicted: Counter,
+    evicted_by: Family<Method, Counter>,
 }
 
 /// How long the requests of one model took, and under which policies they were answered.
@@ -73,6 +79,8 @@ impl Metrics {
         registry.register("answers", help, policies.answers.clone());
         let help = "Tokens that policies have let go, of every answer the mean over layers and heads";
         registry.register("evicted_tokens", help, policies.evicted.clone());
+        let help = "The same of answers whose policy had a method that lets go of tokens; two of them in one policy count both";
+        registry.register("method_evicted_tokens", help, policies.evicted_by.clone());
         let by_model = several.then(|| {
             let families =
                 [Family::new_with_constructor(first_token as fn() -> _), Family::new_with_constructor(between_tokens)];
@@ -103,8 +111,8 @@ impl Metrics {
         self.requests.get_or_create(&Answered { path: path.into(), status: status.into() }).inc();
     }
 
-    /// Everything, as text; `models` are their names and what their schedulers count.
-    pub fn text(&self, models: &[(&str, Counters)]) -> String {
+    /// Everything, as text; `models` are their names and what their schedulers say.
+    pub fn text(&self, models: &[(&str, Published)]) -> String {
         let mut text = String::new();
         // Writing to a string does not fail.
         let _ = encode(&mut text, &self.registry);
@@ -115,19 +123,41 @@ impl Metrics {
             None => String::new(),
             Some(_) => format!("{{model=\"{}\"}}", escaped(model)),
         };
-        for (row, (name, help, _)) in gauges(first).into_iter().enumerate() {
+        for (row, (name, help, _)) in gauges(&first.counters).into_iter().enumerate() {
             let _ = write!(text, "# HELP headwise_{name} {help}.\n# TYPE headwise_{name} gauge\n");
-            for (model, counters) in models {
+            for (model, Published { counters, .. }) in models {
                 let _ = writeln!(text, "headwise_{name}{} {}", label(model), gauges(counters)[row].2);
             }
         }
-        for (row, (name, help, _)) in totals(first).into_iter().enumerate() {
+        for (row, (name, help, _)) in totals(&first.counters).into_iter().enumerate() {
             let _ = write!(text, "# HELP headwise_{name} {help}.\n# TYPE headwise_{name} counter\n");
-            for (model, counters) in models {
+            for (model, Published { counters, .. }) in models {
                 let _ = writeln!(text, "headwise_{name}_total{} {}", label(model), totals(counters)[row].2);
             }
         }
+        self.write_caches(&mut text, models);
         text + "# EOF\n"
+    }
+
+    /// Writes the bytes of caches by the methods of their policies.
+    fn write_caches(&self, text: &mut String, models: &[(&str, Published)]) {
+        text.push_str("# HELP headwise_method_kv_bytes Bytes of the caches of texts whose policy has a method.\n");
+        text.push_str("# TYPE headwise_method_kv_bytes gauge\n");
+        for (model, Published { caches, .. }) in models {
+            let mut methods: BTreeMap<&str, usize> = BTreeMap::new();
+            for (policy, bytes) in caches {
+                for method in headwise_spec::from_chain_text::<CacheMethod>(policy).unwrap_or_default() {
+                    *methods.entry(method.name()).or_default() += bytes;
+                }
+            }
+            let model = match self.by_model {
+                None => String::new(),
+                Some(_) => format!("model=\"{}\",", escaped(model)),
+            };
+            for (method, bytes) in methods {
+                let _ = writeln!(text, "headwise_method_kv_bytes{{{model}method=\"{method}\"}} {bytes}");
+            }
+        }
     }
 }
 
@@ -143,9 +173,13 @@ impl Times {
     }
 
     /// An answer under a policy of `methods` is complete, which has let go of so many tokens.
-    pub fn answer(&self, methods: &[&'static str], evicted: u64) {
-        for &method in methods {
-            self.policies.answers.get_or_create(&Method { method }).inc();
+    pub fn answer(&self, methods: &[CacheMethod], evicted: u64) {
+        for method in methods {
+            let named = Method { method: method.name() };
+            self.policies.answers.get_or_create(&named).inc();
+            if method.lets_go() {
+                self.policies.evicted_by.get_or_create(&named).inc_by(evicted);
+            }
         }
         self.policies.evicted.inc_by(evicted);
     }
@@ -156,19 +190,25 @@ fn escaped(value: &str) -> String {
     value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 
-fn gauges(counters: &Counters) -> [(&'static str, &'static str, usize); 7] {
+fn gauges(counters: &Counters) -> [(&'static str, &'static str, usize); 9] {
     [
         ("requests_waiting", "Requests that wait", counters.waiting),
         ("texts_reading", "Texts whose prompt is being read", counters.reading),
         ("texts_writing", "Texts that are being written", counters.writing),
         ("kv_bytes", "Bytes of the caches of all texts", counters.text_bytes),
+        ("kv_limit_bytes", "Bytes that there are for caches and earlier prompts", counters.limit_bytes),
+        (
+            "kv_free_bytes",
+            "Bytes that neither texts nor what is kept for later ones have reserved",
+            counters.free_bytes,
+        ),
         ("prefix_cache_bytes", "Bytes of earlier prompts", counters.prefix_bytes),
         ("prefix_cache_nodes", "Earlier prompts that are kept", counters.prefix_nodes),
         ("shared_text_bytes", "Bytes of what is known of shared texts", counters.shared_bytes),
     ]
 }
 
-fn totals(counters: &Counters) -> [(&'static str, &'static str, u64); 10] {
+fn totals(counters: &Counters) -> [(&'static str, &'static str, u64); 11] {
     [
         ("steps", "Forwards of the model", counters.steps),
         ("prompt_tokens", "Tokens of prompts that were read", counters.prompt_tokens),
@@ -180,5 +220,6 @@ fn totals(counters: &Counters) -> [(&'static str, &'static str, u64); 10] {
         ("prefix_cache_hits", "Requests whose beginning was found", counters.prefix_hits),
         ("preemptions", "Texts that had to make room", counters.preemptions),
         ("cancelled", "Texts that nobody waited for any more", counters.cancelled),
+        ("timed_out", "Answers, and requests that still waited, which had had all their time", counters.timed_out),
     ]
 }

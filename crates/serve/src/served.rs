@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use headwise_engine::cache::CachePolicy;
 use headwise_engine::constrain::{ConstraintError, ConstraintFactory};
@@ -34,6 +35,8 @@ pub struct Served {
     pub lenient: bool,
     /// Most tokens of an answer; as many as the context holds if none.
     pub answer_tokens: Option<usize>,
+    /// How long an answer may take; as long as it does if none.
+    pub answer_time: Option<Duration>,
     /// What it may take on: its share of the memory of the server.
     pub schedule: ScheduleLimits,
     /// How long its requests took.
@@ -62,7 +65,7 @@ impl Served {
         let policy = options.policy.clone();
         let (name, constraints, token_texts) = (model.name.clone(), Arc::default(), Arc::default());
         let fillings = Arc::new(Semaphore::new(schedule.texts.min(MOST_FILLINGS)));
-        let (lenient, answer_tokens) = (options.lenient, options.answer_tokens);
+        let (lenient, answer_tokens, answer_time) = (options.lenient, options.answer_tokens, options.answer_time);
         Ok(Self {
             model,
             adapter: None,
@@ -70,6 +73,7 @@ impl Served {
             policy,
             lenient,
             answer_tokens,
+            answer_time,
             schedule,
             times,
             names,

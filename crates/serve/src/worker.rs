@@ -1,5 +1,6 @@
 //! The thread that runs the model, and what the others know of it.
 
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
@@ -10,11 +11,30 @@ use headwise_engine::TextModel;
 use headwise_engine::schedule::{Counters, Request, ScheduleLimits, Scheduler};
 use tokio::sync::oneshot;
 
+impl Published {
+    fn of(scheduler: &Scheduler<'_>) -> Self {
+        let mut caches = BTreeMap::new();
+        for (policy, bytes) in scheduler.caches() {
+            *caches.entry(policy.to_string()).or_default() += bytes;
+        }
+        Self { counters: scheduler.counters(), caches }
+    }
+}
+
 /// Runs a model's scheduler on a thread of its own. Dropping it waits for the forward that runs.
 pub struct Worker {
     orders: Option<Sender<Order>>,
-    counters: Arc<Mutex<Counters>>,
+    published: Arc<Mutex<Published>>,
     thread: Option<JoinHandle<()>>,
+}
+
+/// What a scheduler says after every forward.
+#[derive(Clone, Debug, Default)]
+pub struct Published {
+    /// What it has done and is doing.
+    pub counters: Counters,
+    /// The policies of the texts that are read and written, and the bytes of the caches of each.
+    pub caches: BTreeMap<String, usize>,
 }
 
 /// Work on the model that is no text to be written; done between two forwards.
@@ -29,20 +49,21 @@ impl Worker {
     /// Starts the thread for `model`. Earlier prompts come from the directory `prompts` and go there in the end, if there is one.
     pub fn start(model: Arc<TextModel>, limits: ScheduleLimits, prompts: Option<PathBuf>) -> std::io::Result<Self> {
         let (sender, receiver) = channel();
-        let counters = Arc::new(Mutex::new(Counters::default()));
-        let published = counters.clone();
+        let counters = Counters { limit_bytes: limits.bytes, free_bytes: limits.bytes, ..Counters::default() };
+        let published = Arc::new(Mutex::new(Published { counters, ..Published::default() }));
+        let publishes = published.clone();
         let run = move || {
             let mut scheduler = Scheduler::new(&model.engine, limits);
             if let Some(prompts) = &prompts {
                 load(&mut scheduler, prompts);
             }
-            run(&model, &mut scheduler, &receiver, &published);
+            run(&model, &mut scheduler, &receiver, &publishes);
             if let Some(Err(error)) = prompts.map(|prompts| scheduler.save_prompts(&prompts)) {
                 tracing::error!(%error, "earlier prompts could not be kept");
             }
         };
         let thread = std::thread::Builder::new().name("model".into()).spawn(run)?;
-        Ok(Self { orders: Some(sender), counters, thread: Some(thread) })
+        Ok(Self { orders: Some(sender), published, thread: Some(thread) })
     }
 
     /// Hands `request` over; its listener hears what becomes of it. False if the thread is gone.
@@ -68,7 +89,12 @@ impl Worker {
 
     /// What the scheduler has done and is doing, as of its last forward.
     pub fn counters(&self) -> Counters {
-        *self.counters.lock().unwrap_or_else(PoisonError::into_inner)
+        self.published.lock().unwrap_or_else(PoisonError::into_inner).counters
+    }
+
+    /// The same, and the caches that there are.
+    pub fn published(&self) -> Published {
+        self.published.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -89,7 +115,7 @@ fn load(scheduler: &mut Scheduler<'_>, prompts: &Path) {
     tracing::info!(prompts = loaded.prompts, "earlier prompts were loaded");
 }
 
-fn run(model: &TextModel, scheduler: &mut Scheduler<'_>, orders: &Receiver<Order>, published: &Mutex<Counters>) {
+fn run(model: &TextModel, scheduler: &mut Scheduler<'_>, orders: &Receiver<Order>, published: &Mutex<Published>) {
     loop {
         // With nothing to do, the thread sleeps until there is.
         let mut order =
@@ -112,6 +138,6 @@ fn run(model: &TextModel, scheduler: &mut Scheduler<'_>, orders: &Receiver<Order
             tracing::error!("a forward failed: all requests that were being answered are dropped");
             scheduler.clear();
         }
-        *published.lock().unwrap_or_else(PoisonError::into_inner) = scheduler.counters();
+        *published.lock().unwrap_or_else(PoisonError::into_inner) = Published::of(scheduler);
     }
 }

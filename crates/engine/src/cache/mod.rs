@@ -148,6 +148,11 @@ pub enum Part {
 }
 
 impl CacheMethod {
+    /// Whether it lets go of tokens, or does not read them all.
+    pub fn lets_go(&self) -> bool {
+        matches!(self.part(), Part::Evictor(_) | Part::Filter(_) | Part::Stages(_))
+    }
+
     /// The method as a part of a cache.
     pub fn part(&self) -> Part {
         match self {

@@ -9,6 +9,7 @@ mod sap;
 pub use beam::{BeamSearch, Hypothesis, beam_search};
 pub use log_probabilities::{LogProbability, TokenLogProbabilities};
 pub use lookup::PromptLookup;
+pub(crate) use opera::OperaSearch;
 pub use opera::{Opera, OperaAnswers};
 pub use sap::{
     Candidate, Example, Filled, FillsGaps, GapFiller, GapQuestion, Likelihood, Sap, SapAnswer, SapAnswers, SapCost,

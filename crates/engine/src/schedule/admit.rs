@@ -1,19 +1,26 @@
 //! Who is let in, and what makes room for whom.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::memory::Growth;
 use super::prefix::Found;
 use super::step::Turn;
-use super::text::{Text, Waiting};
+use super::text::Text;
+use super::waiting::Waiting;
 use super::{Event, Scheduler};
 use crate::kvcomm::Estimate;
 use crate::{EngineError, Sequence};
 
 impl Scheduler<'_> {
     /// Memory that is spoken for.
-    fn reserved(&self) -> usize {
-        self.texts.iter().map(Text::reserved).sum::<usize>() + self.kept()
+    pub(super) fn reserved(&self) -> usize {
+        self.reserved_by_texts() + self.kept()
+    }
+
+    fn reserved_by_texts(&self) -> usize {
+        let searches: usize = self.searches.iter().map(|searching| searching.reserved).sum();
+        self.texts.iter().map(Text::reserved).sum::<usize>() + searches
     }
 
     /// Memory of what nobody needs now: earlier prompts and what is known of shared texts.
@@ -37,7 +44,8 @@ impl Scheduler<'_> {
             if self.kept() < before {
                 continue;
             }
-            if self.texts.len() < 2 {
+            // Searches end by themselves, and have reserved all that they may need.
+            if self.texts.len() + self.searches.len() < 2 || self.texts.is_empty() {
                 self.prefix.clear();
                 self.sharing.pool.clear();
                 return;
@@ -51,7 +59,7 @@ impl Scheduler<'_> {
 
     /// Begins requests in their order, as far as there is room.
     pub(super) fn admit(&mut self) {
-        while self.texts.len() < self.limits.texts {
+        while self.texts.len() + self.searches.len() < self.limits.texts {
             if self.hold_back() {
                 continue;
             }
@@ -60,13 +68,15 @@ impl Scheduler<'_> {
             let needed = growth.of(waiting.tokens() + 1) + growth.next();
             let room = |scheduler: &Self| scheduler.reserved() + needed <= scheduler.limits.bytes;
             if !room(self) {
-                let texts: usize = self.texts.iter().map(Text::reserved).sum();
+                let texts = self.reserved_by_texts();
                 self.shrink_kept(self.limits.bytes.saturating_sub(texts + needed));
-                if !room(self) && !self.texts.is_empty() {
+                let others = !self.texts.is_empty() || !self.searches.is_empty();
+                if !room(self) && others {
                     return;
                 }
             }
-            let Some(waiting) = self.waiting.pop_front() else { return };
+            let Some(mut waiting) = self.waiting.pop_front() else { return };
+            waiting.admitted.get_or_insert_with(Instant::now);
             let listener = waiting.request.listener.clone();
             if let Err(error) = self.begin(waiting, growth) {
                 listener.tell(Event::Failed(error.into()));

@@ -11,14 +11,17 @@
 mod admit;
 mod exits;
 mod kept;
+mod late;
 mod memory;
 mod prefix;
 mod request;
+mod searches;
 mod sharing;
 mod step;
 #[cfg(test)]
 mod tests;
 mod text;
+mod waiting;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -27,8 +30,11 @@ pub use self::kept::Loaded;
 use self::memory::Growth;
 use self::prefix::PrefixCache;
 pub use self::request::{CacheUsage, Event, Finish, Listener, Request, ScheduleError, WhyRead};
+use self::searches::Searching;
 use self::sharing::Sharing;
-use self::text::{Text, Waiting};
+use self::text::Text;
+use self::waiting::Waiting;
+use crate::cache::CachePolicy;
 use crate::exit::LEAVES;
 use crate::pine::READS_SET;
 use crate::{Adapter, Engine, EngineError};
@@ -98,6 +104,12 @@ pub struct Counters {
     pub preemptions: u64,
     /// Requests that nobody waited for any more, so far.
     pub cancelled: u64,
+    /// Answers, and requests that still waited, which had had all their time, so far.
+    pub timed_out: u64,
+    /// Bytes that there are for everything that is kept.
+    pub limit_bytes: usize,
+    /// Bytes that neither texts nor what is kept for later ones have or may need for the next forward.
+    pub free_bytes: usize,
     /// Bytes of the caches of all texts.
     pub text_bytes: usize,
     /// Bytes of earlier prompts.
@@ -115,6 +127,7 @@ pub struct Scheduler<'e> {
     waiting: VecDeque<Waiting>,
     /// In the order in which they began.
     texts: Vec<Text>,
+    searches: Vec<Searching>,
     prefix: PrefixCache,
     sharing: Sharing,
     counters: Counters,
@@ -125,8 +138,8 @@ impl<'e> Scheduler<'e> {
     pub fn new(engine: &'e Engine, limits: ScheduleLimits) -> Self {
         let prefix = PrefixCache::new(limits.prefix_bytes.min(limits.bytes));
         let sharing = Sharing::new(limits.shared_bytes.min(limits.bytes));
-        let (waiting, texts) = (VecDeque::new(), Vec::new());
-        Self { engine, limits, waiting, texts, prefix, sharing, counters: Counters::default() }
+        let (waiting, texts, searches) = (VecDeque::new(), Vec::new(), Vec::new());
+        Self { engine, limits, waiting, texts, searches, prefix, sharing, counters: Counters::default() }
     }
 
     /// Takes on `request`, or tells its listener why not.
@@ -135,7 +148,7 @@ impl<'e> Scheduler<'e> {
             sampler.read(&request.prompt);
             sampler.end_with(&request.stop);
         }
-        match self.check(&request) {
+        match self.prepare_search(&mut request).and_then(|()| self.check(&request)) {
             Ok(()) => {
                 request.listener.tell(Event::Queued);
                 self.waiting.push_back(Waiting::new(Arc::new(request)));
@@ -167,7 +180,7 @@ impl<'e> Scheduler<'e> {
         }
         let tokens = (prompt + request.tokens).min(most);
         let growth = Growth::of_request(self.engine.spec(), request);
-        let (bytes, limit) = (growth.of(tokens) + growth.next(), self.limits.bytes);
+        let (bytes, limit) = (growth.of(tokens).saturating_add(growth.next()), self.limits.bytes);
         if bytes > limit {
             return Err(ScheduleError::Memory { tokens, bytes, limit });
         }
@@ -185,7 +198,7 @@ impl<'e> Scheduler<'e> {
 
     /// Whether there is nothing to read or write.
     pub fn idle(&self) -> bool {
-        self.waiting.is_empty() && self.texts.is_empty() && self.sharing.held.is_empty()
+        self.waiting.is_empty() && self.texts.is_empty() && self.searches.is_empty() && self.sharing.held.is_empty()
     }
 
     /// What has been done and is being done.
@@ -194,8 +207,10 @@ impl<'e> Scheduler<'e> {
         Counters {
             waiting: self.waiting.len() + self.sharing.held.len(),
             reading,
-            writing: self.texts.len() - reading,
-            text_bytes: self.texts.iter().map(|text| text.bytes).sum(),
+            writing: self.texts.len() - reading + self.searches.len(),
+            limit_bytes: self.limits.bytes,
+            free_bytes: self.limits.bytes.saturating_sub(self.reserved()),
+            text_bytes: self.caches().map(|(_, bytes)| bytes).sum(),
             prefix_bytes: self.prefix.bytes(),
             prefix_nodes: self.prefix.len(),
             shared_bytes: self.sharing.pool.bytes(),
@@ -203,10 +218,17 @@ impl<'e> Scheduler<'e> {
         }
     }
 
+    /// The policy of every text that is being read or written, and the bytes of its cache.
+    pub fn caches(&self) -> impl Iterator<Item = (&CachePolicy, usize)> {
+        let texts = self.texts.iter().map(|text| (&text.request.policy, text.bytes));
+        texts.chain(self.searches.iter().map(Searching::cache))
+    }
+
     /// Drops everything: requests, texts and earlier prompts. Their listeners are told nothing.
     pub fn clear(&mut self) {
         self.waiting.clear();
         self.texts.clear();
+        self.searches.clear();
         self.prefix.clear();
         self.sharing.clear();
     }

@@ -1,12 +1,13 @@
 //! What a scheduler is asked to write, and what it tells meanwhile.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::cache::CachePolicy;
 use crate::constrain::ConstraintError;
 use crate::kvcomm::{Parts, Unlike};
 use crate::pine::SegmentedText;
-use crate::{Adapter, EarlyExit, EngineError, Sampler, Sequence, TokenLogProbabilities};
+use crate::{Adapter, EarlyExit, EngineError, Opera, Sampler, Sequence, TokenLogProbabilities};
 
 /// A prompt and how to go on with it.
 #[derive(Clone)]
@@ -23,10 +24,14 @@ pub struct Request {
     pub policy: CachePolicy,
     /// When a token of an answer leaves the model, if not after the last layer.
     pub exit: Option<EarlyExit>,
+    /// How the answer is searched for, if it is not written token by token; one answer without samplers, log-probabilities or sequence.
+    pub search: Option<Opera>,
     /// One for every answer; the prompt is read once for all of them.
     pub samplers: Vec<Sampler>,
     /// Most tokens of an answer.
     pub tokens: usize,
+    /// How long its answers may take from when it leaves the queue, and how long it may wait there, if not as long as it takes.
+    pub time: Option<Duration>,
     /// Tokens that end an answer.
     pub stop: Vec<u32>,
     /// How many of the likeliest tokens to tell with every token and its log-probability, if any.
@@ -126,6 +131,8 @@ pub enum Finish {
     Stop,
     /// It has as many tokens as were asked for, or as the context holds.
     Length,
+    /// It has taken as long as it may.
+    Time,
 }
 
 /// What the cache of an answer has cost.
@@ -167,6 +174,14 @@ pub enum ScheduleError {
         /// Requests that wait.
         waiting: usize,
     },
+    /// The request has been in the queue for as long as its answer may take.
+    #[error(
+        "the request has waited for {seconds} s, which is all the time that it may take: try again later, or give it more time"
+    )]
+    Waited {
+        /// Seconds.
+        seconds: f64,
+    },
     /// More memory than there is for all requests together.
     #[error(
         "a text of {tokens} tokens needs up to {} MB of cache and the server has {} MB: ask for fewer tokens, or give the server more with --kv-mem",
@@ -183,6 +198,19 @@ pub enum ScheduleError {
     /// The answer cannot be held to its form.
     #[error(transparent)]
     Constraint(#[from] ConstraintError),
+    /// A search with what belongs to writing token by token.
+    #[error(
+        "`opera` searches for one answer to a whole prompt: leave out several answers, segments, shared texts, `exit`, log-probabilities and what is kept"
+    )]
+    SearchBeside,
+    /// A search behind a part of a prompt.
+    #[error(
+        "`opera` looks at the whole prompt, of which `{policy}` reads a part: take a policy that only stores, such as `full`"
+    )]
+    SearchOfParts {
+        /// The policy.
+        policy: String,
+    },
     /// Nothing to write.
     #[error("an answer must have at least one token and a request at least one answer")]
     Nothing,

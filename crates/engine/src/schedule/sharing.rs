@@ -2,7 +2,8 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::text::{Text, Waiting};
+use super::text::Text;
+use super::waiting::Waiting;
 use super::{Event, FEWEST_ROWS, Listener, Request, Scheduler, WhyRead};
 use crate::cache::CachePolicy;
 use crate::kvcomm::{Estimate, KvComm, KvCommSettings, Needed};
@@ -93,8 +94,10 @@ impl Scheduler<'_> {
                 adapter: None,
                 policy: self.sharing.pool.policy().clone(),
                 exit: None,
+                search: None,
                 samplers: vec![Sampler::greedy()],
                 tokens: 1,
+                time: None,
                 stop: Vec::new(),
                 likeliest: None,
                 reuse: false,

@@ -1,5 +1,7 @@
 //! One step: which rows the next forward has, and what becomes of the texts after it.
 
+use std::time::Instant;
+
 use headwise_kernels::parallel;
 
 use super::text::Text;
@@ -35,10 +37,17 @@ impl<'a> Turn<'a> {
 impl Scheduler<'_> {
     /// Runs the model once over what is to be read and written next.
     pub fn step(&mut self) {
+        self.step_at(Instant::now());
+    }
+
+    /// The same, as if it were `now`.
+    pub(super) fn step_at(&mut self, now: Instant) {
         self.drop_gone();
+        self.end_late(now);
         self.hear_of_texts_alone();
         self.make_room();
         self.admit();
+        self.refuse_late(now);
         self.share();
         let rows = self.rows();
         let together: Vec<bool> =
@@ -57,6 +66,7 @@ impl Scheduler<'_> {
             }
         };
         let alone = self.step_alone(&rows);
+        self.step_searches();
         let mut turns = Vec::new();
         let mut chunk = 0;
         let texts = std::mem::take(&mut self.texts).into_iter();
@@ -95,6 +105,10 @@ impl Scheduler<'_> {
                 self.texts.push(text);
                 continue;
             };
+            if text.request.search.is_some() {
+                self.begin_search(text, scores);
+                continue;
+            }
             self.counters.written_tokens += 1;
             if text.write(self.engine, scores, chosen) {
                 self.texts.push(text);
@@ -105,7 +119,7 @@ impl Scheduler<'_> {
     }
 
     /// Keeps what has been read of `text`, if later prompts can begin with it.
-    fn keep(&mut self, text: &mut Text) {
+    pub(super) fn keep(&mut self, text: &mut Text) {
         if text.can_share() && text.reads_as_a_prompt() {
             text.share(self.prefix.keep(&text.ids_read(), &text.sequence));
         }
@@ -113,12 +127,15 @@ impl Scheduler<'_> {
 
     /// Drops what nobody waits for, and ends what is long enough.
     fn drop_gone(&mut self) {
-        let before = self.waiting.len() + self.sharing.held.len() + self.texts.len();
+        let count = |scheduler: &Self| {
+            scheduler.waiting.len() + scheduler.sharing.held.len() + scheduler.texts.len() + scheduler.searches.len()
+        };
+        let before = count(self);
         self.waiting.retain(|waiting| !waiting.request.listener.gone());
         self.sharing.held.retain(|held| !held.request.listener.gone());
         self.texts.retain(|text| !text.request.listener.gone());
-        let after = self.waiting.len() + self.sharing.held.len() + self.texts.len();
-        self.counters.cancelled += (before - after) as u64;
+        self.searches.retain(|searching| !searching.request.listener.gone());
+        self.counters.cancelled += (before - count(self)) as u64;
         let complete = |text: &mut Text| text.complete();
         let complete: Vec<Text> = self.texts.extract_if(.., complete).collect();
         for mut text in complete {

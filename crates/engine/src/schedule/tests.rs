@@ -43,6 +43,10 @@ impl Listener for Heard {
 }
 
 impl Heard {
+    pub(super) fn leave(&self) {
+        self.gone.store(true, Ordering::Relaxed);
+    }
+
     pub(super) fn tokens(&self, wanted: usize) -> Vec<u32> {
         let events = self.events.lock().unwrap();
         let token = |event: &Event| match event {
@@ -58,7 +62,7 @@ impl Heard {
         events.iter().find_map(cached).unwrap()
     }
 
-    fn ends(&self) -> usize {
+    pub(super) fn ends(&self) -> usize {
         self.events.lock().unwrap().iter().filter(|event| matches!(event, Event::End { .. })).count()
     }
 
@@ -77,8 +81,10 @@ pub(super) fn request(prompt: Vec<u32>, policy: &str, tokens: usize) -> (Request
         adapter: None,
         policy: CachePolicy::parse(policy).unwrap(),
         exit: None,
+        search: None,
         samplers: vec![Sampler::greedy()],
         tokens,
+        time: None,
         stop: Vec::new(),
         likeliest: None,
         reuse: true,

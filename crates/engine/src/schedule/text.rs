@@ -1,12 +1,14 @@
 //! A text that a scheduler reads and writes.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use headwise_kernels::kv::PAGE;
 
 use super::memory::Growth;
 use super::prefix::{Found, Reader, left_to_read};
 use super::request::{CacheUsage, Event, Finish, Request};
+use super::waiting::{Begun, Waiting, tell_unbegun};
 use crate::cache::{CachePolicy, LayerStore};
 use crate::constrain::ConstraintError;
 use crate::forward::PROMPT_CHUNK;
@@ -40,37 +42,18 @@ pub(super) struct Text {
     pub teaches: bool,
     /// Forwards of its answer that may have ended early, and the layers that they went through.
     pub passed: [usize; 2],
-}
-
-/// What a text that is not being read or written remembers.
-pub(super) struct Waiting {
-    pub request: Arc<Request>,
-    /// Index of the answer and what there is of it; none if nothing has been written.
-    begun: Option<(usize, Vec<u32>, Sampler)>,
-    /// Whether it has waited for its shared texts already.
-    pub tried: bool,
+    /// When its request first left the queue.
+    pub admitted: Instant,
 }
 
 impl Waiting {
-    /// A request that has just come.
-    pub fn new(request: Arc<Request>) -> Self {
-        Self { request, begun: None, tried: false }
-    }
-
-    /// Tokens to be read before the first new one.
-    pub fn tokens(&self) -> usize {
-        self.request.prompt.len() + self.begun.as_ref().map_or(0, |(_, written, _)| written.len())
-    }
-
-    /// Whether anything was written already.
-    pub fn begun(&self) -> bool {
-        self.begun.is_some()
-    }
-
     /// The text, to be read from the end of `sequence` on, which has been read of `prompt`.
     pub fn start(self, sequence: Sequence, prompt: Arc<[u32]>, growth: Growth, reader: Option<Reader>) -> Text {
-        let Self { request, begun, .. } = self;
-        let (answer, written, sampler) = begun.unwrap_or_else(|| (0, Vec::new(), request.samplers[0].clone()));
+        let Self { request, begun, admitted, .. } = self;
+        let (answer, written, sampler) = match begun {
+            Some(Begun { answer, written, sampler, .. }) => (answer, written, sampler),
+            None => (0, Vec::new(), request.samplers[0].clone()),
+        };
         let read = sequence.tokens();
         let shared_pages = read / PAGE;
         let teaches = request.parts.is_some();
@@ -90,6 +73,7 @@ impl Waiting {
             estimated: false,
             teaches,
             passed: [0; 2],
+            admitted: admitted.unwrap_or_else(Instant::now),
         }
     }
 }
@@ -97,9 +81,11 @@ impl Waiting {
 impl Text {
     /// Lets go of the cache and remembers the text.
     pub fn put_away(self) -> Waiting {
+        let usage = CacheUsage::of(&self.sequence);
+        let Self { request, answer, written, sampler, admitted, .. } = self;
         // Other answers to the prompt are not there before something is written.
-        let begun = (!self.written.is_empty()).then_some((self.answer, self.written, self.sampler));
-        Waiting { request: self.request, begun, tried: false }
+        let begun = (!written.is_empty()).then_some(Begun { answer, written, sampler, usage });
+        Waiting { begun, admitted: Some(admitted), ..Waiting::new(request) }
     }
 
     /// Says of how many tokens of its prompt keys and values were estimated.
@@ -260,6 +246,7 @@ impl Text {
             estimated: self.estimated,
             teaches: false,
             passed: [0; 2],
+            admitted: self.admitted,
         };
         samplers.map(fork).collect()
     }
@@ -296,6 +283,15 @@ impl Text {
             self.end(if finished { Finish::Stop } else { Finish::Length });
         }
         going && !finished
+    }
+
+    /// Tells that there is no time for more.
+    pub fn end_late(&self) {
+        self.end(Finish::Time);
+        // Other answers to the prompt are not there before something is written.
+        if self.written.is_empty() {
+            tell_unbegun(&self.request, 1, Finish::Time);
+        }
     }
 
     /// Tells that the text is complete.

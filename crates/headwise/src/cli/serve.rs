@@ -80,6 +80,9 @@ pub struct Serve {
     /// Tokens that an answer may have; as many as the context holds if not given
     #[arg(long, value_name = "TOKENS")]
     max_tokens: Option<usize>,
+    /// Seconds that an answer may take from when its request leaves the queue, and that a request waits there; no limit if not given
+    #[arg(long, value_name = "SECONDS")]
+    max_seconds: Option<f64>,
     /// Seconds in which a request must have come
     #[arg(long, default_value_t = 30)]
     request_timeout: u64,
@@ -154,6 +157,10 @@ impl Serve {
         if self.max_tokens == Some(0) {
             return Err("--max-tokens is 0: an answer has at least one".into());
         }
+        let seconds = |seconds: f64| match Duration::try_from_secs_f64(seconds) {
+            Ok(time) if !time.is_zero() => Ok(time),
+            _ => Err(format!("--max-seconds is {seconds}: it must be a number of seconds above 0")),
+        };
         let schedule = ScheduleLimits {
             bytes: kv,
             prefix_bytes: share("prefix-mem", &self.prefix_mem, kv / 2)?,
@@ -169,6 +176,7 @@ impl Serve {
             cors: self.cors.clone(),
             body_bytes: size("max-body", &self.max_body)? as usize,
             answer_tokens: self.max_tokens,
+            answer_time: self.max_seconds.map(seconds).transpose()?,
             request_seconds: self.request_timeout.max(1),
             drain_seconds: self.drain,
             prompts: self.prefix_dir.clone(),

@@ -1,5 +1,6 @@
 //! An answer as it comes: tokens become text, up to the first stop text.
 
+use headwise_engine::schedule::Finish;
 use headwise_engine::{StopTexts, TokenLogProbabilities};
 use headwise_models::tokenizer::{StreamDecoder, Tokenizer};
 use serde_json::{Value, json};
@@ -11,7 +12,7 @@ pub struct Answer<'t> {
     /// Its tokens so far.
     pub ids: Vec<u32>,
     /// Why it ended, once it has.
-    pub finish: Option<&'static str>,
+    pub finish: Option<Finish>,
 }
 
 impl<'t> Answer<'t> {
@@ -27,13 +28,13 @@ impl<'t> Answer<'t> {
         let text = self.decoder.as_mut().map(|decoder| decoder.push(id)).unwrap_or_default();
         let text = self.stop.push(&text);
         if self.stop.stopped() {
-            self.finish = Some("stop");
+            self.finish = Some(Finish::Stop);
         }
         text
     }
 
     /// The end: what waited for more.
-    pub fn end(&mut self, finish: &'static str) -> String {
+    pub fn end(&mut self, finish: Finish) -> String {
         if self.finish.is_some() {
             return String::new();
         }
@@ -41,6 +42,21 @@ impl<'t> Answer<'t> {
         let rest = self.decoder.take().map(StreamDecoder::finish).unwrap_or_default();
         let text = self.stop.push(&rest);
         text + &self.stop.finish()
+    }
+}
+
+/// Why an answer ended, as OpenAI's interface says it.
+pub fn finish_reason(finish: Finish) -> &'static str {
+    match finish {
+        Finish::Stop => "stop",
+        Finish::Length | Finish::Time => "length",
+    }
+}
+
+/// Adds to a `choice` that ended what OpenAI's reasons have no word for: `max_seconds` if there was no time for more.
+pub fn tell_stop_reason(choice: &mut Value, finish: Finish) {
+    if finish == Finish::Time {
+        choice["stop_reason"] = json!("max_seconds");
     }
 }
 

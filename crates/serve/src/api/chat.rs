@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
+use headwise_engine::Decoding;
 use headwise_models::chat::{Message, reasoning_end};
 use headwise_models::tokenizer::Encode;
 
@@ -38,9 +39,9 @@ pub async fn chat(State(app): State<Arc<App>>, Body(bytes): Body) -> Result<Resp
     request.refuse("prompt", request.prompt.is_some())?;
     request.refuse("suffix", request.suffix.is_some())?;
     request.refuse("echo", request.echo.is_some())?;
-    request.refuse("decoding", request.decoding.is_some())?;
+    request.refuse("decoding", matches!(request.decoding()?, Some(Decoding::Sap(_))))?;
     let tools = Tools::new(request.tools.as_deref().unwrap_or_default(), request.tool_choice.as_ref())?;
-    let form = Form::new(&served, tools.told.clone(), request.headwise.unwrap_or_default());
+    let form = Form::new(&served, tools.told.clone());
     let (streams, usage) = (request.stream.unwrap_or(false), request.includes_usage());
     let asked = served.clone();
     // Long conversations take a while to become tokens, and forms to be prepared.

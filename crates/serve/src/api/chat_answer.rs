@@ -1,15 +1,16 @@
 //! The answer to a conversation, whole or piece by piece.
 
 use headwise_engine::TokenLogProbabilities;
+use headwise_engine::schedule::Finish;
 use headwise_models::chat::{Piece, Tool, ToolCall, ToolCallReader};
 use serde_json::{Value, json};
 
-use super::answer::chat_log_probabilities;
-use super::fields::Insight;
-use super::job::{Job, News, Running};
+use super::ApiError;
+use super::answer::{chat_log_probabilities, finish_reason, tell_stop_reason};
+use super::insight::Shown;
+use super::job::{Job, News};
 use super::stream::Sink;
 use super::tools::arguments;
-use super::{ApiError, insight};
 use crate::Served;
 
 /// How an answer names itself, and what it may contain.
@@ -18,7 +19,6 @@ pub struct Form {
     created: u64,
     model: String,
     tools: Vec<Tool>,
-    insight: Insight,
 }
 
 /// An answer that is being written.
@@ -29,7 +29,7 @@ struct Choice {
     reader: Option<ToolCallReader>,
     tokens: usize,
     log_probabilities: Vec<TokenLogProbabilities>,
-    finish: &'static str,
+    finish: Option<Finish>,
 }
 
 impl Choice {
@@ -51,21 +51,18 @@ impl Choice {
     }
 
     /// Why it ended, which is for the sake of its calls if there are any.
-    fn ended(&self, finish: &'static str) -> &'static str {
-        if self.calls.is_empty() || finish == "length" { finish } else { "tool_calls" }
+    fn reason(&self, finish: Finish) -> &'static str {
+        match finish {
+            Finish::Stop if !self.calls.is_empty() => "tool_calls",
+            finish => finish_reason(finish),
+        }
     }
 }
 
 impl Form {
-    /// For an answer of `served` that may call `tools` and tells `insight`.
-    pub fn new(served: &Served, tools: Vec<Tool>, insight: Insight) -> Self {
-        Self {
-            id: served.id("chatcmpl"),
-            created: crate::names::now(),
-            model: served.name().to_owned(),
-            tools,
-            insight,
-        }
+    /// For an answer of `served` that may call `tools`.
+    pub fn new(served: &Served, tools: Vec<Tool>) -> Self {
+        Self { id: served.id("chatcmpl"), created: crate::names::now(), model: served.name().to_owned(), tools }
     }
 
     fn choices(&self, count: usize) -> Vec<Choice> {
@@ -91,23 +88,11 @@ impl Form {
         json!({ "id": id, "type": "function", "function": { "name": call.name, "arguments": arguments(call) } })
     }
 
-    async fn insight(
-        &self,
-        served: &Served,
-        running: &Running<'_>,
-        prompt: &[u32],
-        answer: usize,
-        sequence: Option<&headwise_engine::Sequence>,
-    ) -> Result<Value, ApiError> {
-        insight::of_answer(served, self.insight, prompt, running.ids(answer), sequence).await
-    }
-
     /// The answer once it is complete.
     pub async fn whole(&self, served: &Served, job: Job) -> Result<Value, ApiError> {
-        let prompt = job.prompts[0].clone();
+        let mut shown = Shown::new(served, &job);
         let mut choices = self.choices(job.samplers.len());
         let mut running = job.start(served)?;
-        let mut shown = Value::Null;
         while let Some(news) = running.next().await? {
             running.observe(&served.times);
             let (answer, text, end) = match news {
@@ -116,7 +101,7 @@ impl Form {
                     (answer, text, None)
                 }
                 News::End { answer, text, finish, sequence } => {
-                    shown = self.insight(served, &running, &prompt, answer, sequence.as_deref()).await?;
+                    shown.end(answer, running.ids(answer), sequence.as_deref()).await?;
                     (answer, text, Some(finish))
                 }
             };
@@ -124,22 +109,18 @@ impl Form {
             let (words, calls) = choice.read(&text, end.is_some());
             choice.text.push_str(&words);
             choice.calls.extend(calls.iter().map(|call| self.call(served, call)));
-            if let Some(finish) = end {
-                choice.finish = choice.ended(finish);
-            }
+            choice.finish = end;
         }
         let mut whole = self.head("chat.completion");
         whole["choices"] = choices.iter().enumerate().map(|(index, choice)| choice.json(served, index)).collect();
         running.tell(served, &mut whole);
-        if !shown.is_null() {
-            whole["headwise"] = shown;
-        }
+        shown.tell(&mut whole);
         Ok(whole)
     }
 
     /// The answer piece by piece, and what it has cost at the end if `usage` is asked for.
     pub async fn stream(&self, served: &Served, job: Job, usage: bool, sink: &Sink) -> Result<(), ApiError> {
-        let prompt = job.prompts[0].clone();
+        let mut shown = Shown::new(served, &job);
         let mut choices = self.choices(job.samplers.len());
         let mut running = job.start(served)?;
         sink.begin(&mut running).await?;
@@ -147,7 +128,6 @@ impl Form {
             let delta = json!({ "role": "assistant", "content": "" });
             sink.send(self.chunk(index, &delta, &Value::Null, None)).await;
         }
-        let mut shown = Value::Null;
         while let Some(news) = running.next().await? {
             running.observe(&served.times);
             let (answer, text, likely, live, end) = match news {
@@ -159,7 +139,7 @@ impl Form {
                     (answer, text, likely, live, None)
                 }
                 News::End { answer, text, finish, sequence } => {
-                    shown = self.insight(served, &running, &prompt, answer, sequence.as_deref()).await?;
+                    shown.end(answer, running.ids(answer), sequence.as_deref()).await?;
                     (answer, text, None, None, Some(finish))
                 }
             };
@@ -181,7 +161,9 @@ impl Form {
                 choice.calls.push(call);
             }
             if let Some(finish) = end {
-                pieces.push(self.chunk(answer, &json!({}), &Value::Null, Some(choice.ended(finish))));
+                let mut last = self.chunk(answer, &json!({}), &Value::Null, Some(choice.reason(finish)));
+                tell_stop_reason(&mut last["choices"][0], finish);
+                pieces.push(last);
             }
             for piece in pieces {
                 if !sink.send(piece).await {
@@ -193,9 +175,7 @@ impl Form {
             let mut last = self.head("chat.completion.chunk");
             last["choices"] = json!([]);
             running.tell(served, &mut last);
-            if !shown.is_null() {
-                last["headwise"] = shown;
-            }
+            shown.tell(&mut last);
             sink.send(last).await;
         }
         Ok(())
@@ -215,6 +195,10 @@ impl Choice {
                 message["content"] = Value::Null;
             }
         }
-        json!({ "index": index, "message": message, "logprobs": likely, "finish_reason": self.finish })
+        let finish = self.finish.unwrap_or(Finish::Stop);
+        let reason = self.reason(finish);
+        let mut choice = json!({ "index": index, "message": message, "logprobs": likely, "finish_reason": reason });
+        tell_stop_reason(&mut choice, finish);
+        choice
     }
 }

@@ -5,20 +5,22 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use headwise_engine::TokenLogProbabilities;
+use headwise_engine::schedule::Finish;
+use headwise_engine::{Decoding, TokenLogProbabilities};
 use serde_json::{Value, json};
 
-use super::answer::completion_log_probabilities;
+use super::answer::{completion_log_probabilities, finish_reason, tell_stop_reason};
 use super::fields::PromptInput;
 use super::filled_answer::filled;
 use super::fillings::Fillings;
 use super::generation::GenerationRequest;
+use super::insight::Shown;
 use super::job::{Job, News};
 use super::message::{Taken, joined};
 use super::placed::Placed;
 use super::schema::{Refused, TextCompletion};
 use super::stream::{Sink, frames};
-use super::{ApiError, body, insight};
+use super::{ApiError, body};
 use crate::http::Body;
 use crate::{App, Served};
 
@@ -48,8 +50,8 @@ pub async fn completions(State(app): State<Arc<App>>, Body(bytes): Body) -> Resu
     };
     let (streams, usage) = (request.stream.unwrap_or(false), request.includes_usage());
     let asked = served.clone();
-    if let Some(text) = request.decoding.clone() {
-        let fillings = tokio::task::spawn_blocking(move || Fillings::of(&asked, &request, &text)).await;
+    if let Some(Decoding::Sap(method)) = request.decoding()? {
+        let fillings = tokio::task::spawn_blocking(move || Fillings::of(&asked, &request, method)).await;
         let fillings = fillings.map_err(|_| ApiError::internal("the prompt could not be read"))??;
         return filled(served, fillings, form, streams, usage).await;
     }
@@ -100,7 +102,7 @@ pub struct Form {
 struct Choice {
     text: String,
     log_probabilities: Vec<TokenLogProbabilities>,
-    finish: &'static str,
+    finish: Option<Finish>,
 }
 
 impl Form {
@@ -110,10 +112,18 @@ impl Form {
     }
 
     /// A piece of answer number `index`.
-    pub fn chunk(&self, index: usize, text: &str, log_probabilities: Value, finish: Option<&str>) -> Value {
+    pub fn chunk(&self, index: usize, text: &str, log_probabilities: Value) -> Value {
         let mut chunk = self.head();
         chunk["choices"] =
-            json!([{ "index": index, "text": text, "logprobs": log_probabilities, "finish_reason": finish }]);
+            json!([{ "index": index, "text": text, "logprobs": log_probabilities, "finish_reason": null }]);
+        chunk
+    }
+
+    /// The last piece of answer number `index`.
+    pub fn last(&self, index: usize, text: &str, finish: Finish) -> Value {
+        let mut chunk = self.chunk(index, text, Value::Null);
+        chunk["choices"][0]["finish_reason"] = json!(finish_reason(finish));
+        tell_stop_reason(&mut chunk["choices"][0], finish);
         chunk
     }
 
@@ -129,8 +139,7 @@ async fn whole(served: &Served, job: Job, form: &Form) -> Result<Value, ApiError
     let begin = |text: &String| Choice { text: text.clone(), ..Choice::default() };
     let mut choices: Vec<Choice> = beginnings.iter().map(begin).collect();
     let with_log_probabilities = job.likeliest.is_some();
-    let (prompt, asked) = (job.prompts[0].clone(), job.insight);
-    let mut shown = Value::Null;
+    let mut shown = Shown::new(served, &job);
     let mut running = job.start(served)?;
     while let Some(news) = running.next().await? {
         running.observe(&served.times);
@@ -141,8 +150,8 @@ async fn whole(served: &Served, job: Job, form: &Form) -> Result<Value, ApiError
             }
             News::End { answer, text, finish, sequence } => {
                 choices[answer].text.push_str(&text);
-                choices[answer].finish = finish;
-                shown = insight::of_answer(served, asked, &prompt, running.ids(answer), sequence.as_deref()).await?;
+                choices[answer].finish = Some(finish);
+                shown.end(answer, running.ids(answer), sequence.as_deref()).await?;
             }
         }
     }
@@ -151,25 +160,26 @@ async fn whole(served: &Served, job: Job, form: &Form) -> Result<Value, ApiError
         let offset = beginning.chars().count();
         let likely = completion_log_probabilities(&served.model.tokenizer, &choice.log_probabilities, offset);
         let likely = if with_log_probabilities { likely } else { Value::Null };
-        json!({ "index": index, "text": choice.text, "logprobs": likely, "finish_reason": choice.finish })
+        let finish = choice.finish.unwrap_or(Finish::Stop);
+        let reason = finish_reason(finish);
+        let mut said = json!({ "index": index, "text": choice.text, "logprobs": likely, "finish_reason": reason });
+        tell_stop_reason(&mut said, finish);
+        said
     };
     whole["choices"] = choices.iter().zip(&beginnings).enumerate().map(choice).collect();
     running.tell(served, &mut whole);
-    if !shown.is_null() {
-        whole["headwise"] = shown;
-    }
+    shown.tell(&mut whole);
     Ok(whole)
 }
 
 async fn stream(served: &Served, job: Job, form: &Form, usage: bool, sink: &Sink) -> Result<(), ApiError> {
     let beginnings = form.beginnings(served, &job);
-    let (prompt, asked) = (job.prompts[0].clone(), job.insight);
-    let mut shown = Value::Null;
+    let mut shown = Shown::new(served, &job);
     let mut offsets: Vec<usize> = beginnings.iter().map(|text| text.chars().count()).collect();
     let mut running = job.start(served)?;
     sink.begin(&mut running).await?;
     for (index, text) in beginnings.iter().enumerate().filter(|(_, text)| !text.is_empty()) {
-        sink.send(form.chunk(index, text, Value::Null, None)).await;
+        sink.send(form.chunk(index, text, Value::Null)).await;
     }
     let mut tokens = vec![0usize; beginnings.len()];
     while let Some(news) = running.next().await? {
@@ -184,15 +194,15 @@ async fn stream(served: &Served, job: Job, form: &Form, usage: bool, sink: &Sink
                 offsets[answer] += text.chars().count();
                 let likely = log_probabilities
                     .map(|token| completion_log_probabilities(&served.model.tokenizer, &[token], offset));
-                let mut chunk = form.chunk(answer, &text, likely.unwrap_or_default(), None);
+                let mut chunk = form.chunk(answer, &text, likely.unwrap_or_default());
                 if let Some(bytes) = bytes {
                     chunk["headwise"] = json!({ "kv_bytes": bytes, "tokens": tokens[answer] });
                 }
                 chunk
             }
             News::End { answer, text, finish, sequence } => {
-                shown = insight::of_answer(served, asked, &prompt, running.ids(answer), sequence.as_deref()).await?;
-                form.chunk(answer, &text, Value::Null, Some(finish))
+                shown.end(answer, running.ids(answer), sequence.as_deref()).await?;
+                form.last(answer, &text, finish)
             }
         };
         if !sink.send(chunk).await {
@@ -203,9 +213,7 @@ async fn stream(served: &Served, job: Job, form: &Form, usage: bool, sink: &Sink
         let mut last = form.head();
         last["choices"] = json!([]);
         running.tell(served, &mut last);
-        if !shown.is_null() {
-            last["headwise"] = shown;
-        }
+        shown.tell(&mut last);
         sink.send(last).await;
     }
     Ok(())

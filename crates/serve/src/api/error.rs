@@ -116,7 +116,7 @@ impl From<ScheduleError> for ApiError {
     fn from(error: ScheduleError) -> Self {
         let message = error.to_string();
         match error {
-            ScheduleError::Busy { .. } => Self::busy(message),
+            ScheduleError::Busy { .. } | ScheduleError::Waited { .. } => Self::busy(message),
             ScheduleError::Memory { .. } => Self { code: Some("memory_exceeded"), ..Self::invalid(message) },
             ScheduleError::Engine(EngineError::ContextOverflow { .. } | EngineError::Positions { .. }) => {
                 Self { code: Some("context_length_exceeded"), ..Self::invalid(message) }

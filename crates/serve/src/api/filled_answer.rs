@@ -40,7 +40,7 @@ pub async fn filled(
             Said::Piece(piece) => text.push_str(&piece),
             Said::End(ended) => {
                 let ended = ended?;
-                let mut whole = form.chunk(0, &text, Value::Null, Some(ended.finish()));
+                let mut whole = form.last(0, &text, ended.finish());
                 tell(&served, &ended, &mut whole);
                 return Ok(Json(whole).into_response());
             }
@@ -63,7 +63,7 @@ async fn stream(
             Said::End(ended) => {
                 let ended = ended?;
                 sink.open();
-                sink.send(form.chunk(0, &piece, Value::Null, Some(ended.finish()))).await;
+                sink.send(form.last(0, &piece, ended.finish())).await;
                 if usage {
                     let mut last = form.head();
                     last["choices"] = json!([]);
@@ -74,7 +74,7 @@ async fn stream(
             }
         }
         sink.open();
-        if !piece.is_empty() && !sink.send(form.chunk(0, &std::mem::take(&mut piece), Value::Null, None)).await {
+        if !piece.is_empty() && !sink.send(form.chunk(0, &std::mem::take(&mut piece), Value::Null)).await {
             return Ok(());
         }
     }

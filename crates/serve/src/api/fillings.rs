@@ -6,18 +6,16 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, channel};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use headwise_engine::cache::CachePolicy;
-use headwise_engine::schedule::{CacheUsage, Event, Finish, Listener, Request};
-use headwise_engine::{
-    Decoding, Filled, FillsGaps, GapFiller, GapQuestion, Likelihood, Sampler, Sap, SapAnswer, SapEnd,
-};
+use headwise_engine::schedule::{CacheUsage, Event, Finish, Listener, Request, ScheduleError};
+use headwise_engine::{Filled, FillsGaps, GapFiller, GapQuestion, Likelihood, Sampler, Sap, SapAnswer, SapEnd};
 use serde_json::json;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::fields::PromptInput;
-use super::generation::{GenerationRequest, MOST_POLICY};
+use super::generation::GenerationRequest;
 use super::usage::Usage;
 use super::{ApiError, job};
 use crate::Served;
@@ -29,6 +27,8 @@ pub struct Fillings {
     policy: CachePolicy,
     /// Most words of the answer.
     most: usize,
+    /// How long it may take, if not as long as it does.
+    time: Option<Duration>,
 }
 
 /// What happens to an answer.
@@ -45,29 +45,25 @@ pub struct Ended {
     pub answer: SapAnswer,
     /// What it has cost.
     pub usage: Usage,
+    /// Whether there was no time for more.
+    late: bool,
 }
 
 impl Ended {
     /// Why it ended.
-    pub fn finish(&self) -> &'static str {
-        if self.answer.end == SapEnd::Said { "stop" } else { "length" }
+    pub fn finish(&self) -> Finish {
+        match self.answer.end {
+            SapEnd::Said => Finish::Stop,
+            _ if self.late => Finish::Time,
+            _ => Finish::Length,
+        }
     }
 }
 
 impl Fillings {
-    /// What `request` asks for, which wants to be answered as `text` says.
-    pub fn of(served: &Served, request: &GenerationRequest, text: &str) -> Result<Self, ApiError> {
+    /// What `request` asks for, which wants to be answered by `method`.
+    pub fn of(served: &Served, request: &GenerationRequest, method: Sap) -> Result<Self, ApiError> {
         let wrong = |message: String| ApiError::parameter("decoding", message);
-        if text.len() > MOST_POLICY {
-            return Err(wrong(format!("`decoding` has {} bytes: it may have {MOST_POLICY}", text.len())));
-        }
-        let method = match headwise_spec::from_text(text).map_err(|error| wrong(error.to_string()))? {
-            Decoding::Sap(method) => method,
-            Decoding::Opera(_) => {
-                let message = "`opera` goes back in several beams at once, which a stream cannot: write with it by `headwise generate --opera`";
-                return Err(wrong(message.into()));
-            }
-        };
         method.check().map_err(|error| wrong(error.to_string()))?;
         // What chooses tokens or looks at them has no say in fillings, which are the likeliest.
         for (name, there) in request.chooses() {
@@ -97,7 +93,8 @@ impl Fillings {
             .check_text(0, &room)
             .map_err(|error| ApiError::from(headwise_engine::TextError::from(error)))?;
         let most = request.most_tokens(served.answer_tokens)?.unwrap_or_else(|| served.model.engine.most_tokens());
-        Ok(Self { most: method.words.unwrap_or(most), method, prompt: prompt.clone(), policy })
+        let time = request.time(served.answer_time)?;
+        Ok(Self { most: method.words.unwrap_or(most), method, prompt: prompt.clone(), policy, time })
     }
 
     /// The text before the answer.
@@ -123,16 +120,17 @@ impl Fillings {
         let inner = inner.map_err(|error| ApiError::parameter("decoding", error.to_string()))?;
         let tokens = inner.encode(&self.prompt)?.len();
         let usage = Usage::new(&self.policy, tokens, Instant::now());
-        let mut filler = Filler { served, inner, policy: &self.policy, news, usage, last: CacheUsage::default() };
+        let mut filler =
+            Filler { served, inner, text: self, news, usage, last: CacheUsage::default(), begun: None, late: false };
         let answer = self.method.write(&mut filler, &self.prompt, self.most, |piece| {
             let _ = news.send(Said::Piece(piece.to_owned()));
         })?;
-        let Filler { mut usage, last, .. } = filler;
-        usage.end(last, None);
+        let Filler { mut usage, last, late, .. } = filler;
+        usage.end(0, last, None);
         usage.fillings = Some(json!({
             "calls": answer.cost.calls, "shown_tokens": answer.cost.shown, "read_tokens": answer.cost.read, "words": answer.words,
         }));
-        Ok(Ended { answer, usage })
+        Ok(Ended { answer, usage, late })
     }
 }
 
@@ -140,11 +138,24 @@ impl Fillings {
 struct Filler<'a> {
     served: &'a Served,
     inner: GapFiller<'a>,
-    policy: &'a CachePolicy,
+    /// What it fills.
+    text: &'a Fillings,
     news: &'a UnboundedSender<Said>,
     usage: Usage,
     /// What the cache of the last filling has cost.
     last: CacheUsage,
+    /// When the first filling left the queue.
+    begun: Option<Instant>,
+    /// Whether all its time is over.
+    late: bool,
+}
+
+impl Filler<'_> {
+    /// How long the next filling may take, if not as long as it does.
+    fn time(&self) -> Option<Duration> {
+        let passed = self.begun.map_or(Duration::ZERO, |begun| begun.elapsed());
+        self.text.time.map(|time| time.saturating_sub(passed))
+    }
 }
 
 /// Hands events of a filling over.
@@ -183,10 +194,12 @@ impl FillsGaps for Filler<'_> {
             parts: None,
             segments: None,
             adapter: self.served.adapter.clone(),
-            policy: self.policy.clone(),
+            policy: self.text.policy.clone(),
             exit: None,
+            search: None,
             samplers: vec![Sampler::greedy()],
             tokens: generation.tokens,
+            time: self.time(),
             stop: generation.stop,
             likeliest: None,
             reuse: true,
@@ -202,6 +215,7 @@ impl FillsGaps for Filler<'_> {
             match events.recv().map_err(|_| job::lost())? {
                 Event::Queued => {}
                 Event::Begun { cached, .. } => {
+                    self.begun.get_or_insert_with(Instant::now);
                     filled.read -= cached;
                     self.usage.begin(0, 0, None);
                 }
@@ -215,13 +229,19 @@ impl FillsGaps for Filler<'_> {
                     filled.text.push_str(&decoder.push(id));
                     done.store(enough(&filled.text), Ordering::Relaxed);
                 }
+                Event::End { finish: Finish::Time, usage, .. } => (self.late, self.last) = (true, usage),
                 Event::End { finish, usage, .. } => {
                     self.last = usage;
                     // The token that ended it was written too.
                     filled.written += usize::from(finish == Finish::Stop && !done.load(Ordering::Relaxed));
                     break;
                 }
+                // What was written before stands.
+                Event::Failed(ScheduleError::Waited { .. }) if self.begun.is_some() => self.late = true,
                 Event::Failed(error) => return Err(error.into()),
+            }
+            if self.late {
+                return Ok(None);
             }
         }
         filled.text.push_str(&decoder.finish());

@@ -1,6 +1,7 @@
 //! What a request for text may say.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use headwise_engine::cache::CachePolicy;
 use serde::Deserialize;
@@ -40,6 +41,8 @@ pub struct GenerationRequest {
     pub max_tokens: Option<usize>,
     /// The same, as chat requests call it now.
     pub max_completion_tokens: Option<usize>,
+    /// Most seconds of an answer, from when the request leaves the queue, and most that it waits there; the server's if that is less.
+    pub max_seconds: Option<f64>,
     /// Tokens before which an answer does not end.
     pub min_tokens: Option<usize>,
     /// Whether tokens that end texts are written like others.
@@ -107,7 +110,7 @@ pub struct GenerationRequest {
     pub cache: Option<String>,
     /// When a token of the answer leaves the model, such as `early_exit(layer=10, confidence=0.9)`; after the last layer if not given.
     pub exit: Option<String>,
-    /// How a model that fills gaps writes, such as `sap(commit=2)` (completions).
+    /// How the answer is written, if not token by token: searched for, such as `opera(beams=3)`, or, by a model that fills gaps, `sap(commit=2)` (completions).
     pub decoding: Option<String>,
     /// What else to say of the answer.
     pub headwise: Option<Insight>,
@@ -162,6 +165,18 @@ impl GenerationRequest {
                 Err(ApiError::parameter("max_tokens", message))
             }
             (tokens, limit) => Ok(tokens.or(limit)),
+        }
+    }
+
+    /// How long an answer may take, if the request or the server, which gives no more than `limit`, says.
+    pub fn time(&self, limit: Option<Duration>) -> Result<Option<Duration>, ApiError> {
+        let Some(seconds) = self.max_seconds else { return Ok(limit) };
+        match Duration::try_from_secs_f64(seconds) {
+            Ok(time) if !time.is_zero() => Ok(Some(limit.map_or(time, |limit| limit.min(time)))),
+            _ => {
+                let message = format!("max_seconds is {seconds}: it must be a number of seconds above 0");
+                Err(ApiError::parameter("max_seconds", message))
+            }
         }
     }
 
@@ -241,8 +256,10 @@ impl GenerationRequest {
             placed: Placed::Nothing,
             samplers: self.samplers(served, seed)?,
             exit: self.exit_rule(served, &policy)?,
+            search: self.search()?,
             policy,
             tokens: self.most_tokens(served.answer_tokens)?,
+            time: self.time(served.answer_time)?,
             end,
             stops: self.stops()?,
             special: false,

@@ -7,10 +7,10 @@ use serde_json::{Map, Value, json};
 
 use super::ApiError;
 use super::fields::Insight;
+use super::job::Job;
 use crate::Served;
 
 /// What was `asked` of the answer that follows the prompt in `ids`, whose first `prompt` tokens are the prompt, and whose cache is `sequence`.
-/// Null if nothing was asked.
 async fn of(
     served: &Served,
     asked: Insight,
@@ -27,8 +27,9 @@ async fn of(
         let text = |chosen: &[usize]| json!(selected(&served.model.tokenizer, &ids[..prompt], chosen));
         said.insert("selected_text".into(), sequence.chosen().map_or(Value::Null, text));
     }
-    if asked.attention_rows > 0 {
-        let (ids, rows) = (ids.to_vec(), asked.attention_rows.min(ids.len() - prompt));
+    let rows = asked.attention_rows.min(ids.len() - prompt);
+    if rows > 0 {
+        let ids = ids.to_vec();
         let rows = served.worker.ask(move |model| model.engine.attention_rows(&ids, rows));
         let rows = rows.await.ok_or_else(failed)?.map_err(|error| ApiError::invalid(error.to_string()))?;
         said.insert("attention_rows".into(), json!(rows));
@@ -38,25 +39,53 @@ async fn of(
         let heads = heads.await.ok_or_else(failed)?.map_err(|error| ApiError::invalid(error.to_string()))?;
         said.insert("retrieval_heads".into(), json!(heads));
     }
-    if asked.confidence {
+    if asked.confidence && ids.len() > prompt {
         let (question, answer) = (ids[..prompt].to_vec(), ids[prompt..].to_vec());
         let measure =
             move |model: &headwise_engine::TextModel| model.confidence(&question, &answer, None, Confidence::default());
         let found = served.worker.ask(measure).await.ok_or_else(failed)??;
         said.insert("confidence".into(), json!(found.map(|found| found.norm())));
     }
-    Ok(if said.is_empty() { Value::Null } else { said.into() })
+    Ok(said.into())
 }
 
-/// The same of an answer whose tokens are `answer`, after those of `prompt`.
-pub async fn of_answer(
-    served: &Served,
+/// What the answers to a prompt show, as they end.
+pub struct Shown<'a> {
+    served: &'a Served,
     asked: Insight,
-    prompt: &[u32],
-    answer: &[u32],
-    sequence: Option<&Sequence>,
-) -> Result<Value, ApiError> {
-    of(served, asked, &[prompt, answer].concat(), prompt.len(), sequence).await
+    prompt: Vec<u32>,
+    /// By answer.
+    answers: Vec<Value>,
+}
+
+impl<'a> Shown<'a> {
+    /// What the answers of `job` will show, which has one prompt if it asks for anything.
+    pub fn new(served: &'a Served, job: &Job) -> Self {
+        Self {
+            served,
+            asked: job.insight,
+            prompt: job.prompts[0].clone(),
+            answers: vec![Value::Null; job.samplers.len()],
+        }
+    }
+
+    /// Looks at the answer number `index`, whose tokens are `ids`, if anything was asked.
+    pub async fn end(&mut self, index: usize, ids: &[u32], sequence: Option<&Sequence>) -> Result<(), ApiError> {
+        if self.asked.shows() {
+            let text = [&self.prompt, ids].concat();
+            self.answers[index] = of(self.served, self.asked, &text, self.prompt.len(), sequence).await?;
+        }
+        Ok(())
+    }
+
+    /// Adds it to an answer, if anything was asked.
+    pub fn tell(mut self, answer: &mut Value) {
+        match self.answers.as_mut_slice() {
+            _ if !self.asked.shows() => {}
+            [shown] => answer["headwise"] = shown.take(),
+            _ => answer["headwise"] = json!({ "choices": self.answers }),
+        }
+    }
 }
 
 /// The pieces of text that were read, and which of them every key-value head of every layer still holds, as half-open runs of positions.

@@ -3,11 +3,11 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use headwise_engine::cache::CachePolicy;
 use headwise_engine::schedule::{Event, Finish, Listener, Request};
-use headwise_engine::{EarlyExit, Sampler, Sequence, TokenLogProbabilities};
+use headwise_engine::{EarlyExit, Opera, Sampler, Sequence, TokenLogProbabilities};
 use serde_json::Value;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
@@ -30,8 +30,12 @@ pub struct Job {
     pub policy: CachePolicy,
     /// When a token of an answer leaves the model, if not after the last layer.
     pub exit: Option<EarlyExit>,
+    /// How the answer is searched for, if it is not written token by token.
+    pub search: Option<Opera>,
     /// Most tokens of an answer; as many as the context holds if none.
     pub tokens: Option<usize>,
+    /// How long an answer may take, if not as long as it does.
+    pub time: Option<Duration>,
     /// Tokens that end answers.
     pub end: Vec<u32>,
     /// Texts that end answers.
@@ -65,8 +69,8 @@ pub enum News {
         answer: usize,
         /// The rest of its text.
         text: String,
-        /// Why it ended: `stop` or `length`.
-        finish: &'static str,
+        /// Why it ended.
+        finish: Finish,
         /// The text with its cache, if it was asked for.
         sequence: Option<Box<Sequence>>,
     },
@@ -118,6 +122,10 @@ impl Listener for Ear {
 impl Job {
     /// The same where `placed` stands apart in the prompt.
     pub fn with(self, placed: Placed) -> Result<Self, ApiError> {
+        if self.search.is_some() && !matches!(placed, Placed::Nothing) {
+            let message = "`opera` looks at a prompt as a whole, without `segment`s and `shared` texts";
+            return Err(ApiError::parameter("decoding", message));
+        }
         if matches!(placed, Placed::Segments(_)) {
             if self.exit.is_some() {
                 return Err(ApiError::parameter("exit", "tokens leave early only where no `segment` is in the prompt"));
@@ -153,11 +161,13 @@ impl Job {
             let request = Request {
                 tokens: self.tokens.unwrap_or(most.saturating_sub(ids.len()).max(1)),
                 prompt: ids,
+                time: self.time,
                 parts: parts.clone(),
                 segments: segments.clone(),
                 adapter: served.adapter.clone(),
                 policy: self.policy.clone(),
                 exit: self.exit.clone(),
+                search: self.search.clone(),
                 samplers: self.samplers.clone(),
                 stop: self.end.clone(),
                 likeliest: self.likeliest,
@@ -216,7 +226,7 @@ impl Running<'_> {
                 }
                 Event::End { answer, finish, usage, layers, sequence } => {
                     let answer = prompt * self.per_prompt + answer;
-                    self.usage.end(usage, layers);
+                    self.usage.end(answer, usage, layers);
                     return Ok(Some(self.end(answer, finish, sequence)));
                 }
                 Event::Failed(error) => return Err(error.into()),
@@ -227,11 +237,8 @@ impl Running<'_> {
 
     fn end(&mut self, answer: usize, finish: Finish, sequence: Option<Box<Sequence>>) -> News {
         self.left -= 1;
-        let text = self.answers[answer].end(match finish {
-            Finish::Stop => "stop",
-            Finish::Length => "length",
-        });
-        let finish = self.answers[answer].finish.unwrap_or("stop");
+        let text = self.answers[answer].end(finish);
+        let finish = self.answers[answer].finish.unwrap_or(finish);
         News::End { answer, text, finish, sequence }
     }
 

@@ -5,6 +5,7 @@ mod body;
 mod chat;
 mod chat_answer;
 mod completions;
+mod decoding;
 mod embeddings;
 mod error;
 mod fields;

@@ -91,6 +91,7 @@ pub async fn props(
             "waiting": schedule.waiting,
             "body_bytes": app.options.body_bytes,
             "answer_tokens": served.answer_tokens,
+            "answer_seconds": served.answer_time.map(|time| time.as_secs_f64()),
         },
         "strict": !app.options.lenient,
         "threads": engine.threads(),
@@ -141,6 +142,6 @@ const FORM: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 pub async fn metrics(State(app): State<Arc<App>>) -> Response {
     // An adapter is counted with its model, whose thread it has.
     let models = app.models.iter().filter(|served| served.adapter.is_none());
-    let counters: Vec<_> = models.map(|served| (served.name(), served.worker.counters())).collect();
-    ([(header::CONTENT_TYPE, FORM)], app.metrics.text(&counters)).into_response()
+    let models: Vec<_> = models.map(|served| (served.name(), served.worker.published())).collect();
+    ([(header::CONTENT_TYPE, FORM)], app.metrics.text(&models)).into_response()
 }

@@ -5,15 +5,14 @@ use std::time::{Duration, Instant};
 use headwise_engine::Engine;
 use headwise_engine::cache::{CacheMethod, CachePolicy};
 use headwise_engine::schedule::{CacheUsage, WhyRead};
-use headwise_spec::Family;
 use serde_json::{Value, json};
 
 /// What a job has cost so far.
 #[derive(Clone, Debug)]
 pub struct Usage {
     policy: String,
-    /// Names of its methods.
-    methods: Vec<&'static str>,
+    /// Its methods.
+    methods: Vec<CacheMethod>,
     prompt_tokens: usize,
     cached_tokens: usize,
     estimated_tokens: usize,
@@ -21,7 +20,8 @@ pub struct Usage {
     because: Option<WhyRead>,
     /// Tokens of all answers.
     pub completion_tokens: usize,
-    caches: Vec<CacheUsage>,
+    /// What the cache of each answer that is complete has cost, by its index.
+    caches: Vec<(usize, CacheUsage)>,
     /// How many of them have been counted.
     counted: usize,
     /// Layers that tokens of each answer have passed, where they may leave early.
@@ -43,7 +43,7 @@ impl Usage {
         let policy = policy.to_string();
         let methods = headwise_spec::from_chain_text::<CacheMethod>(&policy).unwrap_or_default();
         Self {
-            methods: methods.iter().map(CacheMethod::name).collect(),
+            methods,
             policy,
             prompt_tokens,
             cached_tokens: 0,
@@ -96,22 +96,22 @@ impl Usage {
         self.between.take()
     }
 
-    /// An answer is complete, whose tokens have passed so many `layers` if they may leave early.
-    pub fn end(&mut self, cache: CacheUsage, layers: Option<f64>) {
-        self.caches.push(cache);
+    /// The answer number `index` is complete, whose tokens have passed so many `layers` if they may leave early.
+    pub fn end(&mut self, index: usize, cache: CacheUsage, layers: Option<f64>) {
+        self.caches.push((index, cache));
         self.layers.extend(layers);
     }
 
     /// The methods of the policy, and how many tokens it has let go of the next answer that is complete, once for each.
-    pub fn take_answer(&mut self) -> Option<(&[&'static str], u64)> {
-        let cache = self.caches.get(self.counted)?;
+    pub fn take_answer(&mut self) -> Option<(&[CacheMethod], u64)> {
+        let (_, cache) = self.caches.get(self.counted)?;
         self.counted += 1;
         Some((&self.methods, cache.evicted.round() as u64))
     }
 
     /// The block `usage` of an answer.
     pub fn usage(&self, engine: &Engine) -> Value {
-        let sum = |of: fn(&CacheUsage) -> usize| self.caches.iter().map(of).sum::<usize>();
+        let sum = |of: fn(&CacheUsage) -> usize| self.caches.iter().map(|(_, cache)| of(cache)).sum::<usize>();
         let answers = self.caches.len().max(1) as f64;
         let mut usage = json!({
             "prompt_tokens": self.prompt_tokens,
@@ -123,10 +123,13 @@ impl Usage {
                 "estimated_tokens": self.estimated_tokens,
                 "kv_bytes": sum(|cache| cache.bytes),
                 "peak_kv_bytes": sum(|cache| cache.peak_bytes),
-                "full_kv_bytes": self.caches.iter().map(|cache| engine.uncompressed_bytes(cache.tokens)).sum::<usize>(),
-                "evicted_tokens": (self.caches.iter().map(|cache| cache.evicted).sum::<f64>() / answers).round(),
+                "full_kv_bytes": self.caches.iter().map(|(_, cache)| engine.uncompressed_bytes(cache.tokens)).sum::<usize>(),
+                "evicted_tokens": (self.caches.iter().map(|(_, cache)| cache.evicted).sum::<f64>() / answers).round(),
             },
         });
+        if self.caches.len() > 1 {
+            usage["headwise"]["choices"] = self.choices(engine);
+        }
         if let Some(because) = &self.because {
             usage["headwise"]["not_estimated"] = json!(because.to_string());
         }
@@ -137,6 +140,22 @@ impl Usage {
             usage["headwise"]["fillings"] = fillings.clone();
         }
         usage
+    }
+
+    /// What each answer has cost, in their order.
+    fn choices(&self, engine: &Engine) -> Value {
+        let mut caches = self.caches.clone();
+        caches.sort_by_key(|(index, _)| *index);
+        let choice = |(index, cache): &(usize, CacheUsage)| {
+            json!({
+                "index": index,
+                "kv_bytes": cache.bytes,
+                "peak_kv_bytes": cache.peak_bytes,
+                "full_kv_bytes": engine.uncompressed_bytes(cache.tokens),
+                "evicted_tokens": cache.evicted.round(),
+            })
+        };
+        caches.iter().map(choice).collect()
     }
 
     /// The block `timings` of an answer.

@@ -148,6 +148,41 @@ async fn answers_end_where_they_are_told_to() {
 }
 
 #[tokio::test]
+async fn every_one_of_several_answers_says_what_it_cost_and_what_it_kept() {
+    let server = Server::new(Options::default());
+    let more =
+        json!({ "cache": "snapkv(budget=40, window=16)", "n": 3, "temperature": 1, "headwise": { "kept": true } });
+    let answer = server.post(CHAT, question(LONG, more.clone())).await;
+    let usage = &answer["usage"]["headwise"];
+    let costs = usage["choices"].as_array().unwrap();
+    let sum = |name: &str| costs.iter().map(|cost| cost[name].as_f64().unwrap()).sum::<f64>();
+    assert_eq!(costs.iter().map(|cost| cost["index"].as_u64().unwrap()).collect::<Vec<_>>(), [0, 1, 2]);
+    for name in ["kv_bytes", "peak_kv_bytes", "full_kv_bytes"] {
+        assert_eq!(sum(name), usage[name].as_f64().unwrap(), "{name}: {usage}");
+    }
+    assert!(costs.iter().all(|cost| cost["evicted_tokens"].as_f64().unwrap() > 0.0), "{usage}");
+    assert!((sum("evicted_tokens") / 3.0 - usage["evicted_tokens"].as_f64().unwrap()).abs() <= 1.0, "{usage}");
+    // Each shows its own text: all begin with the same prompt, and the texts differ behind it.
+    let texts = |answer: &Value| -> Vec<Value> {
+        let shown = answer["headwise"]["choices"].as_array().unwrap();
+        shown.iter().map(|shown| shown["kept"]["tokens"].clone()).collect()
+    };
+    let whole = texts(&answer);
+    assert_eq!(whole.len(), 3);
+    assert!(whole.iter().all(Value::is_array) && whole[0] != whole[1], "{whole:?}");
+
+    let mut body = question(LONG, more);
+    body["stream"] = json!(true);
+    body["stream_options"] = json!({ "include_usage": true });
+    let pieces = server.stream(CHAT, body).await;
+    let last: Value = serde_json::from_str(&pieces[pieces.len() - 2]).unwrap();
+    assert_eq!((texts(&last).len(), last["usage"]["headwise"]["choices"].as_array().unwrap().len()), (3, 3));
+    // One answer is told of as ever.
+    let one = server.post(CHAT, question(LONG, json!({ "headwise": { "kept": true } }))).await;
+    assert!(one["headwise"]["kept"].is_object() && one["usage"]["headwise"].get("choices").is_none(), "{one}");
+}
+
+#[tokio::test]
 async fn draws_follow_the_seed() {
     let server = Server::new(Options::default());
     let ask = |seed: u64| question(LONG, json!({ "temperature": 1.2, "seed": seed, "n": 3 }));

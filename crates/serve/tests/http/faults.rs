@@ -188,12 +188,16 @@ async fn counts_and_properties_are_told() {
     for line in [
         "headwise_generated_tokens_total 12",
         "headwise_kv_bytes 0",
+        "headwise_kv_limit_bytes 2147483648",
+        "# TYPE headwise_method_kv_bytes gauge",
         "headwise_answers_total{method=\"full\"} 1",
         "headwise_evicted_tokens_total 0",
         "headwise_requests_total{path=\"/v1/chat/completions\",status=\"200\"} 1",
     ] {
         assert!(text.contains(line), "{line} is not in\n{text}");
     }
+    let bytes = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).unwrap().parse::<usize>().unwrap();
+    assert_eq!(bytes("headwise_kv_free_bytes ") + bytes("headwise_prefix_cache_bytes "), 2 << 30);
     assert!(text.contains("headwise_inter_token_seconds_count 11") && text.ends_with("# EOF\n"));
     let props: Value = serde_json::from_str(&server.get("/props").await.1).unwrap();
     assert!(props["cache_methods"].as_array().unwrap().len() > 20);
@@ -211,8 +215,12 @@ async fn methods_and_what_they_let_go_are_counted() {
         let line = format!("headwise_answers_total{{method=\"{method}\"}} 2");
         assert!(text.contains(&line), "{line} is not in\n{text}");
     }
-    let evicted = text.lines().find_map(|line| line.strip_prefix("headwise_evicted_tokens_total "));
-    assert!(evicted.unwrap().parse::<u64>().unwrap() > 100, "{text}");
+    let number = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).unwrap_or("-").trim().to_owned();
+    let evicted = number("headwise_evicted_tokens_total ");
+    assert!(evicted.parse::<u64>().unwrap() > 100, "{text}");
+    assert_eq!(number("headwise_method_evicted_tokens_total{method=\"snapkv\"} "), evicted);
+    // What only stores lets go of nothing.
+    assert_eq!(number("headwise_method_evicted_tokens_total{method=\"int8\"} "), "-");
 }
 
 #[tokio::test]

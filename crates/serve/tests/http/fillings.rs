@@ -69,10 +69,19 @@ async fn more_fillings_than_there_are_places_for_are_told_to_come_again() {
 }
 
 #[tokio::test]
+async fn fillings_have_no_more_time_than_other_answers() {
+    let server = server();
+    let answer = server.post(COMPLETIONS, ask(json!({ "max_seconds": 1e-6, "max_tokens": 500 }))).await;
+    let choice = &answer["choices"][0];
+    let said = (&choice["finish_reason"], &choice["stop_reason"]);
+    assert_eq!(said, (&json!("length"), &json!("max_seconds")), "{choice}");
+    assert!(answer["usage"]["headwise"]["fillings"]["calls"].as_u64().unwrap() <= 1, "{answer}");
+}
+
+#[tokio::test]
 async fn fillings_that_cannot_be_are_refused_with_the_reason() {
     let server = server();
     for (more, param, why) in [
-        (json!({ "decoding": "opera" }), "decoding", "--opera"),
         (json!({ "decoding": "sap(commit=0)" }), "decoding", "commit"),
         (json!({ "decoding": "zap" }), "decoding", "sap"),
         (json!({ "temperature": 0.7 }), "temperature", "the likeliest"),

@@ -10,6 +10,8 @@ mod models;
 mod openapi;
 mod responses;
 mod schema;
+mod searches;
 mod server;
 mod shared;
 mod templates;
+mod time;

@@ -62,9 +62,11 @@ async fn answers_are_as_the_document_says() {
         (CHAT, chat(json!({}))),
         (CHAT, chat(json!({ "logprobs": true, "top_logprobs": 2, "n": 2, "headwise": insight }))),
         (CHAT, chat(json!({ "cache": "gemfilter(budget=20)", "headwise": insight }))),
+        (CHAT, chat(json!({ "max_seconds": 1e-6, "headwise": insight }))),
         (CHAT, chat(json!({ "tools": [tool], "tool_choice": "required", "max_tokens": 80 }))),
         ("/v1/completions", text.clone()),
         ("/v1/completions", likely.clone()),
+        ("/v1/completions", json!({ "prompt": "The boats", "max_seconds": 1e-6 })),
         (
             "/v1/completions",
             json!({ "prompt": "The boats", "max_tokens": 4, "headwise": { "kept": true, "live": true }, "exit": "early_exit" }),
@@ -74,6 +76,7 @@ async fn answers_are_as_the_document_says() {
         ("/v1/rerank", json!({ "query": "x", "documents": ["y", "z"] })),
         ("/v1/rerank", json!({ "query": "x", "documents": ["y", "z"], "return_documents": true })),
         ("/v1/responses", respond(json!({}))),
+        ("/v1/responses", respond(json!({ "max_seconds": 1e-6 }))),
         ("/v1/responses", respond(json!({ "text": { "format": { "type": "choice", "choices": ["quay"] } } }))),
         ("/v1/responses", respond(json!({ "tools": [flat], "tool_choice": "required", "max_output_tokens": 80 }))),
     ];

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
+use headwise_engine::schedule::Finish;
 use headwise_models::chat::{Message, Piece, ToolCallReader};
 use serde_json::{Value, json};
 
@@ -95,14 +96,14 @@ struct Conversation {
 struct Writing {
     output: Output,
     reader: Option<ToolCallReader>,
-    finish: &'static str,
+    finish: Finish,
 }
 
 impl Writing {
     fn new(conversation: &Conversation) -> Self {
         let told = &conversation.tools.told;
         let reader = (!told.is_empty()).then(|| ToolCallReader::new(told));
-        Self { output: Output::new(conversation.message.clone()), reader, finish: "stop" }
+        Self { output: Output::new(conversation.message.clone()), reader, finish: Finish::Stop }
     }
 
     /// Begins a message at once if there is nothing else to come.
@@ -167,6 +168,9 @@ impl Conversation {
         let mut response = self.response(served, status(writing.finish), &writing.output.items());
         running.tell(served, &mut response);
         let usage = response["usage"].take();
+        if writing.finish == Finish::Time {
+            response["incomplete_details"]["reason"] = json!("max_seconds");
+        }
         response["usage"] = json!({
             "input_tokens": usage["prompt_tokens"],
             "input_tokens_details": usage["prompt_tokens_details"],

@@ -1,5 +1,6 @@
 //! What a response has in it: messages and calls of functions, in the order in which they are written.
 
+use headwise_engine::schedule::Finish;
 use headwise_models::chat::{Message, ToolCall};
 use serde_json::{Value, json};
 
@@ -85,7 +86,7 @@ impl Output {
     }
 
     /// Ends for the reason `finish`; there is at least an empty message then.
-    pub fn end(&mut self, finish: &str) -> Vec<Event> {
+    pub fn end(&mut self, finish: Finish) -> Vec<Event> {
         let mut events = if self.items.is_empty() { self.open(String::new) } else { Vec::new() };
         events.extend(self.close(status(finish)));
         events
@@ -153,8 +154,8 @@ impl Output {
 }
 
 /// How something stands that ended for the reason `finish`.
-pub fn status(finish: &str) -> &'static str {
-    if finish == "length" { "incomplete" } else { "completed" }
+pub fn status(finish: Finish) -> &'static str {
+    if finish == Finish::Stop { "completed" } else { "incomplete" }
 }
 
 fn part(text: &str) -> Value {

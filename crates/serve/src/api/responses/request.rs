@@ -33,6 +33,8 @@ pub struct ResponseRequest {
     stream_options: Option<Value>,
     /// Most tokens of the answer.
     pub max_output_tokens: Option<usize>,
+    /// Most seconds of the answer, from when the request leaves the queue, and most that it waits there; the server's if that is less.
+    max_seconds: Option<f64>,
     /// Randomness; 0 takes the likeliest token.
     pub temperature: Option<f32>,
     /// Draw from the likeliest tokens that hold this share of the probability.
@@ -214,6 +216,7 @@ impl ResponseRequest {
     pub fn generation(&self) -> GenerationRequest {
         GenerationRequest {
             max_tokens: self.max_output_tokens,
+            max_seconds: self.max_seconds,
             temperature: self.temperature,
             top_p: self.top_p,
             seed: self.seed,

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{Shown, Timings, Usage};
+use super::{ShownOfAll, Timings, Usage};
 
 /// A whole answer.
 #[derive(Debug, Serialize, ToSchema)]
@@ -25,7 +25,7 @@ pub struct ChatCompletion {
     pub timings: Timings,
     /// What was asked for beyond the text.
     #[schema(nullable = false)]
-    pub headwise: Option<Shown>,
+    pub headwise: Option<ShownOfAll>,
 }
 
 /// One answer.
@@ -41,6 +41,9 @@ pub struct ChatChoice {
     pub logprobs: Option<ChatLogProbabilities>,
     /// `stop`, `length` or `tool_calls`.
     pub finish_reason: String,
+    /// `max_seconds` if it ended because there was no time for more.
+    #[schema(nullable = false)]
+    pub stop_reason: Option<String>,
 }
 
 /// What an answer says.
@@ -155,7 +158,7 @@ pub enum StreamInsight {
     /// With a piece.
     Live(Live),
     /// At the end.
-    Shown(Box<Shown>),
+    Shown(Box<ShownOfAll>),
 }
 
 /// The memory of a cache while the answer is written.
@@ -182,6 +185,9 @@ pub struct ChunkChoice {
     /// Why the answer ended, once it has.
     #[schema(required)]
     pub finish_reason: Option<String>,
+    /// `max_seconds` if it ended because there was no time for more.
+    #[schema(nullable = false)]
+    pub stop_reason: Option<String>,
 }
 
 /// What an answer says more.

@@ -44,6 +44,9 @@ pub struct CompletionChoice {
     /// `stop` or `length`, once it has ended.
     #[schema(required)]
     pub finish_reason: Option<String>,
+    /// `max_seconds` if it ended because there was no time for more.
+    #[schema(nullable = false)]
+    pub stop_reason: Option<String>,
 }
 
 /// How likely tokens were.

@@ -38,20 +38,39 @@ pub struct CacheCost {
     /// Why none were, if the prompt has shared texts.
     #[schema(nullable = false)]
     pub not_estimated: Option<String>,
-    /// Bytes at the end.
+    /// Bytes at the end, of all answers together: what they share counts for each.
     pub kv_bytes: usize,
-    /// Bytes at most.
+    /// Bytes at most, of each, added up.
     pub peak_kv_bytes: usize,
     /// Bytes that full caches would have.
     pub full_kv_bytes: usize,
-    /// Tokens that were let go, the mean over layers and heads.
+    /// Tokens that were let go, the mean over layers, heads and answers.
     pub evicted_tokens: f64,
+    /// The same of each answer, if there are several.
+    #[schema(nullable = false)]
+    pub choices: Option<Vec<ChoiceCost>>,
     /// Layers that a token has passed, in the mean, where tokens may leave early.
     #[schema(nullable = false)]
     pub layers: Option<f64>,
     /// What a model that fills gaps was asked.
     #[schema(nullable = false)]
     pub fillings: Option<Fillings>,
+}
+
+/// What the cache of one of several answers has cost.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ChoiceCost {
+    /// Number of the answer.
+    pub index: usize,
+    /// Bytes at the end.
+    pub kv_bytes: usize,
+    /// Bytes at most.
+    pub peak_kv_bytes: usize,
+    /// Bytes that a full cache would have.
+    pub full_kv_bytes: usize,
+    /// Tokens that were let go, the mean over layers and heads.
+    pub evicted_tokens: f64,
 }
 
 /// An answer that was written in fillings.

@@ -5,6 +5,24 @@ use utoipa::ToSchema;
 
 /// What the request's `headwise` asked for.
 #[derive(Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+pub enum ShownOfAll {
+    /// Of the only answer.
+    One(Box<Shown>),
+    /// Of several.
+    Several(ShownOfEach),
+}
+
+/// What several answers show.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ShownOfEach {
+    /// Each, in their order.
+    pub choices: Vec<Shown>,
+}
+
+/// What an answer shows.
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Shown {
     /// Which tokens are still in the cache; null if the policy does not say.

@@ -14,8 +14,8 @@ pub use self::chat::{
     ChunkChoice, FunctionCall, LikelyToken, Live, StreamInsight, TokenLikelihood,
 };
 pub use self::completion::{CompletionChoice, CompletionLogProbabilities, TextCompletion};
-pub use self::cost::{CacheCost, Fillings, PromptTokens, Timings, Usage};
-pub use self::insight::{Kept, Shown};
+pub use self::cost::{CacheCost, ChoiceCost, Fillings, PromptTokens, Timings, Usage};
+pub use self::insight::{Kept, Shown, ShownOfAll, ShownOfEach};
 pub use self::lists::{Document, Embedding, EmbeddingList, ModelEntry, ModelList, Ranked, Ranking, TextUsage, Vector};
 pub use self::refusal::{ErrorBody, ErrorDetail, Refused};
 pub use self::response::{

@@ -70,7 +70,7 @@ pub struct ResponseObject {
 pub enum ResponseStatus {
     /// It is being written.
     InProgress,
-    /// It was ended by the number of its tokens.
+    /// It was ended by the number of its tokens, or by its time.
     Incomplete,
     /// It came to its own end.
     Completed,
@@ -88,7 +88,7 @@ pub struct TextForm {
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Why {
-    /// `max_output_tokens`
+    /// `max_output_tokens`, or `max_seconds` if there was no time for more.
     pub reason: String,
 }
 
@@ -98,7 +98,7 @@ pub struct Why {
 pub enum ItemStatus {
     /// It is being written.
     InProgress,
-    /// It was ended by the number of tokens.
+    /// It was ended by the number of tokens, or by its time.
     Incomplete,
     /// It is whole.
     Completed,

@@ -97,6 +97,9 @@ pub struct Limits {
     /// Tokens of an answer; null for as many as the context holds.
     #[schema(required)]
     pub answer_tokens: Option<usize>,
+    /// Seconds of an answer; null for as many as it takes.
+    #[schema(required)]
+    pub answer_seconds: Option<f64>,
 }
 
 /// That the server takes requests.
