@@ -116,7 +116,8 @@ fn what_cannot_be_searched_for_is_refused() {
         scheduler.submit(request);
         heard.failure().unwrap_or_default()
     };
-    for (policy, said) in [("snapkv(keep=0.5)", "snapkv"), ("quest", "quest"), ("gemfilter(keep=0.5)", "reads a part")] {
+    for (policy, said) in [("snapkv(keep=0.5)", "snapkv"), ("quest", "quest"), ("gemfilter(keep=0.5)", "reads a part")]
+    {
         let failure = refused(policy, &|_| {});
         assert!(failure.contains(said), "{policy}: {failure}");
     }
