@@ -34,6 +34,25 @@ fn the_sentence_with_the_answer_is_kept_wherever_it_stands() {
 }
 
 #[test]
+fn what_stands_in_a_sentence_longer_than_the_memory_is_kept() {
+    let model = model();
+    let count = |text: &str| model.encode(text).unwrap().len();
+    let request = Request::new(6_000, &count).seed(3).depth(0.5);
+    let sample = find("needle_single_2").unwrap().sample(&request).unwrap();
+    let needle = sample.needle_spans[0].clone();
+    // Clauses without a full stop are one sentence, and the needle is its end.
+    let from = sample.context.floor_char_boundary(needle.start - 3_000);
+    let clauses = sample.context[from..needle.start].replace(". ", "; ");
+    let text = [&sample.context[..from], &clauses, &sample.context[needle.start..]].concat();
+    let memory = 200;
+    assert!(count(&clauses) > 2 * memory);
+    let retriever = Retriever::from(InfiniRetri { layer: Some(2), memory, ..InfiniRetri::default() });
+    let question = Question { question: &sample.question, answer_start: &sample.answer_prefix };
+    let found = retriever.retrieve(&model, &text, question, |_, _| {}).unwrap();
+    assert!(found.text.contains(&sample.expected[0]), "{}", found.text);
+}
+
+#[test]
 fn questions_that_share_a_reading_each_get_their_sentences() {
     let model = model();
     let count = |text: &str| model.encode(text).unwrap().len();

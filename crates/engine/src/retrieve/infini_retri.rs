@@ -2,8 +2,8 @@
 //!
 //! Every part `C_i` is read after what has been kept so far, `M`, and before the question. The score of a token is the attention of one
 //! layer, the last one unless another is named, that it receives from all tokens of the question, averaged over `phrase` neighbours. The
-//! sentences of the tokens with the largest scores are the next `M`. Memory does not depend on the length of the text, time is linear
-//! in it. Ye et al. 2025, arXiv:2502.12962.
+//! sentences of the tokens with the largest scores are the next `M`; a long sentence counts as several, cut where clauses end. Memory
+//! does not depend on the length of the text, time is linear in it. Ye et al. 2025, arXiv:2502.12962.
 //!
 //! Several questions share one reading, which is ours: `M` is then what any of them keeps, `M` and `C_i` are read once, and every question
 //! follows them by itself. Each still picks, and in the end gets, its own sentences.
@@ -36,6 +36,10 @@ headwise_spec::method! {
     }
 }
 
+/// A sentence longer than the memory divided by this is cut: whole, it might not fit beside others that are kept, or not at all, however
+/// well it matches.
+const LARGEST_SHARE: usize = 4;
+
 /// A piece of the text, and which questions keep it.
 struct Kept<'a> {
     piece: Piece<'a>,
@@ -53,7 +57,7 @@ impl InfiniRetri {
     ) -> Result<Vec<Retrieved>, TextError> {
         let frames = questions.iter().map(|&question| Frame::new(model, question)).collect::<Result<Vec<_>, _>>()?;
         let layer = self.check(model, &frames)?;
-        let parts = parts(model, text, self.window)?;
+        let parts = parts(model, text, self.window, self.memory.div_ceil(LARGEST_SHARE))?;
         let mut found = Retrieved { parts: parts.len(), ..Retrieved::default() };
         let mut memory: Vec<Kept<'_>> = Vec::new();
         for (index, part) in parts.into_iter().enumerate() {

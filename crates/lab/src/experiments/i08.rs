@@ -15,7 +15,8 @@ pub const EXPERIMENT: Experiment = Experiment {
     claims: &[
         Claim {
             text: "percent of 20 needles at 20 depths of a million tokens of prose that a model with a context of 4,096 (the one that comes with \
-                   the program, whose third layer picks) has kept in the end, all asked over one reading; baseline: from the last 2,048 tokens",
+                   the program, whose third layer picks) has kept in the end, asked in four readings of five questions each; baseline: from \
+                   the last 2,048 tokens",
             direction: Direction::AtLeast,
             threshold: 100.0,
         },
@@ -43,8 +44,10 @@ pub const EXPERIMENT: Experiment = Experiment {
 
 const LONG: usize = 1_000_000;
 const SHORT: usize = 50_000;
-/// Needles in a text that are asked for together.
+/// Needles in a text that are asked for.
 const TOGETHER: usize = 20;
+/// Questions that share a reading.
+const AT_ONCE: usize = 5;
 const ALONE: u64 = 10;
 const ALONE_LENGTH: usize = 65_536;
 const LAST: usize = 2_048;
@@ -71,7 +74,7 @@ struct Found {
     bytes: f64,
 }
 
-/// Asks for all needles of one text in one reading.
+/// Asks for all needles of one text.
 fn together(model: &TextModel, length: usize, seed: u64) -> Found {
     let task = NeedleTask { keys: TOGETHER, queries: TOGETHER, ..NeedleTask::SINGLE_2 };
     // The prose is this text again and again: what its bytes are in tokens need not be counted at every length that is tried.
@@ -87,15 +90,18 @@ fn together(model: &TextModel, length: usize, seed: u64) -> Found {
     let words: Vec<[String; 2]> = keys(&sample.question).map(question).collect();
     let questions: Vec<Question<'_>> =
         words.iter().map(|[question, answer_start]| Question { question, answer_start }).collect();
-    // A needle is some 30 tokens long. Twenty times the memory, a part and a question fit the context.
-    let method = InfiniRetri { window: 700, memory: 150, layer: Some(2), ..InfiniRetri::default() };
-    let retrieved = Retriever::from(method)
-        .retrieve_all(model, &sample.context, &questions, |_, _| {})
-        .expect("parts that fit the model");
+    // Five times the memory, a part and a question fit the context.
+    let method = InfiniRetri { window: 1024, memory: 560, tokens: 14, layer: Some(2), ..InfiniRetri::default() };
+    let retriever = Retriever::from(method);
+    let read = |questions: &[Question<'_>]| {
+        retriever.retrieve_all(model, &sample.context, questions, |_, _| {}).expect("parts that fit the model")
+    };
+    let retrieved: Vec<Retrieved> = questions.chunks(AT_ONCE).flat_map(read).collect();
     assert!(retrieved.iter().all(|retrieved| retrieved.tokens >= length), "a text as long as the claim says");
     let end = model.encode(&sample.context).expect("plain text");
     let end = &end[end.len() - LAST..];
-    let mut sum = Found { kept: 0.0, answered: 0.0, last: 0.0, bytes: retrieved[0].peak_bytes as f64 };
+    let bytes = retrieved.iter().map(|retrieved| retrieved.peak_bytes).max().unwrap_or(0) as f64;
+    let mut sum = Found { kept: 0.0, answered: 0.0, last: 0.0, bytes };
     for ((retrieved, words), expected) in retrieved.iter().zip(&words).zip(sample.expected.chunks(1)) {
         let asked = model.encode(&words.concat()).expect("plain text");
         sum.kept += string_match_all(&retrieved.text, expected);

@@ -96,18 +96,13 @@ pub enum NextScaleTrainError {
 }
 
 impl NextScaleTraining {
-    /// A run of about a minute on two cores: a small generator with these scales.
+    /// A run of one or two minutes on two cores: a small generator with these scales.
     pub fn micro(scales: &[usize], seed: u64) -> Self {
-        Self {
-            spec: NextScaleSpec::micro(scales, ColouredShapes::CLASSES),
-            autoencoder_steps: 400,
-            steps: 800,
-            pictures: 32,
-            pool: 2048,
-            autoencoder_rate: 3e-3,
-            rate: 2e-3,
-            seed,
-        }
+        let spec = NextScaleSpec::micro(scales, ColouredShapes::CLASSES);
+        // The fewer cells a picture has, the more a code has to say. With 1,600 steps for 4 × 4 cells, 98 of 100 pictures show their class
+        // when they are decoded; with 400 it was 54, and no transformer could have drawn more.
+        let autoencoder_steps = 6_400 / spec.side().max(1) as u64;
+        Self { spec, autoencoder_steps, steps: 800, pictures: 32, pool: 2048, autoencoder_rate: 3e-3, rate: 2e-3, seed }
     }
 
     fn check(&self) -> Result<(), NextScaleTrainError> {

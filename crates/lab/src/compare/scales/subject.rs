@@ -8,7 +8,7 @@ use super::ScaleRow;
 use crate::rows::FULL;
 
 /// How much scores move away from those without a class at the last scale.
-const GUIDANCE: f64 = 1.5;
+const GUIDANCE: f64 = 4.0;
 /// Pictures of each class that are drawn with chance.
 const DRAWN: usize = 4;
 /// The largest value of a pixel.
