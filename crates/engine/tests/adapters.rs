@@ -23,6 +23,9 @@ const SCALE: f32 = 1.5;
 /// The matrices of an adapter: `A` and `B` of every projection of every layer.
 type Matrices = Vec<[[Vec<f32>; 2]; 7]>;
 
+/// The policy of a text, its adapter, and tokens of its prompt.
+type Begins = (&'static str, Option<Arc<Adapter>>, usize);
+
 fn linear(block: &mut Block, projection: Projection) -> &mut Linear {
     let (Mixer::Softmax(mixer), Some(Channel::Gated(channel))) = (&mut block.mixer, &mut block.channel) else {
         panic!("attention and a gated channel mixer")
@@ -126,7 +129,7 @@ fn an_adapter_of_zeros_changes_no_bit() {
 fn texts_with_two_adapters_and_none_equal_each_alone() {
     let base = engine(2);
     let [first, second] = [5, 6].map(|seed| Some(adapter(&matrices(seed, 0.3))));
-    let texts = [
+    let texts: [Begins; 6] = [
         ("full", None, 33),
         ("snapkv(budget=20, window=8)", first.clone(), 50),
         ("int8", second.clone(), 9),
@@ -136,13 +139,10 @@ fn texts_with_two_adapters_and_none_equal_each_alone() {
     ];
     let prompts: Vec<Vec<u32>> = texts.iter().zip(10..).map(|((_, _, tokens), seed)| ids(seed, *tokens)).collect();
     let steps = ids(4, 5);
-    let alone = |((text, adapter, _), prompt): (&(&str, Option<Arc<Adapter>>, usize), &Vec<u32>)| {
-        adapted(&base, text, adapter.as_ref(), prompt, &steps)
-    };
+    let alone =
+        |((text, adapter, _), prompt): (&Begins, &Vec<u32>)| adapted(&base, text, adapter.as_ref(), prompt, &steps);
     let alone: Vec<Vec<Vec<f32>>> = texts.iter().zip(&prompts).map(alone).collect();
-    let begun = |(text, adapter, _): &(&str, Option<Arc<Adapter>>, usize)| {
-        base.adapted_sequence(&policy(text), adapter.as_ref()).unwrap()
-    };
+    let begun = |(text, adapter, _): &Begins| base.adapted_sequence(&policy(text), adapter.as_ref()).unwrap();
     let mut sequences: Vec<Sequence> = texts.iter().map(begun).collect();
     // Each begins one forward later than the one before, so prompts are read while others are written.
     let mut together = vec![Vec::new(); texts.len()];

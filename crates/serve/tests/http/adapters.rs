@@ -12,7 +12,7 @@ const CHAT: &str = "/v1/chat/completions";
 
 /// Writes an adapter of the model that comes with the program: rank 2, in every `down_proj` `[192, 512]`.
 fn write(folder: &Path, seed: usize) {
-    let config = json!({ "peft_type": "LORA", "r": 2, "lora_alpha": 4, "target_modules": ["down_proj"] });
+    let config = json!({ "peft_type": "LORA", "r": 2, "lora_alpha": 24, "target_modules": ["down_proj"] });
     std::fs::write(folder.join("adapter_config.json"), config.to_string()).unwrap();
     let (mut header, mut data) = (json!({}), Vec::new());
     for layer in 0..6 {
