@@ -222,9 +222,7 @@ impl Engine {
                 chunk.hold(index, place);
             }
         }
-        for chunk in chunks.iter_mut() {
-            chunk.finish();
-        }
+        parallel::pieces(chunks, APPENDED_TOGETHER, |_, chunks| chunks.iter_mut().for_each(Chunk::finish));
         x
     }
 }
@@ -341,7 +339,7 @@ impl Batch {
     }
 }
 
-/// Texts whose new pairs are worth handing to a thread.
+/// Texts whose new pairs, and the weighing of all of them, are worth handing to a thread.
 const APPENDED_TOGETHER: usize = 8;
 
 /// The stores of the sequences in a forward, as the model sees them.

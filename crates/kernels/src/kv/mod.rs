@@ -189,9 +189,11 @@ impl KeyValues {
         let mut bytes = StoreBytes { positions: size_of_val(&self.positions[..]), ..StoreBytes::default() };
         let full = self.slots / PAGE;
         let settled = self.settled.min(full);
-        // Pages of one form weigh the same, so one of each stands for all.
-        for (count, page) in [(settled, self.pages.first()), (full - settled, self.pages.get(settled))] {
-            bytes += page.map_or_else(StoreBytes::default, |page| page.bytes(PAGE) * count);
+        // Pages of one form weigh the same, so one of each stands for all: of those that are open the last, which was in use just now.
+        for (count, page) in [(settled, self.pages.first()), (full - settled, self.pages.last())] {
+            if let Some(page) = page.filter(|_| count > 0) {
+                bytes += page.bytes(PAGE) * count;
+            }
         }
         if let Some(page) = self.pages.get(full) {
             bytes += page.bytes(self.slots % PAGE);
