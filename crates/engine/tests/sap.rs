@@ -119,7 +119,7 @@ fn writing_ends_where_the_context_does() {
     let mut filler = GapFiller::new(&model, &policy("full"), sap.span).unwrap();
     let answer = sap.write(&mut filler, "once upon a t", 100, |_| {}).unwrap();
     assert_ne!(answer.end, SapEnd::Length);
-    assert!(13 + answer.text.chars().count() <= 21, "{answer:?}");
+    assert!(13 + answer.cost.written <= 21, "{answer:?}");
     let unreadable = filler.judge("once upon a t", "ime there was").unwrap();
     assert_eq!((unreadable.log_probability, unreadable.tokens), (f64::NEG_INFINITY, 13));
     let full = "once upon a time there was";
