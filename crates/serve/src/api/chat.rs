@@ -50,7 +50,7 @@ pub async fn chat(State(app): State<Arc<App>>, Body(bytes): Body) -> Result<Resp
         .map_err(|_| ApiError::internal("the conversation could not be read"))??;
     if streams {
         let (sink, frames) = frames();
-        tokio::spawn(async move { sink.finish(form.stream(&served, job, usage, &sink).await).await });
+        tokio::spawn(async move { sink.finish(sink.while_read(form.stream(&served, job, usage, &sink)).await).await });
         return frames.response().await;
     }
     Ok(Json(form.whole(&served, job).await?).into_response())

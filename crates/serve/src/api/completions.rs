@@ -60,7 +60,9 @@ pub async fn completions(State(app): State<Arc<App>>, Body(bytes): Body) -> Resu
         .map_err(|_| ApiError::internal("the prompt could not be read"))??;
     if streams {
         let (sink, frames) = frames();
-        tokio::spawn(async move { sink.finish(stream(&served, job, &form, usage, &sink).await).await });
+        tokio::spawn(
+            async move { sink.finish(sink.while_read(stream(&served, job, &form, usage, &sink)).await).await },
+        );
         return frames.response().await;
     }
     Ok(Json(whole(&served, job, &form).await?).into_response())

@@ -28,7 +28,7 @@ pub async fn filled(
     if streams {
         let (sink, frames) = frames();
         let write = async move {
-            let outcome = stream(&served, news, &form, beginning, usage, &sink).await;
+            let outcome = sink.while_read(stream(&served, news, &form, beginning, usage, &sink)).await;
             sink.finish(outcome).await;
         };
         tokio::spawn(write);

@@ -72,6 +72,14 @@ impl Sink {
         accepted.is_some_and(|accepted| accepted.send(outcome).is_ok())
     }
 
+    /// Does `work` for as long as the client is there: of one that leaves before there is a piece for it, nobody else would know.
+    pub async fn while_read(&self, work: impl Future<Output = Result<(), ApiError>>) -> Result<(), ApiError> {
+        tokio::select! {
+            outcome = work => outcome,
+            () = self.pieces.closed() => Ok(()),
+        }
+    }
+
     /// Sends a piece; returns whether anybody still reads.
     pub async fn send(&self, piece: Value) -> bool {
         self.pieces.send(Ok(Event::default().data(piece.to_string()))).await.is_ok()

@@ -145,6 +145,22 @@ async fn whoever_leaves_is_not_written_for() {
 }
 
 #[tokio::test]
+async fn a_prompt_is_not_read_for_whoever_leaves_before_it_has_been() {
+    let server = Server::new(Options::default());
+    let ask = |number: usize| {
+        let prompt = format!("{number} {}", "The boats lay still. ".repeat(400));
+        let body = question(&prompt, json!({ "max_tokens": 8, "ignore_eos": true, "stream": true }));
+        server.router.clone().oneshot(Request::post(CHAT).body(Body::from(body.to_string())).unwrap())
+    };
+    let streams = futures_util::future::join_all((0..8).map(ask)).await;
+    assert!(streams.iter().flatten().all(|stream| stream.status() == StatusCode::OK));
+    drop(streams);
+    settled(&server).await;
+    let counters = server.app.models[0].worker.counters();
+    assert!(counters.prompt_tokens < 4 * 2000, "{counters:?}");
+}
+
+#[tokio::test]
 async fn more_than_can_wait_are_told_to_come_again() {
     let schedule = ScheduleLimits { texts: 1, waiting: 2, ..ScheduleLimits::default() };
     let server = Server::new(Options { schedule, ..Options::default() });

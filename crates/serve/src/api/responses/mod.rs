@@ -53,7 +53,7 @@ pub async fn responses(State(app): State<Arc<App>>, Body(bytes): Body) -> Result
     if streams {
         let (sink, frames) = frames();
         tokio::spawn(async move {
-            if let Err(error) = conversation.stream(&app, &served, job, &sink).await
+            if let Err(error) = sink.while_read(conversation.stream(&app, &served, job, &sink)).await
                 && !sink.refuse(&error)
             {
                 let mut piece = error.body();
