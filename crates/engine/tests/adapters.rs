@@ -190,24 +190,8 @@ impl Listener for Heard {
 
 fn request(prompt: &[u32], adapter: Option<&Arc<Adapter>>) -> (Request, Arc<Heard>) {
     let heard = Arc::new(Heard::default());
-    let request = Request {
-        prompt: prompt.to_vec(),
-        parts: None,
-        segments: None,
-        adapter: adapter.cloned(),
-        policy: CachePolicy::full(),
-        exit: None,
-        search: None,
-        samplers: vec![Sampler::greedy()],
-        tokens: 10,
-        time: None,
-        stop: Vec::new(),
-        likeliest: None,
-        reuse: true,
-        live: false,
-        keep: false,
-        listener: heard.clone(),
-    };
+    let request = Request::greedy(prompt.to_vec(), CachePolicy::full(), 10, heard.clone());
+    let request = Request { adapter: adapter.cloned(), ..request };
     (request, heard)
 }
 

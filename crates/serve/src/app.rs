@@ -151,6 +151,12 @@ fn names_of_adapters(model: &TextModel) -> impl Iterator<Item = &str> {
     model.engine.adapters().iter().map(|named| named.name.as_str())
 }
 
+/// The time of `seconds`, or what is wrong with it.
+pub fn time_limit(seconds: f64) -> Result<Duration, String> {
+    let time = Duration::try_from_secs_f64(seconds).ok().filter(|time| !time.is_zero());
+    time.ok_or_else(|| format!("{seconds}: it must be a number of seconds above 0"))
+}
+
 /// Whether there is a name and no two of `names` are the same.
 pub fn check_names<'a>(names: impl Iterator<Item = &'a str>) -> Result<(), StartError> {
     let mut seen = Vec::new();

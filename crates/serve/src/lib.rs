@@ -14,7 +14,7 @@ mod remembered;
 mod served;
 pub mod worker;
 
-pub use self::app::{App, Options, StartError, check_names};
+pub use self::app::{App, Options, StartError, check_names, time_limit};
 pub use self::http::{router, serve};
 pub use self::keys::Keys;
 pub use self::served::{Served, shares};

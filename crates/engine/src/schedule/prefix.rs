@@ -58,6 +58,12 @@ impl PrefixCache {
         self.pages.bytes + self.nodes.iter().map(|node| node.beside).sum::<usize>()
     }
 
+    /// Whether a node has `page`.
+    #[cfg(test)]
+    pub fn holds(&self, page: usize) -> bool {
+        self.pages.holders.contains_key(&page)
+    }
+
     /// Number of nodes.
     pub fn len(&self) -> usize {
         self.nodes.len()

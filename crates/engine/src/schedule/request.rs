@@ -46,6 +46,30 @@ pub struct Request {
     pub listener: Arc<dyn Listener>,
 }
 
+impl Request {
+    /// One answer of at most `tokens` tokens under `policy`, of the likeliest token each time; begins with what an earlier prompt was.
+    pub fn greedy(prompt: Vec<u32>, policy: CachePolicy, tokens: usize, listener: Arc<dyn Listener>) -> Self {
+        Self {
+            prompt,
+            parts: None,
+            segments: None,
+            adapter: None,
+            policy,
+            exit: None,
+            search: None,
+            samplers: vec![Sampler::greedy()],
+            tokens,
+            time: None,
+            stop: Vec::new(),
+            likeliest: None,
+            reuse: true,
+            live: false,
+            keep: false,
+            listener,
+        }
+    }
+}
+
 /// Who hears how a request goes on.
 pub trait Listener: Send + Sync {
     /// Takes note of `event`; must not block.

@@ -7,7 +7,7 @@ use super::waiting::Waiting;
 use super::{Event, FEWEST_ROWS, Listener, Request, Scheduler, WhyRead};
 use crate::cache::CachePolicy;
 use crate::kvcomm::{Estimate, KvComm, KvCommSettings, Needed};
-use crate::{EngineError, Sampler, Sequence};
+use crate::{EngineError, Sequence};
 
 /// Shared texts, and prompts that wait for them.
 pub(super) struct Sharing {
@@ -87,24 +87,9 @@ impl Scheduler<'_> {
                 continue;
             }
             let read = Arc::new(Read::default());
-            let request = Request {
-                prompt: needed.ids(self.engine),
-                parts: None,
-                segments: None,
-                adapter: None,
-                policy: self.sharing.pool.policy().clone(),
-                exit: None,
-                search: None,
-                samplers: vec![Sampler::greedy()],
-                tokens: 1,
-                time: None,
-                stop: Vec::new(),
-                likeliest: None,
-                reuse: false,
-                live: false,
-                keep: true,
-                listener: read.clone(),
-            };
+            let policy = self.sharing.pool.policy().clone();
+            let request = Request::greedy(needed.ids(self.engine), policy, 1, read.clone());
+            let request = Request { reuse: false, keep: true, ..request };
             self.waiting.push_front(Waiting::new(Arc::new(request)));
             self.sharing.alone.push(Alone { needed, read });
         }

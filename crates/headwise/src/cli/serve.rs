@@ -11,7 +11,7 @@ use headwise::engine::cache::CachePolicy;
 use headwise::engine::schedule::ScheduleLimits;
 use headwise::engine::{NamedAdapter, TextModel};
 use headwise::models::embedded;
-use headwise::serve::{App, Keys, Options, check_names, serve, shares};
+use headwise::serve::{App, Keys, Options, check_names, serve, shares, time_limit};
 use headwise::spec::bytes;
 use tracing_subscriber::EnvFilter;
 
@@ -157,10 +157,7 @@ impl Serve {
         if self.max_tokens == Some(0) {
             return Err("--max-tokens is 0: an answer has at least one".into());
         }
-        let seconds = |seconds: f64| match Duration::try_from_secs_f64(seconds) {
-            Ok(time) if !time.is_zero() => Ok(time),
-            _ => Err(format!("--max-seconds is {seconds}: it must be a number of seconds above 0")),
-        };
+        let seconds = |seconds| time_limit(seconds).map_err(|wrong| format!("--max-seconds is {wrong}"));
         let schedule = ScheduleLimits {
             bytes: kv,
             prefix_bytes: share("prefix-mem", &self.prefix_mem, kv / 2)?,

@@ -17,7 +17,7 @@ use super::marks::texts;
 use super::message::{Taken, conversation};
 use super::placed::Placed;
 use super::schema::{ChatChunk, ChatCompletion, Refused};
-use super::stream::frames;
+use super::stream::streamed;
 use super::template::{self, Variables};
 use super::tools::Tools;
 use super::{ApiError, body};
@@ -49,9 +49,7 @@ pub async fn chat(State(app): State<Arc<App>>, Body(bytes): Body) -> Result<Resp
         .await
         .map_err(|_| ApiError::internal("the conversation could not be read"))??;
     if streams {
-        let (sink, frames) = frames();
-        tokio::spawn(async move { sink.finish(sink.while_read(form.stream(&served, job, usage, &sink)).await).await });
-        return frames.response().await;
+        return streamed(|sink| async move { form.stream(&served, job, usage, &sink).await }).await;
     }
     Ok(Json(form.whole(&served, job).await?).into_response())
 }

@@ -19,7 +19,7 @@ use super::job::{Job, News};
 use super::message::{Taken, joined};
 use super::placed::Placed;
 use super::schema::{Refused, TextCompletion};
-use super::stream::{Sink, frames};
+use super::stream::{Sink, streamed};
 use super::{ApiError, body};
 use crate::http::Body;
 use crate::{App, Served};
@@ -59,11 +59,7 @@ pub async fn completions(State(app): State<Arc<App>>, Body(bytes): Body) -> Resu
         .await
         .map_err(|_| ApiError::internal("the prompt could not be read"))??;
     if streams {
-        let (sink, frames) = frames();
-        tokio::spawn(
-            async move { sink.finish(sink.while_read(stream(&served, job, &form, usage, &sink)).await).await },
-        );
-        return frames.response().await;
+        return streamed(|sink| async move { stream(&served, job, &form, usage, &sink).await }).await;
     }
     Ok(Json(whole(&served, job, &form).await?).into_response())
 }

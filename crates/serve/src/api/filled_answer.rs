@@ -11,7 +11,7 @@ use super::ApiError;
 use super::completions::Form;
 use super::fillings::{Ended, Fillings, Said};
 use super::job::lost;
-use super::stream::{Sink, frames};
+use super::stream::{Sink, streamed};
 use crate::Served;
 
 /// Answers with `fillings`, piece by piece if it `streams`, at the end with what it has cost if `usage` is asked for.
@@ -26,13 +26,8 @@ pub async fn filled(
     let (sender, mut news) = unbounded_channel();
     fillings.start(served.clone(), sender)?;
     if streams {
-        let (sink, frames) = frames();
-        let write = async move {
-            let outcome = sink.while_read(stream(&served, news, &form, beginning, usage, &sink)).await;
-            sink.finish(outcome).await;
-        };
-        tokio::spawn(write);
-        return frames.response().await;
+        let work = |sink: Arc<Sink>| async move { stream(&served, news, &form, beginning, usage, &sink).await };
+        return streamed(work).await;
     }
     let mut text = beginning;
     loop {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use headwise_engine::cache::CachePolicy;
 use headwise_engine::schedule::{CacheUsage, Event, Finish, Listener, Request, ScheduleError};
-use headwise_engine::{Filled, FillsGaps, GapFiller, GapQuestion, Likelihood, Sampler, Sap, SapAnswer, SapEnd};
+use headwise_engine::{Filled, FillsGaps, GapFiller, GapQuestion, Likelihood, Sap, SapAnswer, SapEnd};
 use serde_json::json;
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -190,22 +190,10 @@ impl FillsGaps for Filler<'_> {
         let ear = Ear { events: sender, enough: done.clone(), news: self.news.clone() };
         let mut filled = Filled { shown: ids.len(), read: ids.len(), ..Filled::default() };
         let request = Request {
-            prompt: ids,
-            parts: None,
-            segments: None,
             adapter: self.served.adapter.clone(),
-            policy: self.text.policy.clone(),
-            exit: None,
-            search: None,
-            samplers: vec![Sampler::greedy()],
-            tokens: generation.tokens,
             time: self.time(),
             stop: generation.stop,
-            likeliest: None,
-            reuse: true,
-            live: false,
-            keep: false,
-            listener: Arc::new(ear),
+            ..Request::greedy(ids, self.text.policy.clone(), generation.tokens, Arc::new(ear))
         };
         if !self.served.worker.submit(request) {
             return Err(ApiError::stopping());

@@ -16,7 +16,7 @@ use super::message::ChatMessage;
 use super::placed::Placed;
 use super::template::Variables;
 use super::tools::ToolChoice;
-use crate::Served;
+use crate::{Served, time_limit};
 
 /// The body of `/v1/chat/completions` and `/v1/completions`.
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -171,13 +171,9 @@ impl GenerationRequest {
     /// How long an answer may take, if the request or the server, which gives no more than `limit`, says.
     pub fn time(&self, limit: Option<Duration>) -> Result<Option<Duration>, ApiError> {
         let Some(seconds) = self.max_seconds else { return Ok(limit) };
-        match Duration::try_from_secs_f64(seconds) {
-            Ok(time) if !time.is_zero() => Ok(Some(limit.map_or(time, |limit| limit.min(time)))),
-            _ => {
-                let message = format!("max_seconds is {seconds}: it must be a number of seconds above 0");
-                Err(ApiError::parameter("max_seconds", message))
-            }
-        }
+        let wrong = |wrong| ApiError::parameter("max_seconds", format!("max_seconds is {wrong}"));
+        let time = time_limit(seconds).map_err(wrong)?;
+        Ok(Some(limit.map_or(time, |limit| limit.min(time))))
     }
 
     /// The texts that end an answer.

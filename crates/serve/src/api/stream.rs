@@ -3,7 +3,7 @@
 //! A request that is refused before its first piece is refused with a status, as any other; later there is only the stream to say it.
 
 use std::convert::Infallible;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::response::sse::{Event, KeepAlive, Sse};
@@ -40,6 +40,21 @@ pub fn frames() -> (Sink, Frames) {
     let (sender, pieces) = channel(WAITING);
     let (accept, accepted) = oneshot::channel();
     (Sink { accepted: Mutex::new(Some(accept)), pieces: sender }, Frames { accepted, pieces })
+}
+
+/// The response to which `work` sends its pieces and `[DONE]`.
+///
+/// # Errors
+/// What `work` returns before its first piece.
+pub async fn streamed<W>(work: impl FnOnce(Arc<Sink>) -> W) -> Result<Response, ApiError>
+where
+    W: Future<Output = Result<(), ApiError>> + Send + 'static,
+{
+    let (sink, frames) = frames();
+    let sink = Arc::new(sink);
+    let work = work(sink.clone());
+    tokio::spawn(async move { sink.finish(sink.while_read(work).await).await });
+    frames.response().await
 }
 
 impl Frames {

@@ -2,23 +2,11 @@
 
 use std::sync::Arc;
 
-use burn::tensor::Device;
-use headwise_models::decoder::Decoder;
-
-use super::super::tests::{Heard, request, run, text};
+use super::super::tests::{self, Heard, random, request, run, text};
 use super::super::{Event, Growth, Request, ScheduleLimits, Scheduler};
 use crate::cache::CachePolicy;
 use crate::pine::{Pine, SegmentPositions, SegmentedText};
 use crate::{EarlyExit, Engine, Generation, Sampler, generate};
-
-/// A random model of four layers.
-fn engine() -> Engine {
-    let layer = "[[layers]]\nmixer = \"softmax(heads=4, kv_heads=2)\"\nchannel = \"gated(hidden=64)\"\n";
-    let spec = format!("vocabulary = 256\ndim = 64\ncontext = 2048\nepsilon = 1e-6\n{}", layer.repeat(4));
-    let device = Device::flex();
-    device.seed(5);
-    Engine::new(Decoder::random(toml::from_str(&spec).unwrap(), &device).unwrap(), 2).unwrap()
-}
 
 fn policy(text: &str) -> CachePolicy {
     CachePolicy::parse(text).unwrap()
@@ -46,9 +34,7 @@ fn alone(engine: &Engine, exit: &EarlyExit, prompt: &[u32], cache: &str, tokens:
 }
 
 fn ordinary(engine: &Engine, prompt: &[u32], tokens: usize) -> Vec<u32> {
-    let mut sequence = engine.sequence(&CachePolicy::full()).unwrap();
-    let generation = Generation { tokens, stop: Vec::new() };
-    generate(engine, &mut sequence, prompt, &generation, &mut Sampler::greedy(), |_| true).unwrap().ids
+    tests::alone(engine, prompt, "full", tokens)
 }
 
 /// Room for two texts of `tokens` only.
@@ -78,7 +64,7 @@ fn layers(heard: &Heard) -> Option<f64> {
 
 #[test]
 fn tokens_leave_as_they_do_alone_whatever_room_there_is() {
-    let engine = engine();
+    let engine = random(4);
     let exit = exits(&engine);
     let prompts: Vec<Vec<u32>> = (0..4).map(|seed| text(90 + 31 * seed, seed as u32)).collect();
     for limits in [ScheduleLimits::default(), tight(&engine, 400)] {
@@ -101,7 +87,7 @@ fn tokens_leave_as_they_do_alone_whatever_room_there_is() {
 
 #[test]
 fn what_left_early_is_nothing_to_go_on_from() {
-    let engine = engine();
+    let engine = random(4);
     let mut scheduler = Scheduler::new(&engine, ScheduleLimits::default());
     let prompt = text(200, 9);
     let (request_leaving, heard) = leaving(&exits(&engine), prompt.clone(), "full", 100);
@@ -117,7 +103,7 @@ fn what_left_early_is_nothing_to_go_on_from() {
 
 #[test]
 fn exits_that_cannot_be_are_refused() {
-    let engine = engine();
+    let engine = random(4);
     let mut scheduler = Scheduler::new(&engine, ScheduleLimits::default());
     let (wrong, heard) = leaving(&EarlyExit::default(), text(40, 1), "h2o(budget=64)", 4);
     scheduler.submit(wrong);
@@ -143,7 +129,7 @@ fn with_segments(text: &SegmentedText, cache: &str, tokens: usize) -> (Request, 
 
 #[test]
 fn segments_are_read_as_alone_in_any_order() {
-    let engine = engine();
+    let engine = random(4);
     let written = |text: &SegmentedText, cache: &str| {
         let mut sequence = engine.sequence(&policy(cache)).unwrap();
         let ids = SegmentPositions::from(Pine {}).begin(&engine, &mut sequence, text).unwrap();
@@ -173,7 +159,7 @@ fn segments_are_read_as_alone_in_any_order() {
 
 #[test]
 fn memory_of_segments_is_foreseen() {
-    let engine = engine();
+    let engine = random(4);
     for text in [segmented(3, false), SegmentedText { segments: vec![vec![1]; 40], ..segmented(3, false) }] {
         let (request, _) = with_segments(&text, "full", 1);
         let mut sequence = engine.sequence(&request.policy).unwrap();
@@ -187,7 +173,7 @@ fn memory_of_segments_is_foreseen() {
 
 #[test]
 fn segments_that_cannot_be_are_refused() {
-    let engine = engine();
+    let engine = random(4);
     let mut scheduler = Scheduler::new(&engine, ScheduleLimits::default());
     let (wrong, heard) = with_segments(&segmented(1, false), "snapkv(budget=64)", 4);
     scheduler.submit(wrong);

@@ -3,24 +3,17 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use burn::tensor::Device;
-use headwise_models::decoder::{Induction, Weights};
-
 use super::super::memory::Growth;
-use super::super::tests::{Heard, request, run, text};
+use super::super::tests::{Heard, engine, request, run, text};
 use super::super::{CacheUsage, Event, Finish, Request, ScheduleLimits, Scheduler};
+use crate::Sampler;
 use crate::cache::CachePolicy;
-use crate::{Engine, Sampler};
 
 /// The time of a request that has one, and a moment at which it is over. Nothing here takes as long.
 const TIME: Duration = Duration::from_secs(500);
 
 fn later() -> Instant {
     Instant::now() + 2 * TIME
-}
-
-fn engine() -> Engine {
-    Engine::new(Induction::new(0).decoder(Weights::Stored, &Device::flex()).unwrap(), 2).unwrap()
 }
 
 fn limited(prompt: Vec<u32>, tokens: usize) -> (Request, Arc<Heard>) {

@@ -3,23 +3,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use burn::tensor::Device;
-use headwise_models::decoder::Decoder;
-
 use super::super::memory::Growth;
-use super::super::tests::{Heard, request, run, text};
+use super::super::tests::{Heard, alone, random, request, run, text};
 use super::super::{CacheUsage, Event, Finish, Request, ScheduleLimits, Scheduler};
 use crate::cache::CachePolicy;
-use crate::{Engine, Generation, Opera, Sampler, generate};
-
-/// A random model of two layers.
-fn engine() -> Engine {
-    let layer = "[[layers]]\nmixer = \"softmax(heads=4, kv_heads=2)\"\nchannel = \"gated(hidden=64)\"\n";
-    let spec = format!("vocabulary = 256\ndim = 64\ncontext = 2048\nepsilon = 1e-6\n{}", layer.repeat(2));
-    let device = Device::flex();
-    device.seed(5);
-    Engine::new(Decoder::random(toml::from_str(&spec).unwrap(), &device).unwrap(), 2).unwrap()
-}
+use crate::{Engine, Generation, Opera, Sampler};
 
 /// One that goes back now and then.
 fn opera() -> Opera {
@@ -46,14 +34,11 @@ fn end(heard: &Heard) -> Option<(Finish, CacheUsage)> {
 
 #[test]
 fn what_is_found_beside_others_is_what_is_found_alone() {
-    let engine = engine();
+    let engine = random(2);
     let other = text(90, 2);
     let goes_back = |prompt: &Vec<u32>| found(&engine, prompt, "full", 24).1 > 0;
     let prompt = (0..40).map(|seed| text(130, seed)).find(goes_back).expect("a prompt behind which beams go back");
-    let policy = CachePolicy::full();
-    let mut sequence = engine.sequence(&policy).unwrap();
-    let generation = Generation { tokens: 40, stop: Vec::new() };
-    let written = generate(&engine, &mut sequence, &other, &generation, &mut Sampler::greedy(), |_| true).unwrap().ids;
+    let written = alone(&engine, &other, "full", 40);
     let expected = [found(&engine, &prompt, "full", 24).0, found(&engine, &prompt, "int8", 24).0];
     // As much as there may be, and room for one search at a time.
     let (asked, _) = searched(prompt.clone(), "full", 24);
@@ -87,7 +72,7 @@ fn what_is_found_beside_others_is_what_is_found_alone() {
 
 #[test]
 fn a_search_ends_with_the_best_so_far_and_nobody_waits_for_one_that_is_gone() {
-    let engine = engine();
+    let engine = random(2);
     let mut scheduler = Scheduler::new(&engine, ScheduleLimits::default());
     let time = Duration::from_secs(500);
     let (request, cut) = searched(text(100, 3), "full", 400);
@@ -108,7 +93,7 @@ fn a_search_ends_with_the_best_so_far_and_nobody_waits_for_one_that_is_gone() {
 
 #[test]
 fn what_cannot_be_searched_for_is_refused() {
-    let engine = engine();
+    let engine = random(2);
     let mut scheduler = Scheduler::new(&engine, ScheduleLimits { bytes: 64 << 20, ..ScheduleLimits::default() });
     let mut refused = |policy: &str, change: &dyn Fn(&mut Request)| {
         let (mut request, heard) = searched(text(60, 5), policy, 20);
