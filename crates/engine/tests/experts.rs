@@ -29,6 +29,9 @@ const SPEC: &str = r#"
     channel = "moe(experts=6, active=1, hidden=12)"
 "#;
 
+/// All of its experts.
+const EXPERTS: u64 = 6 + 5 + 6;
+
 /// Every policy; the shares hold one expert of the largest layer and not two, two or three, and all.
 const POLICIES: [&str; 9] = [
     "on_demand",
@@ -104,10 +107,18 @@ fn what_is_held_is_found_again() {
     let folder = written();
     for text in ["lru(capacity=1)", "next_gate(capacity=1)", "expertflow(capacity=1)"] {
         let engine = offloaded(folder.path(), text);
-        scores(&engine);
-        let first = engine.experts().unwrap().statistics();
-        scores(&engine);
-        let second = engine.experts().unwrap().statistics();
+        let round = || {
+            scores(&engine);
+            engine.experts().unwrap().statistics()
+        };
+        let (mut first, mut second) = (round(), round());
+        // What is wanted ahead may be overtaken by the layer that it is for, and come in a later round; each expert comes once.
+        for _ in 0..EXPERTS {
+            if second.loads() > first.loads() {
+                (first, second) = (second, round());
+            }
+        }
+        assert!(second.loads() <= EXPERTS, "{text}: {second:?}");
         assert_eq!(second.loads(), first.loads(), "{text}: everything fits, so nothing is loaded twice");
         assert_eq!(second.evictions, 0, "{text}");
     }
