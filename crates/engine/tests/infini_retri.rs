@@ -1,7 +1,7 @@
 //! A needle in a text that is far longer than the model can read.
 
 use headwise_engine::TextModel;
-use headwise_engine::retrieve::{InfiniRetri, Question, Retriever};
+use headwise_engine::retrieve::{By, InfiniRetri, Question, Retriever};
 use headwise_models::decoder::Weights;
 use headwise_tasks::{NeedleTask, Request, Task, find};
 
@@ -14,10 +14,10 @@ fn the_sentence_with_the_answer_is_kept_wherever_it_stands() {
     let model = model();
     let count = |text: &str| model.encode(text).unwrap().len();
     let mut bytes = Vec::new();
-    for (depth, length) in [(0.1, 8_000), (0.8, 16_000)] {
+    for (depth, length, by) in [(0.1, 8_000, By::Question), (0.8, 16_000, By::Question), (0.8, 8_000, By::Last)] {
         let request = Request::new(length, &count).seed(3).depth(depth);
         let sample = find("needle_single_2").unwrap().sample(&request).unwrap();
-        let retriever = Retriever::from(InfiniRetri { layer: Some(2), ..InfiniRetri::default() });
+        let retriever = Retriever::from(InfiniRetri { layer: Some(2), by, ..InfiniRetri::default() });
         let question = Question { question: &sample.question, answer_start: &sample.answer_prefix };
         let mut parts = 0;
         let found = retriever.retrieve(&model, &sample.context, question, |part, of| {

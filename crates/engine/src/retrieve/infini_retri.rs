@@ -6,15 +6,28 @@
 //! does not depend on the length of the text, time is linear in it. Ye et al. 2025, arXiv:2502.12962.
 //!
 //! Several questions share one reading, which is ours: `M` is then what any of them keeps, `M` and `C_i` are read once, and every question
-//! follows them by itself. Each still picks, and in the end gets, its own sentences.
+//! follows them by itself. Each still picks, and in the end gets, its own sentences. With `by = last` only the attention of the last token
+//! counts, and of it the strongest head, as in GemFilter: in small models most heads look elsewhere, and a mean drowns the few that find.
 
 use headwise_kernels::kv::Codec;
+use serde::{Deserialize, Serialize};
 
 use super::frame::Frame;
 use super::parts::{Piece, parts, tokens};
 use super::{Question, Retrieved};
-use crate::cache::Needs;
+use crate::cache::{LayerStore, Needs};
 use crate::{Chunk, EngineError, Sequence, TextError, TextModel, Wanted, neighbours};
+
+/// Whose attention counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum By {
+    /// All tokens of the question: the mean over them and over the heads.
+    #[default]
+    Question,
+    /// The last token before the answer: for every token of the text the head that looks at it most.
+    Last,
+}
 
 headwise_spec::method! {
     /// Reads a text part by part and keeps the sentences that the question attends to.
@@ -30,8 +43,10 @@ headwise_spec::method! {
         pub tokens: usize = 100,
         /// Neighbouring tokens that scores are averaged over: about the length of an answer.
         pub phrase: usize = 8,
-        /// The layer whose attention counts, counted from zero; none takes the last one. In small models an earlier one may do better:
-        /// `inspect` shows which layers look far.
+        /// Whose attention counts: `question`, the mean over its tokens and over heads, or `last`, the last token and its strongest head.
+        pub by: By = By::Question,
+        /// The layer whose attention counts, counted from zero. None takes the last one for `by=question`, and for `by=last` the one that finds
+        /// the most needles, as `inspect heads --needles` measures it.
         pub layer: Option<usize> = None,
     }
 }
@@ -64,7 +79,7 @@ impl InfiniRetri {
             found.tokens += tokens(&part);
             let mut pieces: Vec<Piece<'_>> = memory.into_iter().map(|kept| kept.piece).collect();
             pieces.extend(part);
-            let (scores, bytes) = attention(model, &frames, &pieces, layer)?;
+            let (scores, bytes) = attention(model, &frames, &pieces, layer, self.by)?;
             found.peak_bytes = found.peak_bytes.max(bytes);
             let kept: Vec<Vec<bool>> = scores.iter().map(|scores| self.keep(&pieces, scores)).collect();
             let by = |index: usize| kept.iter().map(|kept| kept[index]).collect();
@@ -85,7 +100,11 @@ impl InfiniRetri {
     fn check(&self, model: &TextModel, frames: &[Frame]) -> Result<usize, TextError> {
         let refused = |reason| Err(TextError::Retriever(format!("`infini_retri`: {reason}")));
         let layers = model.engine.spec().layers.len();
-        let layer = self.layer.unwrap_or(layers - 1);
+        let layer = match (self.layer, self.by) {
+            (Some(layer), _) => layer,
+            (None, By::Question) => layers - 1,
+            (None, By::Last) => model.engine.picking_layer()?.unwrap_or(layers - 1),
+        };
         let longest = frames.iter().map(Frame::tokens).max().unwrap_or(0);
         let kept = self.memory.saturating_mul(frames.len());
         let read = longest.saturating_add(kept).saturating_add(self.window);
@@ -125,12 +144,14 @@ impl InfiniRetri {
     }
 }
 
-/// The attention that every token of `pieces` receives from each question in layer `layer`, and the bytes of pairs that it took.
+/// The attention that every token of `pieces` receives from each question in layer `layer`, `by` whom it counts, and the bytes of pairs that it
+/// took.
 fn attention(
     model: &TextModel,
     frames: &[Frame],
     pieces: &[Piece<'_>],
     layer: usize,
+    by: By,
 ) -> Result<(Vec<Vec<f32>>, usize), EngineError> {
     let Some(first) = frames.first() else { return Ok((Vec::new(), 0)) };
     // What stands before the text is the same for all questions.
@@ -146,18 +167,27 @@ fn attention(
     model.engine.forward(&mut asked.iter_mut().zip(frames).map(chunk).collect::<Vec<_>>())?;
     let text = ids.len() - tokens(pieces)..ids.len();
     let scores = asked.iter().zip(frames).map(|(sequence, frame)| {
-        let mut scores = vec![0.0; sequence.tokens()];
-        for head in sequence.layers[layer].window_attention(frame.after.len()) {
-            // A layer with a window of its own holds the last keys only.
-            let held = scores.len() - head.len();
-            scores[held..].iter_mut().zip(head).for_each(|(sum, attention)| *sum += attention);
-        }
+        let mut scores = match by {
+            By::Question => from_question(&sequence.layers[layer], sequence.tokens(), frame.after.len()),
+            By::Last => sequence.layers[layer].strongest_attention(),
+        };
         // The first token gets what is to go nowhere.
         scores[0] = 0.0;
         scores[text.clone()].to_vec()
     });
     let scores = scores.collect();
     Ok((scores, Sequence::bytes_together(&asked.iter().collect::<Vec<_>>()).total()))
+}
+
+/// What every one of `tokens` tokens receives from the last `rows` in the layer of `store`, added up over its heads.
+fn from_question(store: &LayerStore, tokens: usize, rows: usize) -> Vec<f32> {
+    let mut scores = vec![0.0; tokens];
+    for head in store.window_attention(rows) {
+        // A layer with a window of its own holds the last keys only.
+        let held = tokens - head.len();
+        scores[held..].iter_mut().zip(head).for_each(|(sum, attention)| *sum += attention);
+    }
+    scores
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ mod infini_retri;
 mod parts;
 mod sentences;
 
-pub use infini_retri::InfiniRetri;
+pub use infini_retri::{By, InfiniRetri};
 pub use sentences::sentences;
 
 use crate::{TextError, TextModel};

@@ -90,6 +90,7 @@ impl Scheduler<'_> {
         let found = match request.reuse && request.segments.is_none() {
             true => {
                 self.counters.prefix_lookups += u64::from(!begun);
+                self.keep_beginnings(&request.prompt);
                 self.prefix.find(self.engine, &request.prompt, &request.policy, adapter, 0)?
             }
             false => None,

@@ -49,7 +49,9 @@ impl Scheduler<'_> {
         self.admit();
         self.refuse_late(now);
         self.share();
-        let rows = self.rows();
+        let waits: Vec<bool> = (0..self.texts.len()).map(|index| self.waits(index)).collect();
+        let awaited = waits.contains(&true);
+        let rows = self.rows(&waits);
         let together: Vec<bool> =
             self.texts.iter().zip(&rows).map(|(text, &rows)| rows > 0 && text.exit().is_none()).collect();
         let ids: Vec<Vec<u32>> = self.texts.iter().zip(&rows).map(|(text, &rows)| text.next_ids(rows)).collect();
@@ -79,7 +81,10 @@ impl Scheduler<'_> {
             let whole = text.advance(rows);
             if was_reading {
                 self.counters.prompt_tokens += rows as u64;
-                self.keep(&mut text);
+                // In between nobody asks for it but who waits, and those who come (see `begin`).
+                if awaited || text.is_worth_keeping() {
+                    self.keep(&mut text);
+                }
                 self.learn(&mut text);
             }
             let next = match (alone, &scores) {
@@ -125,6 +130,15 @@ impl Scheduler<'_> {
         }
     }
 
+    /// Keeps what has been read of the prompts that begin like `ids`.
+    pub(super) fn keep_beginnings(&mut self, ids: &[u32]) {
+        let mut texts = std::mem::take(&mut self.texts);
+        for text in texts.iter_mut().filter(|text| text.reading() && text.shares_pages_with(ids)) {
+            self.keep(text);
+        }
+        self.texts = texts;
+    }
+
     /// Drops what nobody waits for, and ends what is long enough.
     fn drop_gone(&mut self) {
         let count = |scheduler: &Self| {
@@ -133,7 +147,11 @@ impl Scheduler<'_> {
         let before = count(self);
         self.waiting.retain(|waiting| !waiting.request.listener.gone());
         self.sharing.held.retain(|held| !held.request.listener.gone());
-        self.texts.retain(|text| !text.request.listener.gone());
+        let gone: Vec<Text> = self.texts.extract_if(.., |text| text.request.listener.gone()).collect();
+        for mut text in gone.into_iter().filter(Text::reading) {
+            // Who asks again goes on from there.
+            self.keep(&mut text);
+        }
         self.searches.retain(|searching| !searching.request.listener.gone());
         self.counters.cancelled += (before - count(self)) as u64;
         let complete = |text: &mut Text| text.complete();
@@ -151,15 +169,14 @@ impl Scheduler<'_> {
     }
 
     /// How many rows of the next forward every text has.
-    fn rows(&self) -> Vec<usize> {
+    fn rows(&self, waits: &[bool]) -> Vec<usize> {
         let writing = self.texts.iter().any(|text| !text.reading());
         let mut left = if writing { self.limits.rows_beside } else { self.limits.rows_alone };
-        let waits: Vec<bool> = (0..self.texts.len()).map(|index| self.waits(index)).collect();
         let reads = |(text, waits): &(&Text, bool)| text.reading() && !waits;
         let mut readers = self.texts.iter().zip(waits.iter().copied()).filter(reads).count();
         self.texts
             .iter()
-            .zip(waits)
+            .zip(waits.iter().copied())
             .map(|(text, waits)| {
                 if waits {
                     return 0;

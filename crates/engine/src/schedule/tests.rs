@@ -382,6 +382,30 @@ fn a_beginning_is_read_once_for_all_who_come_together() {
 }
 
 #[test]
+fn what_was_read_of_a_prompt_is_there_before_its_end() {
+    let engine = engine();
+    let mut scheduler = Scheduler::new(&engine, ScheduleLimits { rows_alone: 64, ..ScheduleLimits::default() });
+    let beginning = text(400, 11);
+    let [long, short] = [300, 40].map(|length| [&beginning[..], &text(length, length as u32)[1..]].concat());
+    let (first, left) = request(long.clone(), "full", 8);
+    scheduler.submit(first);
+    (0..7).for_each(|_| scheduler.step());
+    let (second, heard) = request(short.clone(), "full", 8);
+    scheduler.submit(second);
+    scheduler.step();
+    assert_eq!(heard.cached(), beginning.len(), "who comes later begins with what both have in common");
+    left.leave();
+    run(&mut scheduler);
+    let (again, asked) = request(long.clone(), "full", 8);
+    scheduler.submit(again);
+    run(&mut scheduler);
+    assert!(asked.cached() >= 7 * 64, "who left and asks again goes on: {} tokens", asked.cached());
+    for (prompt, heard) in [(long, asked), (short, heard)] {
+        assert_eq!(heard.tokens(0), alone(&engine, &prompt, "full", 8));
+    }
+}
+
+#[test]
 fn earlier_prompts_are_there_for_the_next_process() {
     let engine = engine();
     let directory = tempfile::tempdir().unwrap();

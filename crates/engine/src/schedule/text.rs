@@ -302,6 +302,17 @@ impl Text {
         self.request.listener.tell(Event::End { answer: self.answer, finish, usage, layers, sequence });
     }
 
+    /// Whether nothing more will be read of its prompt that later ones could begin with.
+    pub fn is_worth_keeping(&self) -> bool {
+        self.unread_prompt() <= left_to_read(&self.request.policy)
+    }
+
+    /// Whether what has been read of it has whole pages in common with a prompt `ids`.
+    pub fn shares_pages_with(&self, ids: &[u32]) -> bool {
+        let read = &self.prompt[..self.read.min(self.prompt.len())];
+        read.iter().zip(ids).take_while(|(own, other)| own == other).count() > PAGE
+    }
+
     /// What has been read of the text.
     pub fn ids_read(&self) -> Vec<u32> {
         self.prompt.iter().chain(&self.written).take(self.read).copied().collect()

@@ -15,7 +15,7 @@ use super::model::Run;
 use super::output::Output;
 use super::progress::style;
 
-/// The model of `prefill` and `decode` if none is named.
+/// The model of `prefill`, `decode` and `decode_batch` if none is named.
 const DEFAULT_MODEL: &str = "smollm2-135m";
 
 /// How fast the kernels and a model are, beside what this machine can do.
@@ -30,7 +30,7 @@ pub struct Bench {
     /// Timed calls; as many as each benchmark needs if not given
     #[arg(long)]
     repeats: Option<usize>,
-    /// Model of prefill and decode: a file, or a name that `pull` knows; SmolLM2-135M if it is here already
+    /// Model of prefill, decode and decode_batch: a file, or a name that `pull` knows; SmolLM2-135M if it is here already
     #[arg(long)]
     model: Option<String>,
     /// Write the rows as JSON; `-`, or no name, is standard output
@@ -88,7 +88,7 @@ impl Bench {
         Ok(())
     }
 
-    /// The model of `prefill` and `decode`: the one named, otherwise the default if no download is needed.
+    /// The model of `prefill`, `decode` and `decode_batch`: the one named, otherwise the default if no download is needed.
     fn model(&self) -> Result<Option<TextModel>, Box<dyn Error>> {
         if let Some(name) = &self.model {
             return self.run.open(name).map(Some);
@@ -97,7 +97,7 @@ impl Bench {
             Ok(path) => self.run.open(&path.to_string_lossy()).map(Some),
             Err(_) => {
                 eprintln!(
-                    "prefill and decode are left out: run `headwise pull {DEFAULT_MODEL}`, or name a model with --model"
+                    "prefill, decode and decode_batch are left out: run `headwise pull {DEFAULT_MODEL}`, or name a model with --model"
                 );
                 Ok(None)
             }

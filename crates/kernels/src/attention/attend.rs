@@ -6,7 +6,7 @@
 use std::ops::Range;
 use std::sync::atomic::Ordering;
 
-use super::pass::{Decoding, Pass, Room, SCRATCH, Scratch, record_width};
+use super::pass::{Decoding, Pass, Room, SCRATCH, Scratch, blocks_of, record_width};
 use super::plan::{Job, Plan, Unit};
 use super::rows::{Rows, RowsMut, Shape};
 use super::softmax::{entropy, finish, log_sum_exp, merge_records, refill};
@@ -156,13 +156,22 @@ struct Call<'a> {
 
 impl Call<'_> {
     fn run(&self) {
-        parallel::parts(self.plan.units.len(), |unit| {
-            SCRATCH.with_borrow_mut(|scratch| self.unit(&self.plan.units[unit], scratch));
+        let units = &self.plan.units;
+        // Who works on a unit has most likely the one after it next.
+        parallel::runs(units.len(), |unit| {
+            SCRATCH.with_borrow_mut(|scratch| self.unit(&units[unit], units.get(unit + 1), scratch));
         });
     }
 
-    /// One unit on one worker.
-    fn unit(&self, unit: &Unit, scratch: &mut Scratch) {
+    /// Where `unit` begins to read.
+    fn beginning(&self, unit: &Unit) -> Option<(&dyn Source, usize)> {
+        let job = &self.plan.jobs[unit.job];
+        let split = job.splits.get(unit.splits.start)?;
+        Some((self.sequences[job.sequence].heads[job.kv_head], blocks_of(*split).start))
+    }
+
+    /// One unit on one worker, which goes on with `next`.
+    fn unit(&self, unit: &Unit, next: Option<&Unit>, scratch: &mut Scratch) {
         let (job, shape) = (&self.plan.jobs[unit.job], self.shape);
         let sequence = &self.sequences[job.sequence];
         let source = sequence.heads[job.kv_head];
@@ -173,7 +182,11 @@ impl Call<'_> {
             blocks: &Decoding { source, head_dim: shape.head_dim, value_dim: shape.value_dim },
             value_dim: shape.value_dim,
             entropy: self.spec.want.entropy,
+            after: next.and_then(|next| self.beginning(next)),
         };
+        if let Some((source, _)) = pass.after {
+            source.prefetch_pages();
+        }
         if !job.is_cut() {
             pass.over(job.splits.iter().copied(), room);
             self.write(job, &room.total);

@@ -161,6 +161,7 @@ impl Call<'_> {
             blocks: &Pair { keys, values, pair },
             value_dim: dims.value_dim,
             entropy: false,
+            after: None,
         };
         pass.over(splits_of(pass.tile.visible.end, |block| pass.tile.touches(block)), room);
         let width = record_width(dims.value_dim);

@@ -24,7 +24,7 @@ pub(super) struct Block<'a> {
 pub(super) trait Blocks {
     /// The block, in `buffer` if it has to be decoded.
     fn fetch<'a>(&'a self, block: usize, buffer: &'a mut BlockBuffer) -> Block<'a>;
-    /// Lets the tile take in the whole block without decoding it first, `next` being the block after it; false if that is not
+    /// Lets the tile take in what it sees of the block without decoding it first, `next` being the block after it; false if that is not
     /// possible.
     fn absorb_stored(&self, _tile: &Tile<'_>, _block: usize, _next: Option<usize>, _running: &mut Running) -> bool {
         false
@@ -56,9 +56,7 @@ impl Blocks for Decoding<'_> {
 
     fn absorb_stored(&self, tile: &Tile<'_>, block: usize, next: Option<usize>, running: &mut Running) -> bool {
         // More lines share the work of decoding.
-        tile.lines.len() <= ROWS
-            && tile.lines.iter().all(|line| line.covers(block))
-            && self.source.absorb_stored(tile, self.value_dim, block, next, running)
+        tile.lines.len() <= ROWS && self.source.absorb_stored(tile, self.value_dim, block, next, running)
     }
 }
 
@@ -99,7 +97,7 @@ pub(super) fn splits_of(end: usize, touches: impl Fn(usize) -> bool) -> impl Ite
 }
 
 /// The blocks of a split.
-fn blocks_of(split: usize) -> Range<usize> {
+pub(super) fn blocks_of(split: usize) -> Range<usize> {
     split * (SPLIT / BLOCK)..(split + 1) * (SPLIT / BLOCK)
 }
 
@@ -115,6 +113,8 @@ pub(super) struct Pass<'a> {
     pub value_dim: usize,
     /// Whether the entropy is wanted.
     pub entropy: bool,
+    /// The source and the block that this worker reads after the pass, if they are known.
+    pub after: Option<(&'a dyn Source, usize)>,
 }
 
 impl Pass<'_> {
@@ -154,6 +154,9 @@ impl Pass<'_> {
         let mut blocks = blocks_of(split).peekable();
         while let Some(block) = blocks.next() {
             let next = blocks.peek().copied().or_else(|| blocks_of(next?).next());
+            if let (None, Some((source, block))) = (next, self.after) {
+                source.prefetch_block(block);
+            }
             if self.blocks.absorb_stored(&self.tile, block, next, &mut room.running) {
                 continue;
             }

@@ -23,6 +23,10 @@ pub trait KeyValueBlocks: Sync {
     fn positions(&self) -> Option<&[i32]>;
     /// Bytes that keys and values take as they are stored.
     fn stored_bytes(&self) -> usize;
+    /// Asks for what is needed to find the first blocks.
+    fn prefetch_pages(&self) {}
+    /// Asks for the keys and values of `block`.
+    fn prefetch_block(&self, _block: usize) {}
     /// Hands the keys and values of `block`, of `widths` channels, to `reader` as they are stored; `next` is the block that is
     /// read after it. False if they cannot be read there, or have other widths: then they are decoded.
     fn stored<R: StoredReader>(&self, _block: usize, _next: Option<usize>, _widths: [usize; 2], _reader: R) -> bool {
@@ -61,6 +65,10 @@ pub(super) trait Source: Sync {
     fn positions(&self) -> Option<&[i32]>;
     /// Bytes that keys and values take as they are stored.
     fn stored_bytes(&self) -> usize;
+    /// See [`KeyValueBlocks::prefetch_pages`].
+    fn prefetch_pages(&self);
+    /// See [`KeyValueBlocks::prefetch_block`].
+    fn prefetch_block(&self, block: usize);
     /// Lets a tile of few lines take in `block` from where it is stored, `next` being the block after it; false if the block has
     /// to be decoded first.
     fn absorb_stored(
@@ -86,6 +94,14 @@ impl<B: KeyValueBlocks> Source for B {
 
     fn stored_bytes(&self) -> usize {
         KeyValueBlocks::stored_bytes(self)
+    }
+
+    fn prefetch_pages(&self) {
+        KeyValueBlocks::prefetch_pages(self);
+    }
+
+    fn prefetch_block(&self, block: usize) {
+        KeyValueBlocks::prefetch_block(self, block);
     }
 
     fn absorb_stored(

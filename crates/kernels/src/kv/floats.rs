@@ -5,7 +5,7 @@ use half::{bf16, f16};
 use super::Codec;
 use super::grid::LARGEST;
 use super::saved::Part;
-use crate::simd::{LANES, Simd};
+use crate::simd::{Kernel, LANES, Simd, dispatch, prefetch};
 
 /// Numbers in a float format.
 #[derive(Clone, Debug)]
@@ -43,7 +43,7 @@ impl Floats {
         let places = (start..).step_by(step).zip(values);
         match self {
             Self::F32(data) => places.for_each(|(at, &value)| data[at] = value),
-            Self::F16(data) => places.for_each(|(at, &value)| data[at] = half_bits(value)),
+            Self::F16(data) => dispatch(WriteHalf { data, start, step, values }),
             Self::Bf16(data) => places.for_each(|(at, &value)| data[at] = bf16::from_f32(value).to_bits()),
         }
     }
@@ -105,6 +105,14 @@ impl Floats {
         }
     }
 
+    /// Asks for all of it.
+    pub fn prefetch(&self) {
+        match self {
+            Self::F32(data) => prefetch(data, 0, data.len()),
+            Self::F16(data) | Self::Bf16(data) => prefetch(data, 0, data.len()),
+        }
+    }
+
     /// Memory of one number.
     pub fn element_bytes(&self) -> usize {
         match self {
@@ -117,4 +125,31 @@ impl Floats {
 /// The nearest half-precision number; never infinite, since differences of infinite scores are no numbers.
 fn half_bits(value: f32) -> u16 {
     f16::from_f32(value.clamp(-LARGEST, LARGEST)).to_bits()
+}
+
+/// Stores `values` in half precision, as [`half_bits`] has them, at `start`, `start + step`, ….
+struct WriteHalf<'a> {
+    data: &'a mut [u16],
+    start: usize,
+    step: usize,
+    values: &'a [f32],
+}
+
+impl Kernel for WriteHalf<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let (largest, least) = (s.splat(LARGEST), s.splat(-LARGEST));
+        let mut at = self.start;
+        for values in self.values.chunks(LANES) {
+            let mut halves = [0; LANES];
+            // SAFETY: there are sixteen halves.
+            unsafe { s.store_f16(&mut halves, 0, s.max(least, s.min(largest, s.load_partial(values, 0.0)))) };
+            for &half in &halves[..values.len()] {
+                self.data[at] = half;
+                at += self.step;
+            }
+        }
+    }
 }

@@ -253,16 +253,25 @@ impl KeyValueBlocks for KeyValues {
         self.bytes().coded()
     }
 
+    fn prefetch_pages(&self) {
+        self.pages.iter().take(2 * BLOCK / PAGE).for_each(|page| prefetch(std::slice::from_ref(&**page), 0, 1));
+    }
+
+    fn prefetch_block(&self, block: usize) {
+        self.pages.iter().skip(block * BLOCK / PAGE).take(BLOCK / PAGE).for_each(|page| page.prefetch());
+    }
+
     fn stored<R: StoredReader>(&self, block: usize, next: Option<usize>, widths: [usize; 2], reader: R) -> bool {
-        let pages = |block: usize| self.pages.get(block * BLOCK / PAGE..)?.first_chunk::<2>();
+        // What lies behind the last slot is not looked at, so a page can stand for one that is not there.
+        let pages = |block: usize| {
+            let first = self.pages.get(block * BLOCK / PAGE)?;
+            Some([first, self.pages.get(block * BLOCK / PAGE + 1).unwrap_or(first)])
+        };
         let Some([a, b]) = pages(block) else { return false };
-        if self.slots < (block + 1) * BLOCK {
-            return false;
-        }
         // What a page holds is found through the page itself, which has to be there first.
         let later = next.and_then(|next| pages(next + 1));
         later.into_iter().flatten().for_each(|page| prefetch(std::slice::from_ref(&**page), 0, 1));
-        let [c, d] = next.and_then(pages).map_or([a, b], |[c, d]| [c, d]);
+        let [c, d] = next.and_then(pages).unwrap_or([a, b]);
         Page::stored([a, b], [c, d], widths, reader)
     }
 }

@@ -20,8 +20,8 @@ pub(super) use groups::Tables;
 const _: () = assert!(BLOCK == 2 * PAGE);
 
 impl Page {
-    /// Hands a block of two full pages to `reader`, `next` being the pages it will want after them; false if their form has
-    /// to be decoded, or the keys and values have not `widths` channels.
+    /// Hands a block of two pages to `reader`, `next` being the pages it will want after them; false if their form has
+    /// to be decoded, or the keys and values have not `widths` channels. Slots that are not in use hold anything.
     pub(super) fn stored<'a, R: StoredReader>(
         block: [&'a Self; 2],
         next: [&'a Self; 2],
@@ -98,7 +98,7 @@ fn read<'a, P: Copy, K: Columns, V: Columns>(
     let [Some(a), Some(b)] = block.map(&find) else { return false };
     let [c, d] = next.map(|page| find(page).unwrap_or(a));
     let ((left, first), (right, second)) = (columns(0, a, c), columns(1, b, d));
-    // SAFETY: both pages are full, and `Page::stored` has compared their widths.
+    // SAFETY: pages have all their slots from the start, and `Page::stored` has compared their widths.
     unsafe { reader.read(Beside { left, right }, [first, second]) };
     true
 }

@@ -1,7 +1,7 @@
 //! A model end to end: reading a prompt, and writing after it.
 
 use headwise_engine::cache::{CachePolicy, PolicyError};
-use headwise_engine::{Engine, EngineError};
+use headwise_engine::{Chunk, Engine, EngineError, Sequence, Wanted};
 use headwise_models::decoder::Decoder;
 use headwise_nn::mixer::{Heads, SoftmaxSpec};
 use headwise_nn::{Embedding, Linear};
@@ -122,12 +122,38 @@ pub(super) fn decode(run: &Run<'_>, engine: &Engine, name: &str) -> Result<Vec<B
         cache_bytes = (prompt.bytes().coded() + sequence.bytes().coded()) / 2;
         Ok::<(), EngineError>(())
     })?;
-    let per_token = |milliseconds: f64| milliseconds / STEPS as f64;
-    let times =
-        Times { median: per_token(times.median), min: per_token(times.min), max: per_token(times.max), ..times };
     let size = weights(engine.model());
     let attention = attention_flops(engine.model(), tokens, STEPS) / STEPS as f64;
     let flops = 2.0 * (size.layers + size.head) as f64 + attention;
     let bytes = (size.bytes + cache_bytes) as f64;
-    Ok(vec![BenchRow::new(run.name, params(run, tokens, name), times, Some(flops), Some(bytes))])
+    Ok(vec![BenchRow::new(run.name, params(run, tokens, name), times.per(STEPS), Some(flops), Some(bytes))])
+}
+
+/// `decode_batch`: one step of many texts, which each get one more token, a mean over [`STEPS`].
+pub(super) fn decode_batch(run: &Run<'_>, engine: &Engine, name: &str) -> Result<Vec<BenchRow>, BenchError> {
+    let ([texts, tokens], policy) = (run.shape.sides(), full()?);
+    let ids = ids(tokens + texts + STEPS, engine.spec().vocabulary);
+    let read = |text: usize| {
+        let mut sequence = engine.sequence(&policy)?;
+        engine.prefill(&mut sequence, &ids[text..][..tokens], |_| {})?;
+        Ok(sequence)
+    };
+    let prompts = (0..texts).map(read).collect::<Result<Vec<Sequence>, EngineError>>()?;
+    let times = Times::measure(run.repeats(3, 1.0), || {
+        let mut sequences = prompts.clone();
+        for step in 0..STEPS {
+            let next = |(text, sequence)| {
+                let ids = &ids[text + tokens + step..][..1];
+                Chunk { sequence, ids, prompt_ends: true, wanted: Wanted::Last }
+            };
+            let mut chunks: Vec<Chunk<'_>> = sequences.iter_mut().enumerate().map(next).collect();
+            engine.forward(&mut chunks)?;
+        }
+        Ok::<(), EngineError>(())
+    })?;
+    let size = weights(engine.model());
+    let attention = attention_flops(engine.model(), tokens, STEPS) / STEPS as f64;
+    let flops = texts as f64 * (2.0 * (size.layers + size.head) as f64 + attention);
+    let params = Params { shape: Some(run.shape.to_string()), ..params(run, tokens, name) };
+    Ok(vec![BenchRow::new(run.name, params, times.per(STEPS), Some(flops), None)])
 }

@@ -57,6 +57,8 @@ pub enum Benchmark {
     Prefill,
     /// A model writes after a prompt.
     Decode,
+    /// A model writes many texts at once.
+    DecodeBatch,
 }
 
 const ATTENTION: Form = tensor("batch x heads x tokens x head_dim", Some(4), "1x8x2048x64");
@@ -65,6 +67,7 @@ const VECTORS: Form = tensor("any sides, the last one the width", None, "8x512x2
 const PRODUCT: Form = Form { matrices: true, ..tensor("rows x inputs x outputs", Some(3), "64x4096x4096") };
 const CLASSIFIER: Form = Form { matrices: true, ..tensor("rows x dim x vocabulary", Some(3), "2048x576x49152") };
 const ENCODER: Form = tensor("batch x tokens x dim x layers", Some(4), "8x256x256x4");
+const TEXTS: Form = tensor("texts x tokens of each", Some(2), "64x300");
 const TOKENS: Form = tensor("the tokens of the prompt", Some(1), "1744");
 
 const fn tensor(sides: &'static str, count: Option<usize>, example: &'static str) -> Form {
@@ -73,7 +76,7 @@ const fn tensor(sides: &'static str, count: Option<usize>, example: &'static str
 
 impl Benchmark {
     /// Every benchmark, in the order they run.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::AttentionForward,
         Self::AttentionTrain,
         Self::AttentionDecode,
@@ -98,6 +101,7 @@ impl Benchmark {
         Self::QuantMatmul,
         Self::Prefill,
         Self::Decode,
+        Self::DecodeBatch,
     ];
 
     /// The name in rows and filters.
@@ -127,6 +131,7 @@ impl Benchmark {
             Self::QuantMatmul => "quant_matmul",
             Self::Prefill => "prefill",
             Self::Decode => "decode",
+            Self::DecodeBatch => "decode_batch",
         }
     }
 
@@ -141,13 +146,14 @@ impl Benchmark {
             Self::TrainStep | Self::DecoderStep => ENCODER,
             Self::QuantMatmul => PRODUCT,
             Self::Prefill | Self::Decode => TOKENS,
+            Self::DecodeBatch => TEXTS,
             _ => VECTORS,
         }
     }
 
     /// Whether it needs a model.
     pub fn needs_model(self) -> bool {
-        matches!(self, Self::Prefill | Self::Decode)
+        matches!(self, Self::Prefill | Self::Decode | Self::DecodeBatch)
     }
 
     /// The shapes it runs on unless told otherwise.
@@ -160,6 +166,7 @@ impl Benchmark {
             Self::TrainStep | Self::DecoderStep => &["8x256x256x4"],
             Self::QuantMatmul => &["1x4096x4096", "8x4096x4096", "64x4096x4096", "512x4096x4096"],
             Self::Prefill | Self::Decode => &["90", "1744", "3428", "6926"],
+            Self::DecodeBatch => &["64x300"],
             _ => &["8x512x256"],
         }
     }
@@ -191,11 +198,9 @@ impl Benchmark {
             Self::TrainStep => operator(train_step::train_step),
             Self::DecoderStep => operator(train_step::decoder_step),
             Self::QuantMatmul => engine.install(|| matrix_product::quantised(&run)),
-            Self::Prefill | Self::Decode => {
-                let name = setup.model.ok_or(BenchError::NoModel { benchmark: self.name() })?;
-                let measure = if self == Self::Prefill { model::prefill } else { model::decode };
-                measure(&run, engine, name)
-            }
+            Self::Prefill => model::prefill(&run, engine, setup.model(self)?),
+            Self::Decode => model::decode(&run, engine, setup.model(self)?),
+            Self::DecodeBatch => model::decode_batch(&run, engine, setup.model(self)?),
         }
     }
 }
@@ -220,6 +225,11 @@ impl<'a> Setup<'a> {
     /// On `engine`, whose model is called `model`, with more rotated bytes than the processor's caches hold.
     pub fn new(engine: &'a Engine, model: Option<&'a str>) -> Self {
         Self { engine, model, repeats: None, rotated_bytes: 256 << 20, profile: false }
+    }
+
+    /// Name of the model, which `benchmark` needs.
+    fn model(&self, benchmark: Benchmark) -> Result<&'a str, BenchError> {
+        self.model.ok_or(BenchError::NoModel { benchmark: benchmark.name() })
     }
 }
 

@@ -79,9 +79,14 @@ impl BenchRow {
         }
     }
 
-    /// Tokens a second of a row that counts tokens: those of the prompt for `prefill`, one for `decode`.
+    /// Tokens a second of a row that counts tokens: those of the prompt for `prefill`, one for `decode`, one of every text for `decode_batch`.
     pub fn tokens_per_second(&self) -> Option<f64> {
-        let tokens = self.params.tokens.map(|tokens| if self.name == "decode" { 1 } else { tokens })?;
+        let texts = || self.params.shape.as_ref()?.split_once('x')?.0.parse().ok();
+        let tokens = match self.name.as_str() {
+            "decode" => 1,
+            "decode_batch" => texts()?,
+            _ => self.params.tokens?,
+        };
         Some(tokens as f64 / self.median_ms * 1e3)
     }
 }

@@ -49,7 +49,7 @@ fn a_shape_must_fit_every_benchmark_chosen() {
 #[test]
 fn default_shapes_are_the_ones_peers_run() {
     let plan = Plan::new(None, None).expect("a plan");
-    assert_eq!(plan.steps(), 3 + 3 + 1 + 3 + 12 + 1 + 1 + 1 + 4 + 4 + 4);
+    assert_eq!(plan.steps(), 3 + 3 + 1 + 3 + 12 + 1 + 1 + 1 + 4 + 4 + 4 + 1);
 }
 
 #[test]
@@ -74,6 +74,7 @@ fn every_benchmark_runs_and_fills_its_columns() {
             Benchmark::TrainStep | Benchmark::DecoderStep => "2x9x64x1",
             Benchmark::QuantMatmul => "3x64x48",
             Benchmark::Prefill | Benchmark::Decode => "5",
+            Benchmark::DecodeBatch => "3x7",
             _ => "3x7x20",
         };
         let rows = run(benchmark.name(), shape).expect("it runs");

@@ -39,6 +39,12 @@ impl Times {
         Self { median, min: at(0), max: at(count.saturating_sub(1)), profile: None }
     }
 
+    /// Of one of the `count` alike parts of every call.
+    pub fn per(self, count: usize) -> Self {
+        let part = |milliseconds: f64| milliseconds / count.max(1) as f64;
+        Self { median: part(self.median), min: part(self.min), max: part(self.max), ..self }
+    }
+
     /// Calls `call` once without a clock, then as often as `repeats` says; `call` returns an error to stop.
     pub fn measure<E>(repeats: Repeats, mut call: impl FnMut() -> Result<(), E>) -> Result<Self, E> {
         call()?;

@@ -49,7 +49,7 @@ pub const EXPERIMENT: Experiment = Experiment {
             threshold: 0.5,
         },
     ],
-    seconds: 120,
+    seconds: 400,
     source: include_str!("i22.rs"),
     run,
 };
@@ -58,7 +58,8 @@ pub const EXPERIMENT: Experiment = Experiment {
 const LINES: u64 = 100;
 /// Examples before each.
 const EXAMPLES: u64 = 2;
-/// Below this share of exact copies the model has not learned to copy, and nothing follows about how it is asked.
+/// Below this share of exact copies the model has not learned to copy, and nothing follows about how right answers are. What calls and
+/// tokens they take is counted all the same.
 const LEARNED: f64 = 50.0;
 /// More than any line is long.
 const WHOLE: usize = 64;
@@ -90,7 +91,7 @@ const TRAINING: &str = r#"
     [data]
     sources = ["transliteration(scripts=1, least=6, shortest=20)"]
     [[stages]]
-    steps = 400
+    steps = 1200
     sequences = 32
     length = 96
 "#;
@@ -108,15 +109,17 @@ fn run(seed: u64) -> Vec<Measured> {
         likeliest += usize::from(filled(&model, &prompt, Sampler::greedy()) == line);
     }
     let percent = |exact: usize| 100.0 * exact as f64 / LINES as f64;
-    let learned = |value: f64| Measured { conclusive: percent(one.exact) >= LEARNED, ..Measured::alone(value) };
-    let against = |baseline: usize| learned(percent(one.exact) - percent(baseline));
+    let against = |baseline: usize| Measured {
+        conclusive: percent(one.exact) >= LEARNED,
+        ..Measured::alone(percent(one.exact) - percent(baseline))
+    };
     vec![
         against(drawn),
         against(likeliest),
-        learned(one.off as f64),
-        learned(100.0 * one.cost.read as f64 / one.cost.shown as f64),
+        Measured::alone(one.off as f64),
+        Measured::alone(100.0 * one.cost.read as f64 / one.cost.shown as f64),
         against(three.exact),
-        learned(three.cost.calls as f64 / one.cost.calls as f64),
+        Measured::alone(three.cost.calls as f64 / one.cost.calls as f64),
     ]
 }
 
