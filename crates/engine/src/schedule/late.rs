@@ -23,7 +23,7 @@ impl Scheduler<'_> {
         for mut text in texts {
             text.end_late();
             self.counters.timed_out += 1;
-            self.keep(&mut text);
+            text.keep_in(&mut self.prefix);
         }
         self.end_late_searches(now);
         // Those that had to make room have an answer to end.

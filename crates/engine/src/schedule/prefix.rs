@@ -168,7 +168,7 @@ impl Node {
 
     /// Tokens that can be used of it for a text that begins with `ids`.
     fn common(&self, ids: &[u32]) -> usize {
-        let common = self.ids.iter().zip(ids).take_while(|(own, other)| own == other).count();
+        let common = common(&self.ids, ids);
         if self.serves_beginnings() || common == self.ids.len() { common } else { 0 }
     }
 
@@ -180,6 +180,11 @@ impl Node {
     fn in_use(&self) -> bool {
         self.readers.iter().any(|reader| Arc::strong_count(reader) > 1)
     }
+}
+
+/// How many tokens both texts begin with.
+pub(super) fn common(one: &[u32], other: &[u32]) -> usize {
+    one.iter().zip(other).take_while(|(one, other)| one == other).count()
 }
 
 /// Tokens at the end of a prompt that are always read: one for its scores, and those whose queries `policy` wants.

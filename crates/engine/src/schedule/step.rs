@@ -83,7 +83,7 @@ impl Scheduler<'_> {
                 self.counters.prompt_tokens += rows as u64;
                 // In between nobody asks for it but who waits, and those who come (see `begin`).
                 if awaited || text.is_worth_keeping() {
-                    self.keep(&mut text);
+                    text.keep_in(&mut self.prefix);
                 }
                 self.learn(&mut text);
             }
@@ -118,25 +118,16 @@ impl Scheduler<'_> {
             if text.write(self.engine, scores, chosen) {
                 self.texts.push(text);
             } else {
-                self.keep(&mut text);
+                text.keep_in(&mut self.prefix);
             }
-        }
-    }
-
-    /// Keeps what has been read of `text`, if later prompts can begin with it.
-    pub(super) fn keep(&mut self, text: &mut Text) {
-        if text.can_share() && text.reads_as_a_prompt() {
-            text.share(self.prefix.keep(&text.ids_read(), &text.sequence));
         }
     }
 
     /// Keeps what has been read of the prompts that begin like `ids`.
     pub(super) fn keep_beginnings(&mut self, ids: &[u32]) {
-        let mut texts = std::mem::take(&mut self.texts);
-        for text in texts.iter_mut().filter(|text| text.reading() && text.shares_pages_with(ids)) {
-            self.keep(text);
+        for text in self.texts.iter_mut().filter(|text| text.reading() && text.shares_pages_with(ids)) {
+            text.keep_in(&mut self.prefix);
         }
-        self.texts = texts;
     }
 
     /// Drops what nobody waits for, and ends what is long enough.
@@ -150,7 +141,7 @@ impl Scheduler<'_> {
         let gone: Vec<Text> = self.texts.extract_if(.., |text| text.request.listener.gone()).collect();
         for mut text in gone.into_iter().filter(Text::reading) {
             // Who asks again goes on from there.
-            self.keep(&mut text);
+            text.keep_in(&mut self.prefix);
         }
         self.searches.retain(|searching| !searching.request.listener.gone());
         self.counters.cancelled += (before - count(self)) as u64;
@@ -158,7 +149,7 @@ impl Scheduler<'_> {
         let complete: Vec<Text> = self.texts.extract_if(.., complete).collect();
         for mut text in complete {
             text.end(Finish::Stop);
-            self.keep(&mut text);
+            text.keep_in(&mut self.prefix);
         }
     }
 

@@ -6,7 +6,7 @@ use std::time::Instant;
 use headwise_kernels::kv::PAGE;
 
 use super::memory::Growth;
-use super::prefix::{Found, Reader, left_to_read};
+use super::prefix::{Found, PrefixCache, Reader, common, left_to_read};
 use super::request::{CacheUsage, Event, Finish, Request};
 use super::waiting::{Begun, Waiting, tell_unbegun};
 use crate::cache::{CachePolicy, LayerStore};
@@ -200,9 +200,12 @@ impl Text {
         self.read == self.prompt.len() && self.written.is_empty()
     }
 
-    /// Takes note that the prefix cache holds what has been read, too.
-    pub fn share(&mut self, reader: Option<Reader>) {
-        if let Some(reader) = reader {
+    /// Keeps what has been read in `prefix`, if later prompts can begin with it.
+    pub fn keep_in(&mut self, prefix: &mut PrefixCache) {
+        if !(self.can_share() && self.reads_as_a_prompt()) {
+            return;
+        }
+        if let Some(reader) = prefix.keep(&self.ids_read(), &self.sequence) {
             self.reader = Some(reader);
             self.shared_pages = self.read / PAGE;
         }
@@ -214,8 +217,8 @@ impl Text {
         if !both || !earlier.sequence.reads_for(&self.request.policy, self.sequence.adapter()) {
             return false;
         }
-        let common = self.prompt.iter().zip(earlier.prompt.iter()).take_while(|(own, other)| own == other).count();
-        let usable = common.min(self.prompt.len().saturating_sub(left_to_read(&self.request.policy)));
+        let usable = common(&self.prompt, &earlier.prompt)
+            .min(self.prompt.len().saturating_sub(left_to_read(&self.request.policy)));
         usable > self.read + PAGE && earlier.read < usable
     }
 
@@ -309,8 +312,7 @@ impl Text {
 
     /// Whether what has been read of it has whole pages in common with a prompt `ids`.
     pub fn shares_pages_with(&self, ids: &[u32]) -> bool {
-        let read = &self.prompt[..self.read.min(self.prompt.len())];
-        read.iter().zip(ids).take_while(|(own, other)| own == other).count() > PAGE
+        common(&self.prompt[..self.read.min(self.prompt.len())], ids) > PAGE
     }
 
     /// What has been read of the text.

@@ -35,7 +35,9 @@ impl Floats {
 
     /// Half-precision copies of `values`.
     pub fn half(values: &[f32]) -> Self {
-        Self::F16(values.iter().map(|&value| half_bits(value)).collect())
+        let mut halves = Self::F16(vec![0; values.len()].into());
+        halves.write(0, 1, values);
+        halves
     }
 
     /// Stores `values` at `start`, `start + step`, ….
@@ -122,12 +124,8 @@ impl Floats {
     }
 }
 
-/// The nearest half-precision number; never infinite, since differences of infinite scores are no numbers.
-fn half_bits(value: f32) -> u16 {
-    f16::from_f32(value.clamp(-LARGEST, LARGEST)).to_bits()
-}
-
-/// Stores `values` in half precision, as [`half_bits`] has them, at `start`, `start + step`, ….
+/// Stores the half-precision numbers nearest to `values` at `start`, `start + step`, …; none is infinite, since differences of infinite scores
+/// are no numbers.
 struct WriteHalf<'a> {
     data: &'a mut [u16],
     start: usize,

@@ -53,7 +53,7 @@ impl Page {
         self.values.copy(slot, &from.values, source, count, self.value_dim);
     }
 
-    /// Asks for keys and values in a float format; what takes fewer bytes comes in time by itself.
+    /// Asks for keys and values in a float format. Of other forms nothing is asked for ahead.
     pub(super) fn prefetch(&self) {
         if let (Keys::Floats(keys), Values::Floats(values)) = (&self.keys, &self.values) {
             keys.prefetch();

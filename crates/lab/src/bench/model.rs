@@ -109,29 +109,19 @@ pub(super) fn prefill(run: &Run<'_>, engine: &Engine, name: &str) -> Result<Vec<
 
 /// `decode`: the time of one token after a prompt, a mean over [`STEPS`].
 pub(super) fn decode(run: &Run<'_>, engine: &Engine, name: &str) -> Result<Vec<BenchRow>, BenchError> {
-    let ([tokens], policy) = (run.shape.sides(), full()?);
-    let ids = ids(tokens + STEPS, engine.spec().vocabulary);
-    let mut prompt = engine.sequence(&policy)?;
-    engine.prefill(&mut prompt, &ids[..tokens], |_| {})?;
-    let mut cache_bytes = 0;
-    let times = Times::measure(run.repeats(3, 1.0), || {
-        let mut sequence = prompt.clone();
-        for &id in &ids[tokens..] {
-            engine.step(&mut sequence, id)?;
-        }
-        cache_bytes = (prompt.bytes().coded() + sequence.bytes().coded()) / 2;
-        Ok::<(), EngineError>(())
-    })?;
-    let size = weights(engine.model());
-    let attention = attention_flops(engine.model(), tokens, STEPS) / STEPS as f64;
-    let flops = 2.0 * (size.layers + size.head) as f64 + attention;
-    let bytes = (size.bytes + cache_bytes) as f64;
-    Ok(vec![BenchRow::new(run.name, params(run, tokens, name), times.per(STEPS), Some(flops), Some(bytes))])
+    let [tokens] = run.shape.sides();
+    write(run, engine, 1, params(run, tokens, name))
 }
 
 /// `decode_batch`: one step of many texts, which each get one more token, a mean over [`STEPS`].
 pub(super) fn decode_batch(run: &Run<'_>, engine: &Engine, name: &str) -> Result<Vec<BenchRow>, BenchError> {
-    let ([texts, tokens], policy) = (run.shape.sides(), full()?);
+    let [texts, tokens] = run.shape.sides();
+    write(run, engine, texts, Params { texts: Some(texts), ..params(run, tokens, name) })
+}
+
+/// One token for each of `texts` texts after prompts of as many tokens as `params` says.
+fn write(run: &Run<'_>, engine: &Engine, texts: usize, params: Params) -> Result<Vec<BenchRow>, BenchError> {
+    let (tokens, policy) = (params.tokens.unwrap_or(1), full()?);
     let ids = ids(tokens + texts + STEPS, engine.spec().vocabulary);
     let read = |text: usize| {
         let mut sequence = engine.sequence(&policy)?;
@@ -139,6 +129,8 @@ pub(super) fn decode_batch(run: &Run<'_>, engine: &Engine, name: &str) -> Result
         Ok(sequence)
     };
     let prompts = (0..texts).map(read).collect::<Result<Vec<Sequence>, EngineError>>()?;
+    let coded = |sequences: &[Sequence]| sequences.iter().map(|sequence| sequence.bytes().coded()).sum::<usize>();
+    let mut cache_bytes = 0;
     let times = Times::measure(run.repeats(3, 1.0), || {
         let mut sequences = prompts.clone();
         for step in 0..STEPS {
@@ -146,14 +138,14 @@ pub(super) fn decode_batch(run: &Run<'_>, engine: &Engine, name: &str) -> Result
                 let ids = &ids[text + tokens + step..][..1];
                 Chunk { sequence, ids, prompt_ends: true, wanted: Wanted::Last }
             };
-            let mut chunks: Vec<Chunk<'_>> = sequences.iter_mut().enumerate().map(next).collect();
-            engine.forward(&mut chunks)?;
+            engine.forward(&mut sequences.iter_mut().enumerate().map(next).collect::<Vec<_>>())?;
         }
+        cache_bytes = (coded(&prompts) + coded(&sequences)) / 2;
         Ok::<(), EngineError>(())
     })?;
     let size = weights(engine.model());
     let attention = attention_flops(engine.model(), tokens, STEPS) / STEPS as f64;
     let flops = texts as f64 * (2.0 * (size.layers + size.head) as f64 + attention);
-    let params = Params { shape: Some(run.shape.to_string()), ..params(run, tokens, name) };
-    Ok(vec![BenchRow::new(run.name, params, times.per(STEPS), Some(flops), None)])
+    let bytes = (size.bytes + cache_bytes) as f64;
+    Ok(vec![BenchRow::new(run.name, params, times.per(STEPS), Some(flops), Some(bytes))])
 }

@@ -13,7 +13,10 @@ pub struct Params {
     /// Sides joined by `x`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shape: Option<String>,
-    /// Tokens of the prompt.
+    /// Texts at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub texts: Option<usize>,
+    /// Tokens of the prompt, or of each of the prompts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tokens: Option<usize>,
     /// Key-value heads, where they are fewer than heads.
@@ -81,10 +84,8 @@ impl BenchRow {
 
     /// Tokens a second of a row that counts tokens: those of the prompt for `prefill`, one for `decode`, one of every text for `decode_batch`.
     pub fn tokens_per_second(&self) -> Option<f64> {
-        let texts = || self.params.shape.as_ref()?.split_once('x')?.0.parse().ok();
         let tokens = match self.name.as_str() {
-            "decode" => 1,
-            "decode_batch" => texts()?,
+            "decode" | "decode_batch" => self.params.tokens.map(|_| self.params.texts.unwrap_or(1))?,
             _ => self.params.tokens?,
         };
         Some(tokens as f64 / self.median_ms * 1e3)

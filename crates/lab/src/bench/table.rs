@@ -64,7 +64,10 @@ pub fn profiles(report: &BenchReport) -> String {
 
 /// Everything that tells rows of a benchmark apart, in a few words.
 fn describe(params: &Params) -> String {
-    let tokens = params.tokens.map(|tokens| format!("{tokens} tokens"));
+    let tokens = params.tokens.map(|tokens| match params.texts {
+        Some(texts) => format!("{texts} texts of {tokens} tokens"),
+        None => format!("{tokens} tokens"),
+    });
     let parts = [&params.shape, &tokens, &params.dtype, &params.pass];
     let words: Vec<&str> = parts.into_iter().flatten().map(String::as_str).collect();
     if words.is_empty() { ABSENT.to_owned() } else { words.join(" ") }

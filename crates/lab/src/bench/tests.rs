@@ -87,7 +87,8 @@ fn every_benchmark_runs_and_fills_its_columns() {
             assert!(filtered || row.gflops.is_some() || row.gbs.is_some(), "{row:?}");
             assert!([row.gflops, row.gbs].into_iter().flatten().all(|rate| rate > 0.0), "{row:?}");
             assert_eq!(row.params.threads, 2);
-            let same = row.params.shape.clone().or(row.params.tokens.map(|tokens| tokens.to_string()));
+            let texts = row.params.texts.map(|texts| format!("{texts}x")).unwrap_or_default();
+            let same = row.params.shape.clone().or(row.params.tokens.map(|tokens| format!("{texts}{tokens}")));
             assert_eq!(same.as_deref(), Some(shape));
         }
     }
@@ -151,6 +152,9 @@ fn figures_follow_from_the_time() {
     let row =
         BenchRow::new("decode", Params { tokens: Some(90), ..Params::default() }, times.clone(), Some(8e9), Some(4e6));
     assert_eq!((row.gflops, row.gbs, row.tokens_per_second()), (Some(4000.0), Some(2.0), Some(500.0)));
+    let batch = Params { texts: Some(64), ..row.params.clone() };
+    let batch = BenchRow::new("decode_batch", batch, times.clone(), None, None);
+    assert_eq!(batch.tokens_per_second(), Some(32_000.0), "one token of every text");
     let row = BenchRow::new("prefill", row.params, times, None, None);
     assert_eq!((row.gflops, row.gbs, row.tokens_per_second()), (None, None, Some(45_000.0)));
 }
