@@ -25,14 +25,6 @@ headwise_spec::method! {
 }
 
 headwise_spec::method! {
-    /// Stores keys and values in bytes, with a power of two as scale per key and per value (BCT).
-    ///
-    /// `int8` with the next larger power of two as scale: an error of up to twice as much, and codes that integer hardware decodes by a shift.
-    /// Here it costs and takes what `int8` does. arXiv:2304.01483.
-    pub struct Bct {}
-}
-
-headwise_spec::method! {
     /// Stores keys and values in 4 bits, with a scale and a minimum per 32 channels.
     ///
     /// `code = round((x - min) / scale)`, `scale = (max - min) / 15`. 5 bits per number, all told.

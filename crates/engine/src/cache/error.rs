@@ -149,7 +149,7 @@ pub enum PolicyError {
     /// Tokens cannot be taken back.
     #[error(
         "`{policy}` cannot take tokens back, as this way of writing does: {reason}; use `full`, or one of the codecs `f32`, \
-         `bf16`, `int8`, `bct` and `int4`"
+         `bf16`, `int8` and `int4`"
     )]
     NoRollback {
         /// The whole policy.

@@ -56,7 +56,7 @@ use headwise_kernels::kv::Codec;
 pub use act::Act;
 pub use adakv::AdaKv;
 pub use chunk_keys::ChunkKeys;
-pub use codecs::{Bct, Bf16, F16, F32, Int4, Int8, Kivi2, Kivi4};
+pub use codecs::{Bf16, F16, F32, Int4, Int8, Kivi2, Kivi4};
 pub use division::Division;
 pub use error::PolicyError;
 pub use evict::{Evictor, Plan, Protected};
@@ -121,7 +121,6 @@ headwise_spec::family! {
         f16 => F16,
         bf16 => Bf16,
         int8 => Int8,
-        bct => Bct,
         int4 => Int4,
         kivi4 => Kivi4,
         kivi2 => Kivi2,
@@ -182,7 +181,6 @@ impl CacheMethod {
             Self::F16(_) => Part::Codec(Codec::F16),
             Self::Bf16(_) => Part::Codec(Codec::Bf16),
             Self::Int8(_) => Part::Codec(Codec::Int8),
-            Self::Bct(_) => Part::Codec(Codec::Bct),
             Self::Int4(_) => Part::Codec(Codec::Int4),
             Self::Kivi4(_) => Part::Codec(Codec::Kivi4),
             Self::Kivi2(_) => Part::Codec(Codec::Kivi2),

@@ -16,9 +16,6 @@ pub enum Codec {
     Bf16,
     /// Signed bytes with one `f32` scale per key and per value: `code = round(x / scale)`, `scale = max|x| / 127`.
     Int8,
-    /// As [`Codec::Int8`] with the next larger power of two as scale, so that decoding is a shift and no code needs
-    /// clamping (BCT, arXiv:2304.01483; a block is a key or a value).
-    Bct,
     /// Four bits per number, with a half-precision scale and minimum for every 32 channels of a key or value:
     /// `code = round((x - min) / scale)`, `scale = (max - min) / 15`.
     Int4,
@@ -36,8 +33,7 @@ pub enum Codec {
 
 impl Codec {
     /// Every codec.
-    pub const ALL: [Self; 8] =
-        [Self::F32, Self::F16, Self::Bf16, Self::Int8, Self::Bct, Self::Int4, Self::Kivi4, Self::Kivi2];
+    pub const ALL: [Self; 7] = [Self::F32, Self::F16, Self::Bf16, Self::Int8, Self::Int4, Self::Kivi4, Self::Kivi2];
 
     /// The name used in specs and reports.
     pub fn name(self) -> &'static str {
@@ -46,7 +42,6 @@ impl Codec {
             Self::F16 => "f16",
             Self::Bf16 => "bf16",
             Self::Int8 => "int8",
-            Self::Bct => "bct",
             Self::Int4 => "int4",
             Self::Kivi4 => "kivi4",
             Self::Kivi2 => "kivi2",
@@ -60,7 +55,7 @@ impl Codec {
         match self {
             Self::F32 => 4 * (head_dim + value_dim),
             Self::F16 | Self::Bf16 => 2 * (head_dim + value_dim),
-            Self::Int8 | Self::Bct => (head_dim + 4) + (value_dim + 4),
+            Self::Int8 => (head_dim + 4) + (value_dim + 4),
             Self::Int4 => grouped(head_dim, 4) + grouped(value_dim, 4),
             // The scale and minimum of a channel, 32 bits, are shared by 32 slots.
             Self::Kivi4 => (head_dim * 5).div_ceil(8) + grouped(value_dim, 4),
@@ -78,7 +73,7 @@ impl Codec {
         match self {
             Self::Kivi4 => Some(4),
             Self::Kivi2 => Some(2),
-            Self::F32 | Self::F16 | Self::Bf16 | Self::Int8 | Self::Bct | Self::Int4 => None,
+            Self::F32 | Self::F16 | Self::Bf16 | Self::Int8 | Self::Int4 => None,
         }
     }
 }
@@ -110,14 +105,14 @@ mod tests {
             assert_eq!(codec.to_string().parse(), Ok(codec));
         }
         let error = "int3".parse::<Codec>().expect_err("no such codec");
-        assert_eq!(error, "unknown codec `int3`: the codecs are f32, f16, bf16, int8, bct, int4, kivi4, kivi2");
+        assert_eq!(error, "unknown codec `int3`: the codecs are f32, f16, bf16, int8, int4, kivi4, kivi2");
     }
 
     #[test]
     fn a_pair_of_64_channels_costs_what_the_definitions_say() {
         let bytes = Codec::ALL.map(|codec| codec.pair_bytes(64, 64));
         // KIVI-2: (2 + 2·16/32) bits = 3 bits for each of 128 numbers.
-        assert_eq!(bytes, [512, 256, 256, 136, 136, 80, 80, 48]);
+        assert_eq!(bytes, [512, 256, 256, 136, 80, 80, 48]);
         assert_eq!(Codec::Int4.pair_bytes(40, 24), (20 + 8) + (12 + 4));
     }
 }

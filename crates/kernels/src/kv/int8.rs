@@ -1,11 +1,10 @@
 //! Keys or values of a page as signed bytes with one scale per slot.
 //!
-//! `code = round(x / scale)`, `x ≈ code · scale`, `scale = max|x| / 127` over the channels of one key or value;
-//! the next larger power of two for [`Codec::Bct`].
+//! `code = round(x / scale)`, `x ≈ code · scale`, `scale = max|x| / 127` over the channels of one key or value.
 
+use super::PAGE;
 use super::grid::nearest;
 use super::saved::Part;
-use super::{Codec, PAGE};
 use crate::simd::{LANES, Simd, prefetch};
 
 /// Codes, `[channels, PAGE]` for keys and `[PAGE, channels]` for values, and the scale of every slot.
@@ -13,15 +12,12 @@ use crate::simd::{LANES, Simd, prefetch};
 pub(super) struct Int8 {
     codes: Box<[i8]>,
     scales: Box<[f32; PAGE]>,
-    /// Whether scales are powers of two.
-    powers: bool,
 }
 
 impl Int8 {
     /// Zeros.
-    pub fn new(codec: Codec, channels: usize) -> Self {
-        let powers = codec == Codec::Bct;
-        Self { codes: vec![0; channels * PAGE].into(), scales: Box::new([0.0; PAGE]), powers }
+    pub fn new(channels: usize) -> Self {
+        Self { codes: vec![0; channels * PAGE].into(), scales: Box::new([0.0; PAGE]) }
     }
 
     /// Everything held.
@@ -33,7 +29,6 @@ impl Int8 {
     pub fn write(&mut self, slot: usize, start: usize, step: usize, values: &[f32]) {
         let largest = values.iter().fold(0.0f32, |largest, value| largest.max(value.abs()));
         let scale = largest.min(f32::MAX) / 127.0;
-        let scale = if self.powers { power_of_two_above(scale) } else { scale };
         self.scales[slot] = scale;
         for (at, &value) in (start..).step_by(step).zip(values) {
             self.codes[at] = if scale == 0.0 { 0 } else { nearest((value / scale).clamp(-127.0, 127.0)) as i8 };
@@ -103,14 +98,5 @@ impl Int8 {
                 *out = f32::from(code) * scale;
             }
         }
-    }
-}
-
-/// The smallest power of two that is not less than `scale`; zero where that is below the normal numbers.
-fn power_of_two_above(scale: f32) -> f32 {
-    const MANTISSA: u32 = (1 << 23) - 1;
-    match scale < f32::MIN_POSITIVE {
-        true => 0.0,
-        false => f32::from_bits((scale.to_bits() + MANTISSA) & !MANTISSA),
     }
 }

@@ -21,7 +21,7 @@ impl Keys {
     /// Zeros.
     pub fn new(codec: Codec, head_dim: usize) -> Self {
         match codec {
-            Codec::Int8 | Codec::Bct => Self::Int8(Int8::new(codec, head_dim)),
+            Codec::Int8 => Self::Int8(Int8::new(head_dim)),
             Codec::Int4 => Self::Int4(ColumnGroups::new(4, head_dim)),
             Codec::F32 | Codec::F16 | Codec::Bf16 | Codec::Kivi4 | Codec::Kivi2 => {
                 Self::Floats(Floats::new(codec, head_dim * PAGE))

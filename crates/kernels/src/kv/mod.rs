@@ -5,7 +5,7 @@
 //! of one channel at once; values lie as they come (`[PAGE, value_dim]`). Pages are shared between forks and copied
 //! when one of them writes.
 //!
-//! [`Codec`] says how a page stores numbers. Floats, `int8`, `bct` and `int4` code every pair on its own, so a pair keeps its
+//! [`Codec`] says how a page stores numbers. Floats, `int8` and `int4` code every pair on its own, so a pair keeps its
 //! bits whatever happens to its neighbours. KIVI codes keys across the slots of a page: pages start *open*, in half
 //! precision, and are *settled* once they are full and behind the full-precision window. Settled pages are always the
 //! first ones. What changes the pairs of a settled page (eviction, moving keys, appending after a rollback) opens it

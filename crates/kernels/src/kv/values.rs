@@ -19,7 +19,7 @@ impl Values {
     /// Zeros.
     pub fn new(codec: Codec, value_dim: usize) -> Self {
         match codec {
-            Codec::Int8 | Codec::Bct => Self::Int8(Int8::new(codec, value_dim)),
+            Codec::Int8 => Self::Int8(Int8::new(value_dim)),
             Codec::Int4 => Self::Groups(RowGroups::new(4, PAGE, value_dim)),
             Codec::F32 | Codec::F16 | Codec::Bf16 | Codec::Kivi4 | Codec::Kivi2 => {
                 Self::Floats(Floats::new(codec, PAGE * value_dim))

@@ -9,7 +9,7 @@ fn defined_bytes(codec: Codec, slots: usize, head_dim: usize, value_dim: usize) 
     let bits = match codec {
         Codec::F32 => 32,
         Codec::F16 | Codec::Bf16 => 16,
-        Codec::Int8 | Codec::Bct => 8,
+        Codec::Int8 => 8,
         Codec::Int4 | Codec::Kivi4 => 4,
         Codec::Kivi2 => 2,
     };
@@ -18,7 +18,7 @@ fn defined_bytes(codec: Codec, slots: usize, head_dim: usize, value_dim: usize) 
         |slots: usize, bits: usize| (slots * head_dim * bits).div_ceil(8) + slots * (value_dim * bits).div_ceil(8);
     let scales = match codec {
         Codec::F32 | Codec::F16 | Codec::Bf16 => 0,
-        Codec::Int8 | Codec::Bct => 8,
+        Codec::Int8 => 8,
         Codec::Int4 => 4 * (groups(head_dim) + groups(value_dim)),
         Codec::Kivi4 | Codec::Kivi2 => 0,
     };

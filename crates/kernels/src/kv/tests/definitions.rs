@@ -79,31 +79,6 @@ fn groups_are_those_of_the_definition() {
 }
 
 #[test]
-fn bct_has_the_next_power_of_two_as_scale() {
-    let mut pairs = hard_pairs(70, 24, 40);
-    pairs[0].0.fill(0.0);
-    // 127 is itself with a scale of 1; a little more takes a scale of 2.
-    for (slot, largest) in [(1, 127.0), (2, 127.5), (3, 1e-40)] {
-        pairs[slot].0.fill(0.0);
-        pairs[slot].0[5] = largest;
-    }
-    let stored = all(&store(Codec::Bct, &pairs));
-    assert_eq!([1, 2, 3].map(|slot| stored[slot].0[5]), [127.0, 128.0, 0.0]);
-    for ((key, value), (k, v)) in pairs.iter().zip(stored) {
-        for (numbers, actual) in [(key, k), (value, v)] {
-            let largest = numbers.iter().fold(0.0f64, |largest, x| largest.max(f64::from(*x).abs()));
-            let shift = (127.0 / largest).log2().floor();
-            let scale = if (-126.0..127.0).contains(&-shift) { (-shift).exp2() } else { 0.0 };
-            for (&x, y) in numbers.iter().zip(actual) {
-                let code = if scale == 0.0 { 0.0 } else { (f64::from(x) / scale).round_ties_even() };
-                assert!(code.abs() <= 127.0, "no code needs clamping");
-                assert_eq!(f64::from(y), code * scale, "{x}, scale {scale}");
-            }
-        }
-    }
-}
-
-#[test]
 fn int8_is_its_definition() {
     let pairs = hard_pairs(70, 24, 40);
     for ((key, value), (k, v)) in pairs.iter().zip(all(&store(Codec::Int8, &pairs))) {

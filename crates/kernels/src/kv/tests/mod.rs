@@ -49,7 +49,6 @@ fn tolerance(codec: Codec) -> f32 {
         Codec::F16 => 2.0 / 2048.0,
         Codec::Bf16 => 2.0 / 256.0,
         Codec::Int8 => 2.0 / 127.0 / 2.0 * 1.0001,
-        Codec::Bct => 2.0 / 127.0 * 1.0001,
         Codec::Int4 | Codec::Kivi4 => 4.0 / 15.0 / 2.0 * 1.002 + 2.0 / 2048.0,
         Codec::Kivi2 => 4.0 / 3.0 / 2.0 * 1.002 + 2.0 / 2048.0,
     }
